@@ -1,0 +1,68 @@
+# Everything happens in .venv, which is made when it is first needed and brought up to date when what it is made from changes.
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+INSTALLED := $(VENV)/installed
+CHECKPOINT := etude/checkpoint
+CHECKPOINT_MADE := $(CHECKPOINT)/model.safetensors
+
+# The options of `make run` go through the environment as they were typed: make would expand a $ in a prompt.
+override PROMPT := $(value PROMPT)
+override DURATION := $(value DURATION)
+override SEED := $(value SEED)
+override CONFIG := $(value CONFIG)
+override PORT := $(value PORT)
+override ONCE := $(value ONCE)
+export PROMPT DURATION SEED CONFIG PORT ONCE
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint checkpoint ready clean
+
+help:
+	@echo 'make run         serve on 127.0.0.1:8000 and make a first clip; Ctrl-C ends it. Options:'
+	@echo '                 PROMPT="a slow blues" DURATION=10 SEED=7 PORT=8001 ONCE=1 CONFIG=serve_app/configs/gpu.yaml'
+	@echo 'make test        lint, check types, run the tests'
+	@echo 'make lint        lint and check types only'
+	@echo 'make checkpoint  make the embedded checkpoint, $(CHECKPOINT)'
+	@echo 'make clean       remove what was made, but for clips and $(VENV)'
+
+# exec, so that what stops make stops the service; the process number, so that what kills make does too.
+run: ready
+	@exec $(PY) -m serve_app.run --parent $$PPID
+
+test: lint ready
+	$(PY) -m pytest
+
+lint: $(INSTALLED)
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m mypy
+
+ready: $(INSTALLED) checkpoint
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo '$(PYTHON) is not installed'; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || { \
+	    echo "musicgen-serve needs Python 3.10 to 3.13, and $(PYTHON) is $$($(PYTHON) --version 2>&1)."; \
+	    echo 'Name another one: make PYTHON=python3.12 …'; exit 1; }
+	@rm -f $@
+	@$(PY) -m pip --version >/dev/null 2>&1 || { \
+	    echo 'making $(VENV)'; $(PYTHON) -m venv --clear $(VENV); } || { \
+	    echo '$(PYTHON) could not make $(VENV); on Debian and Ubuntu: apt-get install python3-venv'; exit 1; }
+	@echo 'installing into $(VENV): some minutes the first time'
+	@$(PY) -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+checkpoint: $(CHECKPOINT_MADE)
+
+# Made beside and moved into place whole, so that an interruption leaves none or all of it.
+$(CHECKPOINT_MADE): etude/random_checkpoint.py etude/draws.py etude/vocabulary.py | $(INSTALLED)
+	@echo 'making the embedded checkpoint, $(CHECKPOINT)'
+	@rm -rf build/checkpoint && mkdir -p build
+	@$(PY) -m etude.random_checkpoint build/checkpoint
+	@rm -rf $(CHECKPOINT) && mv build/checkpoint $(CHECKPOINT) && touch $@
+
+clean:
+	rm -rf build dist *.egg-info $(CHECKPOINT) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Checkpoints: find, download, verify, read. Start at `checkpoint.py`."""

@@ -1,0 +1,51 @@
+"""The codec decoder as a Ray Serve deployment: a window of codes in, its sound out.
+
+It keeps nothing between calls: what a clip carries from window to window travels with it, so that any replica can serve
+any window. A batch would change the last bits of a clip and is no faster on a CPU (see `streaming.py`), so the queue is
+drained a window at a time. A clip waits for each window before it can ask for the next: so clips take turns, and a long
+one holds up another's first sound by one window at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from deployments.batching import Batcher
+from deployments.checkpoints.checkpoint import Checkpoint
+from deployments.checkpoints.find import find_checkpoint
+from deployments.checkpoints.root import ROOT
+from deployments.codec_decoder.codec import Codec
+from deployments.codec_decoder.streaming import decode, decode_window
+from deployments.messages import CodeWindow, DecodedWindow, SoundFormat
+
+
+class CodecDecoderDeployment:
+    """source, revision: as `find_checkpoint` takes them. num_threads: of torch."""
+
+    def __init__(self, source: str, revision: str | None, *, num_threads: int = 1) -> None:
+        torch.set_num_threads(num_threads)
+        self._codec = Codec.from_checkpoint(Checkpoint.open(find_checkpoint(source, revision, root=ROOT)))
+        self._batcher: Batcher[CodeWindow, DecodedWindow] = Batcher(self._decode, max_batch=1, name="codec decoder")
+        decode(self._codec, np.zeros((self._codec.num_codebooks, 60), np.int16))
+
+    async def decode(self, window: CodeWindow) -> DecodedWindow:
+        """Raises: ValueError, as `streaming.decode_window`."""
+        return await self._batcher.submit(window)
+
+    async def sound_format(self) -> SoundFormat:
+        """What `decode` gives."""
+        codec = self._codec
+        return SoundFormat(codec.sample_rate, codec.channels, codec.frame_rate, codec.lookahead)
+
+    async def ping(self) -> None:
+        """Answers once the deployment is up."""
+
+    def check_health(self) -> None:
+        """Called by Serve. Raises: AssertionError."""
+        self._batcher.check_integrity()
+
+    def _decode(self, windows: Sequence[CodeWindow]) -> list[DecodedWindow]:
+        return [decode_window(self._codec, window) for window in windows]

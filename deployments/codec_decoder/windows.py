@@ -1,0 +1,34 @@
+"""Where a clip's frames are cut into windows, each decoded in one run of the network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+FIRST_FRAMES = 8
+STEADY_FRAMES = 50
+# A listener who starts with the first window waits for none, while generation is faster than real time by this much.
+GROWTH_PERIOD = 8
+
+
+def windows(
+    num_frames: int, lookahead: int, *, first_frames: int = FIRST_FRAMES, steady_frames: int = STEADY_FRAMES
+) -> Iterator[tuple[int, int]]:
+    """The frames [start, end) of one window after another of a clip of `num_frames`.
+
+    lookahead: frames that have to be known beyond a window's end; the clip's last window takes those that are left.
+
+    A small first window lets sound begin early, larger ones then waste less on their context. They grow so that
+    end ≤ first_frames + start · 9/8: whoever plays window n while n + 1 is made has that much sound in hand, so that
+    generation at 8/9 of real time or faster leaves no gap. The cuts before the last depend on the frame number alone,
+    never on the clip's length or on how codes arrive: that is what makes a stream repeat byte for byte.
+    Raises: ValueError unless 1 <= first_frames <= steady_frames.
+    """
+    if not 1 <= first_frames <= steady_frames:
+        raise ValueError(f"windows must not shrink: first_frames={first_frames}, steady_frames={steady_frames}")
+    start = 0
+    while start < num_frames:
+        end = start + min(first_frames + start // GROWTH_PERIOD, steady_frames)
+        if end + lookahead > num_frames:
+            end = num_frames
+        yield start, end
+        start = end

@@ -1,0 +1,222 @@
+"""The CPU's 8-bit decoder, as the engine sees it: the same methods as `model.MusicgenDecoder`, other bits.
+
+Differs from the float32 model by the rounding of weights (one scale an output), of what is multiplied with them (one
+scale for 64 neighbours of a row) and of keys and values (float16). Everything else is float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import llvmlite.binding
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+
+from deployments.checkpoints.errors import CheckpointError
+from deployments.language_model.config import DecoderConfig
+from deployments.language_model.cpu import sampling, step
+from deployments.language_model.cpu.kernels import GROUP, HEAD_WIDTH, POSITIONS
+from deployments.language_model.cpu.packing import PackedMatrix, aligned_empty, pack
+from deployments.language_model.cpu.team import Team
+from deployments.language_model.model import sinusoidal_positions
+from deployments.language_model.rows import MAX_TEXT_TOKENS, Rows
+from deployments.language_model.sampler import Draw, SamplingBatch, guide, kept
+from deployments.language_model.weights import DecoderWeights, LayerNorm, LayerWeights
+
+MAX_ROWS = 64
+_HALF_BYTES = 2
+
+
+class Int8Cache:
+    """Keys and values of every slot, float16; see `step.Cache` for their order."""
+
+    def __init__(self, config: DecoderConfig, num_slots: int, max_positions: int) -> None:
+        positions = _round_up(max_positions, POSITIONS)
+        shape = (config.num_layers, num_slots, 2, config.num_heads, positions, HEAD_WIDTH)
+        self._keys, self._values = (aligned_empty(shape, np.float16) for _ in range(2))
+        self._texts: list[np.ndarray | None] = [None] * num_slots
+        layer_bytes, _, row_bytes, head_bytes, _, _ = self._keys.strides
+        self.layout = step.Cache(
+            keys=self._keys.ctypes.data,
+            values=self._values.ctypes.data,
+            layer_bytes=layer_bytes,
+            row_bytes=row_bytes,
+            head_bytes=head_bytes,
+            text=np.zeros(num_slots, np.int64),
+            text_tokens=np.zeros(num_slots, np.int64),
+        )
+
+    @property
+    def num_slots(self) -> int:
+        return len(self._texts)
+
+    def holds_text(self, slot: int) -> bool:
+        return self._texts[slot] is not None
+
+    def set_text(self, slot: int, text: np.ndarray, num_tokens: int) -> None:
+        """text: as `Int8Decoder.text_keys_values` packs it."""
+        self._texts[slot] = text
+        self.layout.text[slot], self.layout.text_tokens[slot] = text.ctypes.data, num_tokens
+
+    def clear_text(self, slot: int) -> None:
+        self._texts[slot] = None
+        self.layout.text[slot] = self.layout.text_tokens[slot] = 0
+
+
+def _round_up(size: int, unit: int) -> int:
+    return -(-size // unit) * unit
+
+
+class Int8Decoder:
+    """weights: float32; packed here, and not kept. num_threads: that share every step; bits don't depend on it.
+
+    Raises: CheckpointError for a shape the kernels don't have (heads of another width than 64).
+    """
+
+    def __init__(self, config: DecoderConfig, weights: DecoderWeights, max_positions: int, *, num_threads: int) -> None:
+        if config.head_width != HEAD_WIDTH:
+            raise CheckpointError(
+                f"8-bit decoding needs heads of {HEAD_WIDTH}, and these have {config.head_width}; set dtype: bfloat16"
+            )
+        if config.ffn_width % GROUP:
+            raise CheckpointError(
+                f"8-bit decoding needs a feed-forward width that is a multiple of {GROUP}; set dtype: bfloat16"
+            )
+        self.config = config
+        self.max_rows = MAX_ROWS
+        self._max_positions = max_positions
+        self._packed = [_pack_layer(layer) for layer in weights.layers]
+        self._heads = pack(weights.heads.weight)
+        self._text_projection = weights.text_projection
+        self._cross_kv = [layer.cross_kv for layer in weights.layers]
+        self._matrices = _matrices(config, weights, self._packed, max_positions)
+        self._scratch = _scratch(config, num_threads, max_positions)
+        self._logits = aligned_empty((MAX_ROWS, self._heads.num_outputs), np.float32)
+        self._guided = aligned_empty((MAX_ROWS, config.num_codebooks, config.vocab_size), np.float32)
+        self._scores = aligned_empty((num_threads, config.vocab_size), np.float32)
+        self._counts = aligned_empty((num_threads, sampling.NUM_COUNTS), np.int64)
+        self._team = Team(num_threads)
+
+    @property
+    def numerics(self) -> str:
+        """Loops are compiled for the processor at hand, and others take other vectors. Threads don't matter."""
+        return f"int8 {llvmlite.binding.get_host_cpu_name()} numba {numba.__version__}"
+
+    @property
+    def step_bytes(self) -> int:
+        """Bytes of weights one decoding step reads."""
+        return sum(matrix.size_bytes for layer in self._packed for matrix in layer) + self._heads.size_bytes
+
+    def close(self) -> None:
+        """Ends the threads."""
+        self._team.close()
+
+    def new_cache(self, num_slots: int) -> Int8Cache:
+        return Int8Cache(self.config, num_slots, self._max_positions)
+
+    def read_text(self, cache: Int8Cache, slot: int, text_states: Tensor) -> None:
+        """text_states [S, D_text]: their keys and values of all layers go to the slot."""
+        config, num_tokens = self.config, text_states.shape[0]
+        states = self._text_projection(text_states) if self._text_projection else text_states
+        blocks = _round_up(num_tokens, POSITIONS) // POSITIONS
+        text = aligned_empty((config.num_layers, 2, config.num_heads, blocks * POSITIONS * HEAD_WIDTH), np.float16)
+        for layer, cross_kv in enumerate(self._cross_kv):
+            filled = torch.zeros(blocks * POSITIONS, 2, config.num_heads, HEAD_WIDTH)
+            filled[:num_tokens] = cross_kv(states).view(num_tokens, 2, config.num_heads, HEAD_WIDTH)
+            keys, values = filled.half().unbind(1)
+            by_block = keys.view(blocks, POSITIONS, config.num_heads, HEAD_WIDTH).permute(2, 0, 3, 1)
+            text[layer, 0] = by_block.reshape(config.num_heads, -1).numpy()
+            text[layer, 1] = values.permute(1, 0, 2).reshape(config.num_heads, -1).numpy()
+        cache.set_text(slot, text, num_tokens)
+
+    def hidden(self, rows: Rows, cache: Int8Cache) -> Tensor:
+        """[M, D] after the final norm. Writes the rows' keys and values into the cache before reading them."""
+        own = step.Rows(rows.tokens, rows.slots, rows.branches, rows.positions)
+        self._run(step.decode, own, self._matrices, cache.layout, self._scratch)
+        return torch.from_numpy(self._scratch.normed[: len(rows)].copy())
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """hidden [M, D] → [M, K, V]."""
+        heads = self._heads
+        out = self._logits[: len(hidden)]
+        weights, scales = heads.weights.ctypes.data, heads.scales.ctypes.data
+        self._run(step.project, hidden.numpy(), weights, scales, self._scratch, out)
+        num_logits = self.config.num_codebooks * self.config.vocab_size
+        return torch.from_numpy(out[:, :num_logits].copy()).view(-1, self.config.num_codebooks, self.config.vocab_size)
+
+    def draw(self, with_text: Tensor, without_text: Tensor, batch: SamplingBatch, frames: np.ndarray) -> Draw:
+        num_requests = len(with_text)
+        guided, tokens = self._guided[:num_requests], np.empty(frames.shape, np.int64)
+        kept_by_top_p = np.empty((0, *guided.shape[1:]), np.bool_)
+        if batch.any_top_p:
+            scores = guide(with_text, without_text, batch) / torch.from_numpy(batch.temperature)[:, None, None]
+            kept_by_top_p = kept(scores, batch).numpy()
+        self._run(
+            sampling.draw,
+            self._scratch.barrier,
+            with_text.flatten(1).numpy(),
+            without_text.flatten(1).numpy(),
+            batch.guidance_scale,
+            batch.temperature,
+            batch.greedy,
+            batch.top_k,
+            batch.seeds,
+            frames,
+            kept_by_top_p,
+            guided,
+            self._scores,
+            self._scores.view(np.uint32),
+            self._counts,
+            tokens,
+        )
+        return Draw(tokens, torch.from_numpy(guided))
+
+    def _run(self, function: Callable[..., None], *arguments: object) -> None:
+        met = int(self._scratch.barrier[0]) // self._team.num_threads
+        self._team.run(function, met, *arguments)
+
+
+def _pack_layer(layer: LayerWeights) -> tuple[PackedMatrix, ...]:
+    linears = (layer.self_qkv, layer.self_out, layer.cross_q, layer.cross_out, layer.ffn_in, layer.ffn_out)
+    return tuple(pack(linear.weight) for linear in linears)
+
+
+def _matrices(
+    config: DecoderConfig, weights: DecoderWeights, packed: Sequence[Sequence[PackedMatrix]], max_positions: int
+) -> step.Matrices:
+    norms = [[_pair(norm) for norm in (layer.self_norm, layer.cross_norm, layer.ffn_norm)] for layer in weights.layers]
+    return step.Matrices(
+        weights=np.array([[matrix.weights.ctypes.data for matrix in layer] for layer in packed]),
+        scales=np.array([[matrix.scales.ctypes.data for matrix in layer] for layer in packed]),
+        norms=np.array(norms),
+        final_norm=_pair(weights.final_norm),
+        embedding=weights.embedding.numpy().copy(),
+        positions=sinusoidal_positions(max_positions, config.width).numpy(),
+        ffn_width=config.ffn_width,
+        gelu=config.activation == "gelu",
+    )
+
+
+def _pair(norm: LayerNorm) -> np.ndarray:
+    return np.stack([norm.weight.numpy(), norm.bias.numpy()])
+
+
+def _scratch(config: DecoderConfig, num_threads: int, max_positions: int) -> step.Scratch:
+    inner = max(config.width, config.ffn_width)
+    positions = _round_up(max(max_positions, MAX_TEXT_TOKENS), POSITIONS)
+    exponents = aligned_empty((num_threads, positions), np.int32)
+    return step.Scratch(
+        residual=aligned_empty((MAX_ROWS, config.width), np.float32),
+        wide=aligned_empty((MAX_ROWS, max(3 * config.width, config.ffn_width)), np.float32),
+        attended=aligned_empty((MAX_ROWS, config.width), np.float32),
+        normed=aligned_empty((MAX_ROWS, config.width), np.float32),
+        bytes=aligned_empty((MAX_ROWS, inner), np.int8),
+        scales=aligned_empty((MAX_ROWS, inner // GROUP), np.float32),
+        starts=aligned_empty((MAX_ROWS, inner // GROUP), np.int32),
+        scores=aligned_empty((num_threads, positions), np.float32),
+        exponents=exponents,
+        powers=exponents.view(np.float32),
+        barrier=aligned_empty((1,), np.int64),
+    )

@@ -1,0 +1,97 @@
+"""The few phrases that the kernels of `kernels.py` are made of, over an LLVM builder. 16 lanes everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import llvmlite.binding
+from llvmlite import ir
+from numba.core import cgutils
+
+LANES = 16
+QUAD = 4  # bytes that one lane of `dot_bytes` multiplies and adds
+
+I8, I32, I64, F16, F32 = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.HalfType(), ir.FloatType()
+VI32, VF16, VF32 = (ir.VectorType(scalar, LANES) for scalar in (I32, F16, F32))
+
+llvmlite.binding.initialize_native_asmparser()
+HAS_VNNI = bool(llvmlite.binding.get_host_cpu_features().get("avx512vnni"))
+
+
+class Emitter:
+    """A builder with the few phrases the kernels below are made of."""
+
+    def __init__(self, builder: ir.IRBuilder) -> None:
+        self.b = builder
+
+    def int64(self, value: int) -> ir.Constant:
+        return ir.Constant(I64, value)
+
+    def at(self, address: ir.Value, *offsets: tuple[ir.Value | int, ir.Value | int]) -> ir.Value:
+        """address + the sum of index · stride."""
+        for offset in offsets:
+            index, stride = (self.int64(each) if isinstance(each, int) else each for each in offset)
+            address = self.b.add(address, self.b.mul(index, stride))
+        return address
+
+    def load(self, address: ir.Value, kind: ir.Type, align: int) -> ir.Value:
+        value = self.b.load(self.b.inttoptr(address, kind.as_pointer()))
+        value.align = align
+        return value
+
+    def store(self, value: ir.Value, address: ir.Value, align: int) -> None:
+        self.b.store(value, self.b.inttoptr(address, value.type.as_pointer())).align = align
+
+    def broadcast(self, scalar: ir.Value) -> ir.Value:
+        kind = ir.VectorType(scalar.type, LANES)
+        undefined = ir.Constant(kind, ir.Undefined)
+        first = self.b.insert_element(undefined, scalar, ir.Constant(I32, 0))
+        return self.b.shuffle_vector(first, undefined, ir.Constant(VI32, [0] * LANES))
+
+    def fma(self, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.Value:
+        kind = ir.FunctionType(VF32, [VF32] * 3)
+        return self.b.call(cgutils.get_or_insert_function(self.b.module, kind, "llvm.fma.v16f32"), [x, y, z])
+
+    def half_to_float(self, x: ir.Value) -> ir.Value:
+        return self.b.fpext(x, VF32)
+
+    def prefetch(self, address: ir.Value) -> None:
+        kind = ir.FunctionType(ir.VoidType(), [I8.as_pointer(), I32, I32, I32])
+        function = cgutils.get_or_insert_function(self.b.module, kind, "llvm.prefetch.p0")
+        pointer = self.b.inttoptr(address, I8.as_pointer())
+        self.b.call(function, [pointer, ir.Constant(I32, 0), ir.Constant(I32, 3), ir.Constant(I32, 1)])
+
+    def dot_bytes(self, total: ir.Value, unsigned: ir.Value, signed: ir.Value) -> ir.Value:
+        """Lane by lane, total + the sum of four products of bytes: vpdpbusd, or the same in plain integers."""
+        if HAS_VNNI:
+            kind = ir.FunctionType(VI32, [VI32] * 3)
+            return self.b.asm(kind, "vpdpbusd $3, $2, $0", "=v,0,v,v", [total, unsigned, signed], False)
+        for byte in range(QUAD):
+            left = ir.Constant(VI32, [24 - 8 * byte] * LANES)
+            right = ir.Constant(VI32, [24] * LANES)
+            u = self.b.lshr(self.b.shl(unsigned, left), right)
+            s = self.b.ashr(self.b.shl(signed, left), right)
+            total = self.b.add(total, self.b.mul(u, s))
+        return total
+
+    def loop(
+        self, count: ir.Value, carried: Sequence[ir.Value], body: Callable[[ir.Value, list[ir.Value]], list[ir.Value]]
+    ) -> list[ir.Value]:
+        """body(i, values) → values for i in 0 … count - 1; count must be at least 1. The values after the last."""
+        before, block = self.b.block, self.b.append_basic_block("loop")
+        self.b.branch(block)
+        self.b.position_at_end(block)
+        i = self.b.phi(I64)
+        i.add_incoming(self.int64(0), before)
+        phis = [self.b.phi(value.type) for value in carried]
+        for phi, value in zip(phis, carried, strict=True):
+            phi.add_incoming(value, before)
+        values = body(i, list(phis))
+        end, following = self.b.block, self.b.add(i, self.int64(1))
+        i.add_incoming(following, end)
+        for phi, value in zip(phis, values, strict=True):
+            phi.add_incoming(value, end)
+        after = self.b.append_basic_block("after")
+        self.b.cbranch(self.b.icmp_signed("<", following, count), block, after)
+        self.b.position_at_end(after)
+        return values

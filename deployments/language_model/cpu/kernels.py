@@ -1,0 +1,210 @@
+"""Micro-kernels: what a compiled Python loop can't say, vectors and which of them stay in registers.
+
+Each is a numba intrinsic on raw addresses, inlined into the compiled function that calls it. Every row's sums are
+taken in one fixed order, whatever the number of rows in a call, and products of bytes are exact integers: so a row's
+bits depend neither on its neighbours nor on threads, nor on the instructions that a processor has for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from deployments.language_model.cpu.emitter import F32, I32, I64, LANES, QUAD, VF16, VF32, VI32, Emitter
+
+GROUP = 64  # inner positions that share a scale of the activations
+BLOCK_OUTPUTS = 64  # outputs that are stored side by side
+HEAD_WIDTH = 64
+POSITIONS = LANES  # positions that are stored side by side in the keys
+PREFETCH_BYTES = 2048
+
+Codegen = Callable[[Any, ir.IRBuilder, Any, Sequence[ir.Value]], Any]
+
+_QUADS_OF_GROUP = GROUP // QUAD
+_STEP_BYTES = BLOCK_OUTPUTS * QUAD
+_BLOCK_VECTORS = BLOCK_OUTPUTS // LANES
+_VECTOR_BYTES = 4 * LANES
+
+
+def _product(num_rows: int, num_vectors: int) -> Any:
+    """One block of outputs for a few rows: out[r, :] = scale · Σ over groups of activation scale · integer sum.
+
+    weights: of the block, bytes [I / 4, 64 outputs, 4], each 128 more than it means. bytes_: activations int8
+    [rows, I]. scales: float32 [rows, groups]. starts: int32 [rows, groups], -128 · the group's sum, which takes the
+    128 off again. out_scales: float32 [64]. out: float32 [rows, O]; `add` = 1 adds to what is there.
+    Strides are in bytes.
+    """
+
+    def emit(e: Emitter, arguments: Sequence[ir.Value]) -> None:
+        weights, rows_bytes, row_stride, scales, starts, group_stride, groups, out_scales, out, out_stride, add = (
+            arguments
+        )
+        for first_vector in range(0, _BLOCK_VECTORS, num_vectors):
+            block = e.at(weights, (first_vector, _VECTOR_BYTES))
+
+            def per_group(g: ir.Value, sums: list[ir.Value], block: ir.Value = block) -> list[ir.Value]:
+                begun = []
+                for r in range(num_rows):
+                    start = e.load(e.at(starts, (r, group_stride), (g, 4)), I32, 4)
+                    begun += [e.broadcast(start)] * num_vectors
+
+                def per_quad(q: ir.Value, totals: list[ir.Value]) -> list[ir.Value]:
+                    step = e.b.add(e.b.mul(g, e.int64(_QUADS_OF_GROUP)), q)
+                    here = e.at(block, (step, _STEP_BYTES))
+                    vectors = [e.load(e.at(here, (v, _VECTOR_BYTES)), VI32, 64) for v in range(num_vectors)]
+                    for v in range(num_vectors):
+                        e.prefetch(e.at(here, (v, _VECTOR_BYTES), (1, PREFETCH_BYTES)))
+                    after = []
+                    for r in range(num_rows):
+                        quad = e.broadcast(e.load(e.at(rows_bytes, (r, row_stride), (step, QUAD)), I32, 4))
+                        mine = totals[r * num_vectors : (r + 1) * num_vectors]
+                        after += [e.dot_bytes(total, vector, quad) for total, vector in zip(mine, vectors, strict=True)]
+                    return after
+
+                totals = e.loop(e.int64(_QUADS_OF_GROUP), begun, per_quad)
+                after = []
+                for r in range(num_rows):
+                    scale = e.broadcast(e.load(e.at(scales, (r, group_stride), (g, 4)), F32, 4))
+                    for v in range(num_vectors):
+                        i = r * num_vectors + v
+                        after.append(e.fma(e.b.sitofp(totals[i], VF32), scale, sums[i]))
+                return after
+
+            zero = ir.Constant(VF32, [0.0] * LANES)
+            sums = e.loop(groups, [zero] * (num_rows * num_vectors), per_group)
+            added = e.b.icmp_signed("!=", add, e.int64(0))
+            for r in range(num_rows):
+                for v in range(num_vectors):
+                    place = e.at(out, (r, out_stride), (first_vector + v, _VECTOR_BYTES))
+                    before = e.b.select(added, e.load(place, VF32, 4), zero)
+                    out_scale = e.load(e.at(out_scales, (first_vector + v, _VECTOR_BYTES)), VF32, 4)
+                    e.store(e.fma(sums[r * num_vectors + v], out_scale, before), place, 4)
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Sequence[ir.Value]) -> Any:
+        emit(Emitter(builder), arguments)
+        return context.get_dummy_value()
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def product(
+        context: Any,
+        weights: Any,
+        rows_bytes: Any,
+        row_stride: Any,
+        scales: Any,
+        starts: Any,
+        group_stride: Any,
+        groups: Any,
+        out_scales: Any,
+        out: Any,
+        out_stride: Any,
+        add: Any,
+    ) -> tuple[Any, Codegen]:
+        return types.void(*[types.int64] * 11), codegen
+
+    return product
+
+
+product_1 = _product(1, 4)
+product_2 = _product(2, 4)
+product_4 = _product(4, 4)
+product_8 = _product(8, 2)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def scores_of_positions(context: Any, query: Any, keys: Any, num_blocks: Any, out: Any) -> tuple[Any, Codegen]:
+    """out float32 [16 · blocks] = query float32 [64] · keys float16 [blocks, 64, 16 positions], a block at a time."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Sequence[ir.Value]) -> Any:
+        e = Emitter(builder)
+        query, keys, num_blocks, out = arguments
+        zero = ir.Constant(VF32, [0.0] * LANES)
+        chains = 4  # independent sums, for the latency of an addition; added in one order at the end
+
+        def per_block(block: ir.Value, carried: list[ir.Value]) -> list[ir.Value]:
+            here = e.at(keys, (block, HEAD_WIDTH * POSITIONS * 2))
+            e.prefetch(e.at(here, (1, PREFETCH_BYTES)))
+            sums = [zero] * chains
+            for d in range(HEAD_WIDTH):
+                component = e.broadcast(e.load(e.at(query, (d, 4)), F32, 4))
+                vector = e.half_to_float(e.load(e.at(here, (d, POSITIONS * 2)), VF16, 32))
+                sums[d % chains] = e.fma(component, vector, sums[d % chains])
+            total = e.b.fadd(e.b.fadd(sums[0], sums[1]), e.b.fadd(sums[2], sums[3]))
+            e.store(total, e.at(out, (block, _VECTOR_BYTES)), 4)
+            return carried
+
+        e.loop(num_blocks, [], per_block)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 4), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def weighted_values(
+    context: Any, weights: Any, values: Any, num_positions: Any, scale: Any, out: Any
+) -> tuple[Any, Codegen]:
+    """out float32 [64] = scale · Σ over positions of weights float32 [T] · values float16 [T, 64], in their order."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Sequence[ir.Value]) -> Any:
+        e = Emitter(builder)
+        weights, values, num_positions, scale, out = arguments
+        vectors = HEAD_WIDTH // LANES
+
+        def per_position(t: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
+            weight = e.broadcast(e.load(e.at(weights, (t, 4)), F32, 4))
+            here = e.at(values, (t, HEAD_WIDTH * 2))
+            e.prefetch(e.at(here, (1, PREFETCH_BYTES)))
+            loaded = [e.half_to_float(e.load(e.at(here, (v, 2 * LANES)), VF16, 32)) for v in range(vectors)]
+            return [e.fma(weight, vector, total) for vector, total in zip(loaded, sums, strict=True)]
+
+        sums = e.loop(num_positions, [ir.Constant(VF32, [0.0] * LANES)] * vectors, per_position)
+        for v, total in enumerate(sums):
+            e.store(e.b.fmul(total, e.broadcast(scale)), e.at(out, (v, _VECTOR_BYTES)), 4)
+        return context.get_dummy_value()
+
+    arguments = [types.int64, types.int64, types.int64, types.float32, types.int64]
+    return types.void(*arguments), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def write_halves(context: Any, source: Any, target: Any, stride: Any) -> tuple[Any, Codegen]:
+    """float32 [64] at source → float16 at target, `stride` bytes from one to the next."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Sequence[ir.Value]) -> Any:
+        e = Emitter(builder)
+        source, target, stride = arguments
+
+        def per_element(i: ir.Value, carried: list[ir.Value]) -> list[ir.Value]:
+            half = e.b.fptrunc(e.load(e.at(source, (i, 4)), F32, 4), ir.HalfType())
+            e.store(half, e.at(target, (i, stride)), 2)
+            return carried
+
+        e.loop(e.int64(HEAD_WIDTH), [], per_element)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 3), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def arrive(context: Any, counter: Any) -> tuple[Any, Codegen]:
+    """Adds one to the int64 at an address for all threads to see; gives what it was."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Sequence[ir.Value]) -> Any:
+        pointer = builder.inttoptr(arguments[0], I64.as_pointer())
+        return builder.atomic_rmw("add", pointer, ir.Constant(I64, 1), "seq_cst")
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def look(context: Any, counter: Any) -> tuple[Any, Codegen]:
+    """The int64 at an address as other threads left it, after a pause that a waiting loop owes the processor."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Sequence[ir.Value]) -> Any:
+        pointer = builder.inttoptr(arguments[0], I64.as_pointer())
+        return builder.load_atomic(pointer, "acquire", 8)
+
+    return types.int64(types.int64), codegen

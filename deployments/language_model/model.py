@@ -1,0 +1,131 @@
+"""The MusicGen decoder in plain torch: a `decoder.Decoder`.
+
+Structure (audiocraft's StreamingTransformer as transformers writes it): sum of K embeddings + sinusoidal position;
+per layer pre-norm self-attention, cross-attention to the text, feed-forward; a final norm; K heads as one product.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import gelu, relu, scaled_dot_product_attention
+
+from deployments.language_model.config import DecoderConfig
+from deployments.language_model.kv_cache import KVCache
+from deployments.language_model.row_counts import agreeing_row_counts
+from deployments.language_model.rows import Rows
+from deployments.language_model.sampler import Draw, SamplingBatch, guide, sample
+from deployments.language_model.weights import DecoderWeights
+
+
+def sinusoidal_positions(num_positions: int, width: int) -> Tensor:
+    """float32 [num_positions, width]: [cos, sin], period 10000, divisor half - 1 (tensor2tensor's form)."""
+    half = width // 2
+    rates = torch.exp(torch.arange(half).float() * -(math.log(10000) / (half - 1)))
+    angles = torch.arange(num_positions).float()[:, None] * rates
+    return torch.cat([angles.cos(), angles.sin()], dim=1)
+
+
+class MusicgenDecoder:
+    """The reference on a CPU, and what runs on a GPU. Rows are padded to counts that agree bit for bit.
+
+    max_positions: the most a slot can hold.
+    """
+
+    def __init__(self, config: DecoderConfig, weights: DecoderWeights, max_positions: int) -> None:
+        self.config = config
+        self.weights = weights
+        self.device = str(weights.embedding.device)
+        self.positions = sinusoidal_positions(max_positions, config.width).to(self.device)
+        self.row_counts = agreeing_row_counts(config, weights)
+        self._offsets = torch.arange(config.num_codebooks, device=self.device) * (config.vocab_size + 1)
+        self._activation = gelu if config.activation == "gelu" else relu
+
+    @property
+    def max_rows(self) -> int:
+        return self.row_counts[-1]
+
+    @property
+    def step_bytes(self) -> int:
+        return self.weights.step_bytes
+
+    @property
+    def numerics(self) -> str:
+        dtype = str(self.weights.heads.weight.dtype).removeprefix("torch.")
+        if self.device == "cpu":
+            return f"{dtype} {torch.backends.cpu.get_cpu_capability()} {torch.get_num_threads()} threads"
+        return f"{dtype} {torch.cuda.get_device_name(self.device)}"
+
+    def close(self) -> None:
+        """Nothing to end: torch's threads are the process's."""
+
+    def new_cache(self, num_slots: int) -> KVCache:
+        return KVCache(self.config, num_slots, len(self.positions), self.device)
+
+    def read_text(self, cache: KVCache, slot: int, text_states: Tensor) -> None:
+        config, projection = self.config, self.weights.text_projection
+        states = text_states.to(self.device)
+        states = projection(states) if projection else states
+        shape = (states.shape[0], 2, 1, config.num_heads, config.head_width)
+        layers = [layer.cross_kv(states).view(shape).permute(1, 2, 3, 0, 4) for layer in self.weights.layers]
+        cache.text[slot] = torch.stack(layers)
+
+    def hidden(self, rows: Rows, cache: KVCache) -> Tensor:
+        config, num_rows, padded_rows = self.config, len(rows), self._padded(len(rows))
+        heads = (config.num_heads, config.head_width)
+        slots, branches, positions = (
+            torch.from_numpy(each).to(self.device) for each in (rows.slots, rows.branches, rows.positions)
+        )
+        x = self._embed(torch.from_numpy(rows.tokens).to(self.device), positions, padded_rows)
+        for i, layer in enumerate(self.weights.layers):
+            q, k, v = layer.self_qkv(layer.self_norm(x)).view(padded_rows, 3, *heads).unbind(1)
+            cache.write(i, slots, branches, positions, k[:num_rows], v[:num_rows])
+            attended = torch.zeros_like(x).view(padded_rows, *heads)
+            for place in rows.places:
+                mine = slice(place.row, place.row + place.num_branches)
+                keys, values = cache.read(i, place.slot, place.num_branches, place.position + 1)
+                attended[mine] = scaled_dot_product_attention(q[mine, :, None], keys, values)[:, :, 0]
+            x = x + layer.self_out(attended.view_as(x))
+
+            q = layer.cross_q(layer.cross_norm(x)).view(padded_rows, *heads)
+            attended = torch.zeros_like(x).view(padded_rows, *heads)
+            for place in rows.places:
+                text = cache.text[place.slot]
+                if text is not None:
+                    mine = slice(place.row, place.row + 1)
+                    attended[mine] = scaled_dot_product_attention(q[mine, :, None], text[i, 0], text[i, 1])[:, :, 0]
+            x = x + layer.cross_out(attended.view_as(x))
+
+            x = x + layer.ffn_out(self._activation(layer.ffn_in(layer.ffn_norm(x))))
+        return self.weights.final_norm(x)[:num_rows]
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        num_rows, padded_rows = len(hidden), self._padded(len(hidden))
+        logits = self.weights.heads(pad_rows(hidden, padded_rows))
+        return logits.view(padded_rows, self.config.num_codebooks, self.config.vocab_size)[:num_rows]
+
+    def draw(self, with_text: Tensor, without_text: Tensor, batch: SamplingBatch, frames: np.ndarray) -> Draw:
+        guided = guide(with_text, without_text, batch)
+        return Draw(sample(guided, batch, frames).cpu().numpy(), guided)
+
+    def _padded(self, num_rows: int) -> int:
+        return next(count for count in self.row_counts if count >= num_rows)
+
+    def _embed(self, tokens: Tensor, positions: Tensor, padded_rows: int) -> Tensor:
+        embedded = self.weights.embedding[tokens + self._offsets]
+        total = embedded[:, 0]
+        for k in range(1, self.config.num_codebooks):
+            total = total + embedded[:, k]
+        return pad_rows(total + self.positions[positions], padded_rows)
+
+
+def pad_rows(x: Tensor, padded_rows: int) -> Tensor:
+    """[M, …] → [padded_rows, …], zeros below."""
+    if x.shape[0] == padded_rows:
+        return x
+    padded = x.new_zeros((padded_rows, *x.shape[1:]))
+    padded[: x.shape[0]] = x
+    return padded

@@ -1,0 +1,159 @@
+"""What crosses processes: small frozen dataclasses, and nothing else.
+
+Arrays are numpy, C-contiguous, and read-only by agreement (through Ray's object store they really are).
+Shapes use the house alphabet: K codebooks, T frames (50 a second), S text tokens, D width, C channels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a token is drawn from its logits, applied in the order of the fields.
+
+    guidance_scale: classifier-free guidance, `uncond + (cond - uncond) * scale`; 1 means none.
+    temperature: divides the logits; 0 means greedy.
+    top_k: keep the k most likely tokens; 0 means off.
+    top_p: keep the smallest set of tokens whose probability reaches p; 0 or 1 means off.
+    """
+
+    guidance_scale: float = 3.0
+    temperature: float = 1.0
+    top_k: int = 250
+    top_p: float = 0.0
+
+
+@dataclass(frozen=True)
+class MusicRequest:
+    """One piece of music asked of the pipeline, already checked and canonical.
+
+    prompt: NFC, white space folded. seed: 0 <= seed < 2**64.
+    """
+
+    request_id: str
+    model: str
+    prompt: str
+    duration_ms: int
+    seed: int
+    sampling: Sampling
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A finished piece of sound. pcm: float32 [C, samples] in [-1, 1]; codes: int16 [K, T]."""
+
+    pcm: np.ndarray
+    sample_rate: int
+    codes: np.ndarray
+
+
+@dataclass(frozen=True)
+class PcmChunk:
+    """The next piece of a clip on its way. pcm: float32 [C, samples]; codes: int16 [K, n], the frames it is made of."""
+
+    pcm: np.ndarray
+    sample_rate: int
+    codes: np.ndarray
+
+
+@dataclass(frozen=True)
+class CodeRequest:
+    """What the language model needs to make frames.
+
+    text_states: float32 [S, D_text], the encoder's states of the prompt's own tokens (no padding).
+    num_frames: how many frames the whole generation has, prompt codes included.
+    prompt_codes: int16 [K, N], frames made before (a resumed generation, a continuation), or None.
+    chunk_ends: the numbers of frames, in order, at which the reader wants to be told; whoever works in windows neither
+    waits then nor is woken in between. Empty: as suits the engine. The last frame is always told.
+    """
+
+    request_id: str
+    text_states: np.ndarray
+    num_frames: int
+    seed: int
+    sampling: Sampling
+    prompt_codes: np.ndarray | None = None
+    chunk_ends: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class CodeFrames:
+    """Complete frames of one generation, in order. codes: int16 [K, n], the delay pattern undone.
+
+    first_frame: the index of codes[:, 0]. finished: these are the last.
+    """
+
+    request_id: str
+    first_frame: int
+    codes: np.ndarray
+    finished: bool
+
+
+@dataclass(frozen=True)
+class DecoderState:
+    """What a codec carries from one window of a clip to the next; with the codes, all that the rest depends on.
+
+    num_frames: decoded so far. lstm: float32 [C, 2, layers, D], hidden and cell states of each channel.
+    outputs: float32 [C, D, n], the LSTM's last outputs, which the next window's sound depends on.
+    """
+
+    num_frames: int
+    lstm: np.ndarray
+    outputs: np.ndarray
+
+
+@dataclass(frozen=True)
+class CodeWindow:
+    """The next piece of a clip to decode: from where the state stands to frame `end`.
+
+    codes: int16 [K, n], the clip's from its first frame on: all of them, or at least `SoundFormat.lookahead` beyond
+    `end`. state: after the window before; None for the first.
+    """
+
+    codes: np.ndarray
+    end: int
+    state: DecoderState | None = None
+
+
+@dataclass(frozen=True)
+class DecodedWindow:
+    """pcm: float32 [C, frames · hop]. state: for the next window."""
+
+    pcm: np.ndarray
+    state: DecoderState
+
+
+@dataclass(frozen=True)
+class SoundFormat:
+    """What a codec makes. frame_rate: frames a second; hop: samples a frame, so sample_rate = frame_rate · hop.
+
+    lookahead: how many frames after its own a frame's sound depends on.
+    """
+
+    sample_rate: int
+    channels: int
+    frame_rate: int
+    lookahead: int
+
+    @property
+    def hop(self) -> int:
+        return self.sample_rate // self.frame_rate
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a client may know of a model. license: the licence of its weights, an SPDX id where there is one.
+
+    sound: None until the model's codec has been loaded for the first time.
+    """
+
+    name: str
+    source: str
+    revision: str | None
+    license: str
+    max_duration_ms: int
+    sound: SoundFormat | None = None

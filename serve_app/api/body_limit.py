@@ -1,0 +1,55 @@
+"""No request body beyond the limit is read.
+
+At Ray Serve's proxy a client could also set `x-request-timeout-seconds` and `x-request-disconnect-disabled`; those act
+before anything here does, and are stripped where the service meets the network.
+"""
+
+from __future__ import annotations
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serve_app.api.errors import MalformedRequest, PayloadTooLarge, ServiceError, error_response
+
+
+class BodyLimit:
+    """ASGI middleware: answers 413 at once where too much is declared; `receive` raises it where too much comes."""
+
+    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+        self.app = app
+        self.max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        try:
+            self._check_declared(Headers(scope=scope).getlist("Content-Length"))
+        except ServiceError as error:
+            await error_response(error)(scope, receive, send)
+            return
+        num_bytes = 0
+
+        async def receive_limited() -> Message:
+            nonlocal num_bytes
+            message = await receive()
+            if message["type"] == "http.request":
+                num_bytes += len(message.get("body", b""))
+                if num_bytes > self.max_body_bytes:
+                    raise self._too_large()
+            return message
+
+        await self.app(scope, receive_limited, send)
+
+    def _check_declared(self, values: list[str]) -> None:
+        if not values:
+            return
+        value = values[0].strip(" \t")
+        if len(set(values)) > 1 or not (value.isascii() and value.isdigit()):
+            raise MalformedRequest("The length must be one decimal number of bytes.", param="Content-Length")
+        # 18 digits are more than any limit, and few enough for int() to read at once.
+        if len(value) > 18 or int(value) > self.max_body_bytes:
+            raise self._too_large()
+
+    def _too_large(self) -> PayloadTooLarge:
+        return PayloadTooLarge(f"The body must be at most {self.max_body_bytes} bytes.")

@@ -1,0 +1,66 @@
+"""The boundary between requests and the log: one line for each, and no exception gets past it."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serve_app.api.errors import ClientClosedRequest, Internal, error_response
+
+logger = logging.getLogger("musicgen_serve.api")
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+
+
+class Boundary:
+    """ASGI middleware inside RequestId: turns an unexpected exception into a 500, and logs.
+
+    What is logged is of our own making or checked: no prompt, no path, no header but the request id.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        began_s = time.perf_counter()
+        # What stands if no answer is begun: Serve cancels the handler of a client that hung up.
+        status = ClientClosedRequest.status
+        started = False
+
+        async def send_observed(message: Message) -> None:
+            nonlocal started, status
+            if message["type"] == "http.response.start":
+                started, status = True, message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_observed)
+        except Exception as error:
+            _log(logging.ERROR, "unexpected exception", error, request_id=scope["state"]["request_id"])
+            if started:
+                # Too late for another answer: only a broken connection tells the client that this one is not whole.
+                raise
+            answer = error_response(Internal("The service failed; the request id finds the cause in its log."))
+            await answer(scope, receive, send_observed)
+        finally:
+            _log(
+                logging.INFO,
+                "request",
+                method=scope["method"] if scope["method"] in _METHODS else "other",
+                route=getattr(scope.get("route"), "path", "none"),
+                status=status,
+                seconds=round(time.perf_counter() - began_s, 4),
+                request_id=scope["state"]["request_id"],
+                model=scope["state"].get("model", "none"),
+            )
+
+
+def _log(level: int, event: str, error: Exception | None = None, **fields: object) -> None:
+    """One event: readable as text, and its fields as attributes of the record for a formatter that writes JSON."""
+    text = " ".join(f"{name}={value}" for name, value in fields.items())
+    logger.log(level, "%s %s", event, text, exc_info=error, extra=fields)

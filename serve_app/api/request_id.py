@@ -1,0 +1,48 @@
+"""The name of a request, in its log lines and in the answer's `X-Request-Id`."""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+HEADER = "X-Request-Id"
+PATTERN = "[A-Za-z0-9._-]{1,128}"
+_PATTERN = re.compile(PATTERN)
+
+
+def request_id_of(headers: Headers) -> str:
+    """The client's id where it sent one that is fit for a log line, else a new one."""
+    sent = headers.getlist(HEADER)
+    if len(sent) == 1 and _PATTERN.fullmatch(sent[0]):
+        return sent[0]
+    return uuid.uuid4().hex
+
+
+class RequestId:
+    """ASGI middleware: sets `request.state.request_id` and the header of every answer.
+
+    server_answers_it: the server in front draws an id where the client sent none, hands it on as the request's own
+    header and adds it to the answer, as Serve's proxy does; a second one would contradict it or repeat it.
+    """
+
+    def __init__(self, app: ASGIApp, *, server_answers_it: bool = False) -> None:
+        self.app = app
+        self._answers_it = not server_answers_it
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id = request_id_of(Headers(scope=scope))
+        # A dict of the request's own: the server may hand the same one to all.
+        scope["state"] = {**scope.get("state", {}), "request_id": request_id}
+
+        async def send_with_id(message: Message) -> None:
+            if self._answers_it and message["type"] == "http.response.start":
+                MutableHeaders(scope=message)[HEADER] = request_id
+            await send(message)
+
+        await self.app(scope, receive, send_with_id)

@@ -1,0 +1,105 @@
+"""The paths of the API and what each does."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from fastapi import APIRouter, Request
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from deployments.messages import ModelCard, MusicRequest
+from serve_app.api import openapi
+from serve_app.api.backend import Backend
+from serve_app.api.errors import ClientClosedRequest, NotReady
+from serve_app.api.hangup import while_connected
+from serve_app.api.music_answer import music_answer
+from serve_app.api.music_request import check_media_type, model_card, music_request, output_format
+from serve_app.api.music_stream import MusicStream
+from serve_app.api.schemas import HealthAnswer, IndexAnswer, ModelAnswer, ModelsAnswer, ReadyAnswer, parse_music_body
+from serve_app.api.settings import ApiSettings
+from serve_app.api.strict_json import parse_json
+from serve_app.audio.containers import ContainerFormat
+
+
+def build_router(backend: Backend, settings: ApiSettings) -> APIRouter:
+    router = APIRouter(redirect_slashes=False)
+
+    async def read(request: Request) -> tuple[ContainerFormat, ModelCard, MusicRequest]:
+        """What is asked for. Raises: ServiceError for what can't be read or isn't allowed."""
+        container = output_format(request.query_params)
+        check_media_type(request.headers)
+        body = parse_music_body(parse_json(await _body(request)))
+        card = model_card(body, backend.models(), backend.default_model)
+        request.state.model = card.name
+        return container, card, music_request(body, card, request.state.request_id)
+
+    @router.post(
+        "/v1/music", response_class=Response, responses=openapi.MUSIC_RESPONSES, openapi_extra=openapi.MUSIC_REQUEST
+    )
+    async def compose_music(request: Request) -> Response:
+        """Make music from a text. The answer is the sound itself, whole."""
+        began_s = time.perf_counter()
+        container, card, asked = await read(request)
+        clip = await while_connected(backend.compose(asked), request.receive, settings.deadline_s)
+        composed_s = time.perf_counter()
+        response = await asyncio.to_thread(music_answer, clip, asked, card, container)
+        ended_s = time.perf_counter()
+        timings_s = {"compose": composed_s - began_s, "encode": ended_s - composed_s, "total": ended_s - began_s}
+        response.headers["Server-Timing"] = ", ".join(
+            f"{step};dur={1000 * spent_s:.1f}" for step, spent_s in timings_s.items()
+        )
+        return response
+
+    @router.post(
+        "/v1/music/stream",
+        response_class=Response,
+        responses=openapi.STREAM_RESPONSES,
+        openapi_extra=openapi.MUSIC_REQUEST,
+    )
+    async def stream_music(request: Request) -> Response:
+        """Make music from a text, and send the sound while it is made.
+
+        WAV and PCM are the bytes that /v1/music answers, with their Content-Length. An answer that breaks off, without
+        its last chunk or short of its length, is not whole.
+        """
+        began_s = time.perf_counter()
+        container, card, asked = await read(request)
+        return MusicStream(
+            backend.stream(asked), asked, card, container, began_s=began_s, deadline_s=settings.deadline_s
+        )
+
+    @router.get("/v1/models")
+    async def list_models() -> ModelsAnswer:
+        """The models on offer, with the licences of their weights."""
+        default = backend.default_model
+        return ModelsAnswer(models=[ModelAnswer.from_card(card, default) for card in backend.models()])
+
+    @router.get("/health")
+    async def health() -> HealthAnswer:
+        """Whether the process is alive. It asks nothing of the models: see /ready."""
+        return HealthAnswer()
+
+    @router.get("/ready", responses=openapi.READY_RESPONSES)
+    async def ready() -> ReadyAnswer:
+        """Whether every deployment is up, and music can be made."""
+        deployments = dict(await backend.ready())
+        down = sorted(name for name, up in deployments.items() if not up)
+        if down:
+            raise NotReady(f"Not up: {', '.join(down)}.")
+        return ReadyAnswer(deployments=deployments)
+
+    @router.get("/")
+    async def index() -> IndexAnswer:
+        """Where to go from here."""
+        return IndexAnswer(documentation="/docs", openapi="/openapi.json", models="/v1/models")
+
+    return router
+
+
+async def _body(request: Request) -> bytes:
+    try:
+        return await request.body()
+    except ClientDisconnect as error:
+        raise ClientClosedRequest("The client hung up.") from error

@@ -1,0 +1,73 @@
+"""What `make run` is told, through the environment so that any prompt survives the shell."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from serve_app.settings import MAX_DURATION_MS
+
+DEFAULT_CONFIG = Path("serve_app/configs/local.yaml")
+DEFAULT_PROMPT = "a calm piano melody over soft strings"
+DEFAULT_DURATION_S = "10"
+
+
+class OptionError(Exception):
+    """An option can't be used; one sentence that names it and says what would be right."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """config: the deploy file. seed: None lets the service draw one. port: None keeps the file's.
+    once: end after the clip."""
+
+    config: Path
+    prompt: str
+    duration_ms: int
+    seed: int | None
+    port: int | None
+    once: bool
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Options:
+        """CONFIG, PROMPT, DURATION (seconds), SEED, PORT and ONCE; an empty one counts as not given."""
+        given = {name: value.strip() for name, value in environment.items()}
+        config = Path(given.get("CONFIG") or DEFAULT_CONFIG)
+        if not config.is_file():
+            raise OptionError(f"CONFIG is {str(config)!r}, which is no file; serve_app/configs/ holds those there are")
+        return cls(
+            config=config,
+            prompt=given.get("PROMPT") or DEFAULT_PROMPT,
+            duration_ms=_duration_ms(given.get("DURATION") or DEFAULT_DURATION_S),
+            seed=_whole_number("SEED", given.get("SEED"), 0, 2**64 - 1),
+            port=_whole_number("PORT", given.get("PORT"), 1, 65535),
+            once=_flag("ONCE", given.get("ONCE")),
+        )
+
+
+def _duration_ms(text: str) -> int:
+    try:
+        duration_s = float(text)
+    except ValueError:
+        duration_s = math.nan
+    if not 0.001 <= duration_s <= MAX_DURATION_MS / 1000:
+        raise OptionError(
+            f"DURATION is {text!r}; it must be a number of seconds, above 0 and {MAX_DURATION_MS // 1000} at most"
+        )
+    return round(duration_s * 1000)
+
+
+def _whole_number(name: str, text: str | None, low: int, high: int) -> int | None:
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 20 and low <= int(text) <= high):
+        raise OptionError(f"{name} is {text!r}; it must be a whole number from {low} to {high}")
+    return int(text)
+
+
+def _flag(name: str, text: str | None) -> bool:
+    if text not in (None, "", "0", "1"):
+        raise OptionError(f"{name} is {text!r}; it must be 1 or 0")
+    return text == "1"

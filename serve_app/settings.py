@@ -1,0 +1,158 @@
+"""What an operator may set: the `args` of the application in a Serve deploy file.
+
+Strict and frozen: an unknown key, a value of another type or a contradiction fails with a sentence that says what
+would be right. Nothing here looks at the disk or the network; `deployments.checkpoints` finds what a source names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, field_validator, model_validator
+
+from serve_app.api.settings import ApiSettings
+from serve_app.strict import StrictModel
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+MAX_DURATION_MS = 30_000
+
+
+def _matching(pattern: str, what: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"{text!r} is not {what}")
+        return text
+
+    return AfterValidator(check)
+
+
+ModelName = Annotated[
+    str, _matching(r"[a-z0-9][a-z0-9._-]{0,63}", "a model's name (a-z, 0-9, '.', '_', '-'; 64 characters at most)")
+]
+# The licence travels in an HTTP header and in file tags.
+License = Annotated[
+    str, _matching(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}", "an SPDX id like MIT or CC-BY-NC-4.0, or a LicenseRef-…")
+]
+Revision = Annotated[str, _matching(r"[0-9a-f]{40}", "a commit (40 hex digits; a branch or tag could move)")]
+
+_FOLDER = re.compile(r"\A(\.{0,2}/|~)")
+_HUB_ID = re.compile(r"\A[A-Za-z0-9][\w.-]*/[\w.-]+\Z", re.ASCII)
+
+
+class ReplicaSettings(StrictModel):
+    """How many replicas a deployment has, and the cores Ray sets aside for each (a share for placing, not a limit)."""
+
+    num_replicas: int = Field(default=1, ge=1)
+    num_cpus: float = Field(default=0.1, ge=0)
+
+
+class ModelSettings(StrictModel):
+    """One model: where its checkpoint is, what it runs on, and how much it takes on.
+
+    source: a folder, written `/…`, `~…`, `./…` or `../…` (from the project's root), or a hub id `owner/name`.
+    revision: the commit of a hub id, 40 hex digits; a folder has none.
+    license: of the weights, as clients are told it.
+    num_gpus: of each language-model replica: a share of one GPU, or whole ones; 0 on a CPU.
+    slots: generations that one language-model replica makes at once. max_queued: how many more may wait for it.
+    num_threads: of the language model on a CPU; none means all cores.
+    """
+
+    source: str
+    revision: Revision | None = None
+    license: License
+    device: Literal["cpu", "cuda"] = "cpu"
+    dtype: Literal["auto", "int8", "bfloat16", "float32"] = "auto"
+    num_gpus: float = Field(default=0, ge=0)
+    slots: int = Field(default=8, ge=1, le=256)
+    max_queued: int = Field(default=32, ge=0)
+    num_threads: int | None = Field(default=None, ge=1)
+    max_duration_ms: int = Field(default=MAX_DURATION_MS, ge=1, le=MAX_DURATION_MS)
+    text_encoder: ReplicaSettings = ReplicaSettings()
+    language_model: ReplicaSettings = ReplicaSettings(num_cpus=0.3)
+    codec_decoder: ReplicaSettings = ReplicaSettings()
+
+    @property
+    def is_hub_id(self) -> bool:
+        """Whether the source is looked up on the hub rather than on the disk."""
+        return not _FOLDER.match(self.source)
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder that the source names, there or not; None for a hub id."""
+        return None if self.is_hub_id else (PROJECT_ROOT / Path(self.source).expanduser()).resolve()
+
+    @property
+    def total_cpus(self) -> float:
+        """Cores that all replicas of the model set aside together."""
+        replicas = (self.text_encoder, self.language_model, self.codec_decoder)
+        return sum(each.num_replicas * each.num_cpus for each in replicas)
+
+    @property
+    def total_gpus(self) -> float:
+        """GPUs that all replicas of the model set aside together."""
+        return self.language_model.num_replicas * self.num_gpus
+
+    @field_validator("source")
+    @classmethod
+    def _source_is_folder_or_hub_id(cls, source: str) -> str:
+        if not _FOLDER.match(source) and not _HUB_ID.match(source):
+            raise ValueError(f"{source!r} is neither a folder (written ./… or /…) nor a hub id (owner/name)")
+        return source
+
+    @field_validator("num_gpus")
+    @classmethod
+    def _gpus_are_a_share_or_whole(cls, num_gpus: float) -> float:
+        if num_gpus > 1 and num_gpus != int(num_gpus):
+            raise ValueError(f"{num_gpus:g} is neither a share of one GPU nor a whole number of them")
+        return num_gpus
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> ModelSettings:
+        if self.is_hub_id and self.revision is None:
+            raise ValueError(
+                f"the hub id {self.source!r} needs the revision it is pinned to, which "
+                f"`git ls-remote https://huggingface.co/{self.source} HEAD` prints; a folder is written ./{self.source}"
+            )
+        if not self.is_hub_id and self.revision is not None:
+            raise ValueError(f"the folder {self.source!r} has no revision; only a hub id has one")
+        if self.device == "cpu" and self.num_gpus:
+            raise ValueError(f"num_gpus is {self.num_gpus:g} but device is cpu; set device: cuda, or num_gpus: 0")
+        if self.device == "cuda" and not self.num_gpus:
+            raise ValueError("device is cuda but num_gpus is 0; give it a share of a GPU (0.25) or whole ones")
+        return self
+
+
+class Settings(StrictModel):
+    """The whole application.
+
+    default_model: the one a request gets that names none.
+    max_ongoing_requests: that each replica of the ingress and of the pipeline holds at once.
+    """
+
+    models: Mapping[ModelName, ModelSettings] = Field(min_length=1)
+    default_model: ModelName
+    http: ApiSettings = ApiSettings()
+    max_ongoing_requests: int = Field(default=256, ge=1)
+    ingress: ReplicaSettings = ReplicaSettings()
+    pipeline: ReplicaSettings = ReplicaSettings()
+
+    @property
+    def total_cpus(self) -> float:
+        """Cores that all replicas of the application set aside together."""
+        fronts = sum(each.num_replicas * each.num_cpus for each in (self.ingress, self.pipeline))
+        return fronts + sum(model.total_cpus for model in self.models.values())
+
+    @property
+    def total_gpus(self) -> float:
+        """GPUs that all replicas of the application set aside together."""
+        return sum(model.total_gpus for model in self.models.values())
+
+    @model_validator(mode="after")
+    def _default_model_is_one_of_them(self) -> Settings:
+        if self.default_model not in self.models:
+            known = ", ".join(sorted(self.models))
+            raise ValueError(f"default_model is {self.default_model!r}, which is none of the models: {known}")
+        return self

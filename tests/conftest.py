@@ -1,0 +1,72 @@
+"""What holds for every test: a home of its own, a Ray that keeps to itself, and no silent skips in CI."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+# A submission is judged on examples that are the same each time; whoever works here looks for new ones.
+hypothesis.settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI") == "true":
+    hypothesis.settings.load_profile("ci")
+
+# Before anything imports Ray, which reads these once. Ray would write a token into the home folder, and use it.
+os.environ["RAY_AUTH_MODE"] = "disabled"
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ.pop("RAY_ADDRESS", None)
+# torch's threads wait for one another by spinning: two of them and anything else on two cores make each test crawl.
+# Tests of more threads ask for them.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+_HOME = pytest.StashKey[tuple[tempfile.TemporaryDirectory[str], str | None]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Nothing is read from or written to the developer's home."""
+    config.stash[_HOME] = tempfile.TemporaryDirectory(prefix="home-"), os.environ.get("HOME")
+    os.environ["HOME"] = config.stash[_HOME][0].name
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Puts the home back."""
+    folder, before = config.stash[_HOME]
+    if before is None:
+        del os.environ["HOME"]
+    else:
+        os.environ["HOME"] = before
+    folder.cleanup()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Where CI=true a skipped test is a failure, unless it needs a GPU. What is expected to fail isn't skipped."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and item.get_closest_marker("gpu") is None:
+        _fail_in_ci(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
+    """The same for a module that skips itself."""
+    report = yield
+    if report.skipped:
+        _fail_in_ci(report)
+    return report
+
+
+def _fail_in_ci(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if os.environ.get("CI") == "true":
+        report.outcome = "failed"
+        report.longrepr = f"skipped, and CI=true: {report.longrepr}"
+
+
+@pytest.fixture
+def project_root() -> Path:
+    """The checkout."""
+    return Path(__file__).parent.parent

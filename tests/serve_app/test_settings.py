@@ -1,0 +1,105 @@
+"""Settings: what an operator wrote is what runs, or a sentence says why not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from serve_app.settings import ModelSettings, Settings
+from serve_app.strict import sentence
+
+CONFIGS = Path(__file__).parents[2] / "serve_app" / "configs"
+COMMIT = "4c8334b02c6ec4e8664a91979669a501ec497792"
+MODEL: dict[str, Any] = {"source": "./somewhere", "license": "MIT"}
+
+
+def settings(text: str) -> Settings:
+    return Settings.model_validate(yaml.safe_load(text)["applications"][0]["args"])
+
+
+def complaint(model: dict[str, Any], **others: Any) -> str:
+    with pytest.raises(ValidationError) as failure:
+        Settings.model_validate({"models": {"m": model}, "default_model": "m", **others})
+    return sentence(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"slotz": 4}, "models.m: unknown key 'slotz', did you mean 'slots'? Valid keys: codec_decoder, device, "),
+        ({"zzz": 4}, "models.m: unknown key 'zzz'; Valid keys: "),
+        ({"language_model": {"num_replica": 2}}, "unknown key 'num_replica', did you mean 'num_replicas'?"),
+        ({"slots": 0}, "models.m.slots: Input should be greater than or equal to 1"),
+        ({"slots": "8"}, "models.m.slots: Input should be a valid integer"),
+        ({"slots": True}, "models.m.slots: Input should be a valid integer"),
+        ({"num_gpus": True}, "models.m.num_gpus: Input should be a valid number"),
+        ({"num_gpus": float("nan")}, "models.m.num_gpus: "),
+        ({"dtype": "float16"}, "models.m.dtype: Input should be 'auto', 'int8', 'bfloat16' or 'float32'"),
+        ({"max_duration_ms": 30_001}, "models.m.max_duration_ms: Input should be less than or equal to 30000"),
+        ({"license": "see website"}, "models.m.license: 'see website' is not an SPDX id"),
+        ({"source": "somewhere"}, "'somewhere' is neither a folder (written ./… or /…) nor a hub id (owner/name)"),
+        ({"source": "facebook/musicgen-small"}, "git ls-remote https://huggingface.co/facebook/musicgen-small HEAD"),
+        ({"source": "facebook/musicgen-small", "revision": "main"}, "'main' is not a commit (40 hex digits"),
+        ({"revision": COMMIT}, "the folder './somewhere' has no revision"),
+        ({"num_gpus": 0.5}, "num_gpus is 0.5 but device is cpu"),
+        ({"device": "cuda"}, "device is cuda but num_gpus is 0"),
+        ({"device": "cuda", "num_gpus": 1.5}, "1.5 is neither a share of one GPU nor a whole number"),
+    ],
+)
+def test_a_mistake_in_a_model_is_named_with_what_would_be_right(change: dict[str, Any], said: str) -> None:
+    assert said in complaint(MODEL | change)
+
+
+def test_a_mistake_at_the_top_is_named_with_what_would_be_right() -> None:
+    assert "unknown key 'default_modle', did you mean 'default_model'?" in complaint(MODEL, default_modle="m")
+    assert "default_model is 'n', which is none of the models: m" in complaint(MODEL, default_model="n")
+    assert "'Big One' is not a model's name" in complaint(MODEL, models={"Big One": MODEL})
+    assert "models: " in complaint(MODEL, models={})
+
+
+def test_a_licence_is_required() -> None:
+    assert complaint({"source": "./somewhere"}) == "models.m.license: Field required"
+
+
+def test_settings_are_frozen() -> None:
+    model = ModelSettings(**MODEL)
+    with pytest.raises(ValidationError, match="frozen"):
+        model.slots = 3
+
+
+def test_a_folder_is_taken_from_the_projects_root_and_a_hub_id_is_none() -> None:
+    assert ModelSettings(**MODEL).folder == CONFIGS.parents[1] / "somewhere"
+    assert ModelSettings(**MODEL | {"source": "/srv/models/x"}).folder == Path("/srv/models/x")
+    assert ModelSettings(**MODEL | {"source": "facebook/musicgen-small", "revision": COMMIT}).folder is None
+
+
+def test_local_yaml_fits_on_one_core_without_a_gpu() -> None:
+    local = settings((CONFIGS / "local.yaml").read_text())
+    assert local.total_cpus <= 1
+    assert local.total_gpus == 0
+    assert {model.device for model in local.models.values()} == {"cpu"}
+
+
+def test_gpu_yaml_fits_on_one_gpu_as_it_stands_and_holds_large_for_a_second() -> None:
+    text = (CONFIGS / "gpu.yaml").read_text()
+    as_it_stands = settings(text)
+    assert as_it_stands.total_gpus <= 1
+    complete = settings(text.replace("        # large:", "        large:").replace("        #   ", "          "))
+    assert {name: model.num_gpus for name, model in complete.models.items()} == {
+        "small": 0.25,
+        "medium": 0.5,
+        "large": 1,
+    }
+    assert {model.source for model in complete.models.values()} == {
+        f"facebook/musicgen-{size}" for size in ("small", "medium", "large")
+    }
+    assert {model.license for model in complete.models.values()} == {"CC-BY-NC-4.0"}
+
+
+@pytest.mark.parametrize("name", ["local.yaml", "gpu.yaml"])
+def test_the_service_listens_on_loopback_unless_told_otherwise(name: str) -> None:
+    assert yaml.safe_load((CONFIGS / name).read_text())["http_options"]["host"] == "127.0.0.1"

@@ -1,0 +1,45 @@
+"""CI can't be green over tests that didn't run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SKIPPING = """
+import pytest
+def test_runs(): pass
+def test_skips(): pytest.skip("no such thing here")
+@pytest.mark.xfail
+def test_is_known_to_fail(): assert False
+@pytest.mark.gpu
+def test_needs_a_gpu(): pytest.skip("no GPU")
+"""
+
+
+def run_pytest(folder: Path, ci: str) -> subprocess.CompletedProcess[str]:
+    root = Path(__file__).parent.parent
+    (folder / "conftest.py").write_text("from tests.conftest import *\n")
+    (folder / "pytest.ini").write_text("[pytest]\nmarkers = gpu\n")
+    environment = {**os.environ, "CI": ci, "PYTHONPATH": str(root)}
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(folder)]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("ci", "summary"), [("true", "1 failed, 1 passed, 1 skipped, 1 xfailed"), ("", "1 passed, 2 skipped, 1 xfailed")]
+)
+def test_a_skip_fails_in_ci_and_only_there(tmp_path: Path, ci: str, summary: str) -> None:
+    (tmp_path / "test_skipping.py").write_text(SKIPPING)
+    run = run_pytest(tmp_path, ci)
+    assert summary in run.stdout
+    assert run.returncode == (1 if ci else 0)
+
+
+@pytest.mark.parametrize(("ci", "status"), [("true", 2), ("", 5)])
+def test_a_module_that_skips_itself_fails_in_ci_and_only_there(tmp_path: Path, ci: str, status: int) -> None:
+    (tmp_path / "test_absent.py").write_text("import pytest\npytest.importorskip('no_such_module')\n")
+    assert run_pytest(tmp_path, ci).returncode == status
