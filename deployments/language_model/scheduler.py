@@ -48,7 +48,10 @@ class Scheduler:
         if generation.request_id in self:
             raise ValueError("a request with this id is already here")
         if self.num_waiting >= self.max_waiting + self.num_free:
-            raise EngineFull(f"all {self.num_slots} slots are taken and {self.num_waiting} requests wait")
+            raise EngineFull(
+                f"{len(self.running)} of {self.num_slots} slots are taken, {self.num_waiting} requests wait, "
+                f"and no more than {self.max_waiting} may wait for a slot"
+            )
         self.waiting.append(generation)
 
     def admit(self) -> Iterator[tuple[int, Generation]]:
