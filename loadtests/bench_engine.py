@@ -27,10 +27,10 @@ from transformers import (
 from transformers.initialization import no_init_weights
 from transformers.utils import logging as transformers_logging
 
-from deployments.language_model.decoder import INT8, fastest_dtype, make_decoder, set_torch_threads
 from deployments.language_model.delay import num_steps
 from deployments.language_model.engine import Engine
 from deployments.language_model.linear import DTYPES
+from deployments.language_model.loading import INT8, fastest_dtype, make_decoder, set_torch_threads
 from deployments.language_model.warm_up import warm_up
 from deployments.language_model.weights import fuse
 from deployments.messages import CodeRequest, Sampling

@@ -9,9 +9,9 @@ import psutil
 from deployments.checkpoints.checkpoint import Checkpoint
 from deployments.checkpoints.find import find_checkpoint
 from deployments.checkpoints.root import ROOT
-from deployments.language_model.decoder import load_decoder
 from deployments.language_model.engine import Engine
 from deployments.language_model.engine_loop import EngineLoad, EngineLoop
+from deployments.language_model.loading import load_decoder
 from deployments.language_model.warm_up import warm_up
 from deployments.messages import CodeFrames, CodeRequest
 

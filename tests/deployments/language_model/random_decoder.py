@@ -6,8 +6,9 @@ import numpy as np
 import torch
 
 from deployments.language_model.config import DecoderConfig
-from deployments.language_model.decoder import INT8, Decoder, make_decoder
+from deployments.language_model.decoder import Decoder
 from deployments.language_model.engine import Engine
+from deployments.language_model.loading import INT8, make_decoder
 from deployments.language_model.weights import DecoderWeights, expected_shapes, fuse
 from deployments.messages import CodeFrames, CodeRequest, Sampling
 

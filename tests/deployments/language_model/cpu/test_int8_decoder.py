@@ -13,8 +13,9 @@ import torch
 from deployments.checkpoints.checkpoint import Checkpoint
 from deployments.checkpoints.errors import CheckpointError
 from deployments.language_model.config import DecoderConfig
-from deployments.language_model.decoder import INT8, Decoder, fastest_dtype, make_decoder
+from deployments.language_model.decoder import Decoder
 from deployments.language_model.engine import Engine
+from deployments.language_model.loading import INT8, fastest_dtype, make_decoder
 from deployments.language_model.rows import Place, Rows
 from deployments.language_model.weights import DecoderWeights, fuse, load_weights
 from deployments.messages import CodeRequest
