@@ -1,6 +1,9 @@
 """The decoder at the speed of a CPU's memory: 8-bit weights, compiled loops, threads that wait for one another.
 
-packing   weights → bytes, in the order they are read      step     one decoding step, compiled
-kernels   the innermost loops (LLVM)                       team     the threads that run it together
-emitter   the phrases they are written in                  decoder  what the engine sees
+decoder    what the engine sees                        layout     how all this lies in memory
+step       one decoding step, compiled                 packing    weights → bytes, in the order they are read
+products   rows · weights                              kernels    the innermost loops (LLVM)
+attention  over the positions that exist               emitter    the phrases they are written in
+sampling   logits → tokens                             team       the threads that run it together
+                                                       barrier    where they wait for each other
 """

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from deployments.checkpoints.errors import CheckpointError
 from deployments.language_model.config import DecoderConfig
-from deployments.language_model.cpu import sampling, step
+from deployments.language_model.cpu import layout, sampling, step
 from deployments.language_model.cpu.kernels import GROUP, HEAD_WIDTH, POSITIONS
 from deployments.language_model.cpu.packing import PackedMatrix, aligned_empty, pack
 from deployments.language_model.cpu.team import Team
@@ -30,7 +30,7 @@ _HALF_BYTES = 2
 
 
 class Int8Cache:
-    """Keys and values of every slot, float16; see `step.Cache` for their order."""
+    """Keys and values of every slot, float16; see `layout.Cache` for their order."""
 
     def __init__(self, config: DecoderConfig, num_slots: int, max_positions: int) -> None:
         positions = _round_up(max_positions, POSITIONS)
@@ -38,7 +38,7 @@ class Int8Cache:
         self._keys, self._values = (aligned_empty(shape, np.float16) for _ in range(2))
         self._texts: list[np.ndarray | None] = [None] * num_slots
         layer_bytes, _, row_bytes, head_bytes, _, _ = self._keys.strides
-        self.layout = step.Cache(
+        self.layout = layout.Cache(
             keys=self._keys.ctypes.data,
             values=self._values.ctypes.data,
             layer_bytes=layer_bytes,
@@ -90,13 +90,14 @@ class Int8Decoder:
         self._packed = [_pack_layer(layer) for layer in weights.layers]
         self._heads = pack(weights.heads.weight)
         self._text_projection = weights.text_projection
-        self._cross_kv = [layer.cross_kv for layer in weights.layers]
+        self._cross_kv = [pack(layer.cross_kv.weight) for layer in weights.layers]
         self._matrices = _matrices(config, weights, self._packed, max_positions)
         self._scratch = _scratch(config, num_threads, max_positions)
-        self._logits = aligned_empty((MAX_ROWS, self._heads.num_outputs), np.float32)
+        widest = max(self._heads.num_outputs, self._cross_kv[0].num_outputs)
+        self._projected = aligned_empty((MAX_ROWS, widest), np.float32)
         self._guided = aligned_empty((MAX_ROWS, config.num_codebooks, config.vocab_size), np.float32)
         self._scores = aligned_empty((num_threads, config.vocab_size), np.float32)
-        self._counts = aligned_empty((num_threads, sampling.NUM_COUNTS), np.int64)
+        self._keys = aligned_empty((num_threads, config.vocab_size), np.int32)
         self._team = Team(num_threads)
 
     @property
@@ -108,6 +109,11 @@ class Int8Decoder:
     def step_bytes(self) -> int:
         """Bytes of weights one decoding step reads."""
         return sum(matrix.size_bytes for layer in self._packed for matrix in layer) + self._heads.size_bytes
+
+    def bytes_of(self, num_positions: int, num_branches: int, num_text_tokens: int) -> int:
+        """float16, of every layer, in whole blocks of positions."""
+        blocks = num_branches * -(-num_positions // POSITIONS) + -(-num_text_tokens // POSITIONS)
+        return 2 * _HALF_BYTES * self.config.num_layers * self.config.width * POSITIONS * blocks
 
     def close(self) -> None:
         """Ends the threads."""
@@ -124,7 +130,11 @@ class Int8Decoder:
         text = aligned_empty((config.num_layers, 2, config.num_heads, blocks * POSITIONS * HEAD_WIDTH), np.float16)
         for layer, cross_kv in enumerate(self._cross_kv):
             filled = torch.zeros(blocks * POSITIONS, 2, config.num_heads, HEAD_WIDTH)
-            filled[:num_tokens] = cross_kv(states).view(num_tokens, 2, config.num_heads, HEAD_WIDTH)
+            for first in range(0, num_tokens, MAX_ROWS):
+                some = states[first : first + MAX_ROWS]
+                filled[first : first + len(some)] = self._project(some, cross_kv, 2 * config.width).view(
+                    -1, 2, config.num_heads, HEAD_WIDTH
+                )
             keys, values = filled.half().unbind(1)
             by_block = keys.view(blocks, POSITIONS, config.num_heads, HEAD_WIDTH).permute(2, 0, 3, 1)
             text[layer, 0] = by_block.reshape(config.num_heads, -1).numpy()
@@ -133,18 +143,15 @@ class Int8Decoder:
 
     def hidden(self, rows: Rows, cache: Int8Cache) -> Tensor:
         """[M, D] after the final norm. Writes the rows' keys and values into the cache before reading them."""
-        own = step.Rows(rows.tokens, rows.slots, rows.branches, rows.positions)
+        own = layout.Rows(rows.tokens, rows.slots, rows.branches, rows.positions)
         self._run(step.decode, own, self._matrices, cache.layout, self._scratch)
         return torch.from_numpy(self._scratch.normed[: len(rows)].copy())
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """hidden [M, D] → [M, K, V]."""
-        heads = self._heads
-        out = self._logits[: len(hidden)]
-        weights, scales = heads.weights.ctypes.data, heads.scales.ctypes.data
-        self._run(step.project, hidden.numpy(), weights, scales, self._scratch, out)
-        num_logits = self.config.num_codebooks * self.config.vocab_size
-        return torch.from_numpy(out[:, :num_logits].copy()).view(-1, self.config.num_codebooks, self.config.vocab_size)
+        """hidden [M, D] → [M, K, V], valid until the next call."""
+        config = self.config
+        logits = self._project(hidden, self._heads, config.num_codebooks * config.vocab_size)
+        return logits.view(-1, config.num_codebooks, config.vocab_size)
 
     def draw(self, with_text: Tensor, without_text: Tensor, batch: SamplingBatch, frames: np.ndarray) -> Draw:
         num_requests = len(with_text)
@@ -167,11 +174,18 @@ class Int8Decoder:
             kept_by_top_p,
             guided,
             self._scores,
-            self._scores.view(np.uint32),
-            self._counts,
+            self._scores.view(np.int32),
+            self._keys,
             tokens,
         )
         return Draw(tokens, torch.from_numpy(guided))
+
+    def _project(self, source: Tensor, matrix: PackedMatrix, num_outputs: int) -> Tensor:
+        """source [M, I] · one packed matrix → [M, outputs], valid until the next call."""
+        out = self._projected[: len(source), : matrix.num_outputs]
+        weights, scales = matrix.weights.ctypes.data, matrix.scales.ctypes.data
+        self._run(step.project, source.numpy(), weights, scales, self._scratch, out)
+        return torch.from_numpy(out[:, :num_outputs])
 
     def _run(self, function: Callable[..., None], *arguments: object) -> None:
         met = int(self._scratch.barrier[0]) // self._team.num_threads
@@ -185,9 +199,9 @@ def _pack_layer(layer: LayerWeights) -> tuple[PackedMatrix, ...]:
 
 def _matrices(
     config: DecoderConfig, weights: DecoderWeights, packed: Sequence[Sequence[PackedMatrix]], max_positions: int
-) -> step.Matrices:
+) -> layout.Matrices:
     norms = [[_pair(norm) for norm in (layer.self_norm, layer.cross_norm, layer.ffn_norm)] for layer in weights.layers]
-    return step.Matrices(
+    return layout.Matrices(
         weights=np.array([[matrix.weights.ctypes.data for matrix in layer] for layer in packed]),
         scales=np.array([[matrix.scales.ctypes.data for matrix in layer] for layer in packed]),
         norms=np.array(norms),
@@ -203,11 +217,11 @@ def _pair(norm: LayerNorm) -> np.ndarray:
     return np.stack([norm.weight.numpy(), norm.bias.numpy()])
 
 
-def _scratch(config: DecoderConfig, num_threads: int, max_positions: int) -> step.Scratch:
+def _scratch(config: DecoderConfig, num_threads: int, max_positions: int) -> layout.Scratch:
     inner = max(config.width, config.ffn_width)
     positions = _round_up(max(max_positions, MAX_TEXT_TOKENS), POSITIONS)
     exponents = aligned_empty((num_threads, positions), np.int32)
-    return step.Scratch(
+    return layout.Scratch(
         residual=aligned_empty((MAX_ROWS, config.width), np.float32),
         wide=aligned_empty((MAX_ROWS, max(3 * config.width, config.ffn_width)), np.float32),
         attended=aligned_empty((MAX_ROWS, config.width), np.float32),

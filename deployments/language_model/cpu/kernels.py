@@ -21,6 +21,8 @@ BLOCK_OUTPUTS = 64  # outputs that are stored side by side
 HEAD_WIDTH = 64
 POSITIONS = LANES  # positions that are stored side by side in the keys
 PREFETCH_BYTES = 2048
+LINE_BYTES = 64
+HALF_BYTES = 2
 
 Codegen = Callable[[Any, ir.IRBuilder, Any, Sequence[ir.Value]], Any]
 
@@ -30,59 +32,70 @@ _BLOCK_VECTORS = BLOCK_OUTPUTS // LANES
 _VECTOR_BYTES = 4 * LANES
 
 
-def _product(num_rows: int, num_vectors: int) -> Any:
+def _product(num_rows: int, num_lines: int) -> Any:
     """One block of outputs for a few rows: out[r, :] = scale · Σ over groups of activation scale · integer sum.
 
     weights: of the block, bytes [I / 4, 64 outputs, 4], each 128 more than it means. bytes_: activations int8
     [rows, I]. scales: float32 [rows, groups]. starts: int32 [rows, groups], -128 · the group's sum, which takes the
     128 off again. out_scales: float32 [64]. out: float32 [rows, O]; `add` = 1 adds to what is there.
+    ahead: where weights lie that will be wanted next; `num_lines` cache lines of them are fetched for each quad of
+    inputs, so that memory is read all the time, evenly, however many rows the arithmetic takes.
     Strides are in bytes.
     """
 
     def emit(e: Emitter, arguments: Sequence[ir.Value]) -> None:
-        weights, rows_bytes, row_stride, scales, starts, group_stride, groups, out_scales, out, out_stride, add = (
-            arguments
-        )
-        for first_vector in range(0, _BLOCK_VECTORS, num_vectors):
-            block = e.at(weights, (first_vector, _VECTOR_BYTES))
+        (
+            weights,
+            rows_bytes,
+            row_stride,
+            scales,
+            starts,
+            group_stride,
+            groups,
+            out_scales,
+            out,
+            out_stride,
+            add,
+            ahead,
+        ) = arguments
 
-            def per_group(g: ir.Value, sums: list[ir.Value], block: ir.Value = block) -> list[ir.Value]:
-                begun = []
-                for r in range(num_rows):
-                    start = e.load(e.at(starts, (r, group_stride), (g, 4)), I32, 4)
-                    begun += [e.broadcast(start)] * num_vectors
+        def per_group(g: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
+            begun = []
+            for r in range(num_rows):
+                start = e.load(e.at(starts, (r, group_stride), (g, 4)), I32, 4)
+                begun += [e.broadcast(start)] * _BLOCK_VECTORS
 
-                def per_quad(q: ir.Value, totals: list[ir.Value]) -> list[ir.Value]:
-                    step = e.b.add(e.b.mul(g, e.int64(_QUADS_OF_GROUP)), q)
-                    here = e.at(block, (step, _STEP_BYTES))
-                    vectors = [e.load(e.at(here, (v, _VECTOR_BYTES)), VI32, 64) for v in range(num_vectors)]
-                    for v in range(num_vectors):
-                        e.prefetch(e.at(here, (v, _VECTOR_BYTES), (1, PREFETCH_BYTES)))
-                    after = []
-                    for r in range(num_rows):
-                        quad = e.broadcast(e.load(e.at(rows_bytes, (r, row_stride), (step, QUAD)), I32, 4))
-                        mine = totals[r * num_vectors : (r + 1) * num_vectors]
-                        after += [e.dot_bytes(total, vector, quad) for total, vector in zip(mine, vectors, strict=True)]
-                    return after
-
-                totals = e.loop(e.int64(_QUADS_OF_GROUP), begun, per_quad)
+            def per_quad(q: ir.Value, totals: list[ir.Value]) -> list[ir.Value]:
+                step = e.b.add(e.b.mul(g, e.int64(_QUADS_OF_GROUP)), q)
+                here = e.at(weights, (step, _STEP_BYTES))
+                vectors = [e.load(e.at(here, (v, _VECTOR_BYTES)), VI32, 64) for v in range(_BLOCK_VECTORS)]
+                for line in range(num_lines):
+                    e.prefetch(e.at(ahead, (step, num_lines * LINE_BYTES), (line, LINE_BYTES)))
                 after = []
                 for r in range(num_rows):
-                    scale = e.broadcast(e.load(e.at(scales, (r, group_stride), (g, 4)), F32, 4))
-                    for v in range(num_vectors):
-                        i = r * num_vectors + v
-                        after.append(e.fma(e.b.sitofp(totals[i], VF32), scale, sums[i]))
+                    quad = e.broadcast(e.load(e.at(rows_bytes, (r, row_stride), (step, QUAD)), I32, 4))
+                    mine = totals[r * _BLOCK_VECTORS : (r + 1) * _BLOCK_VECTORS]
+                    after += [e.dot_bytes(total, vector, quad) for total, vector in zip(mine, vectors, strict=True)]
                 return after
 
-            zero = ir.Constant(VF32, [0.0] * LANES)
-            sums = e.loop(groups, [zero] * (num_rows * num_vectors), per_group)
-            added = e.b.icmp_signed("!=", add, e.int64(0))
+            totals = e.loop(e.int64(_QUADS_OF_GROUP), begun, per_quad)
+            after = []
             for r in range(num_rows):
-                for v in range(num_vectors):
-                    place = e.at(out, (r, out_stride), (first_vector + v, _VECTOR_BYTES))
-                    before = e.b.select(added, e.load(place, VF32, 4), zero)
-                    out_scale = e.load(e.at(out_scales, (first_vector + v, _VECTOR_BYTES)), VF32, 4)
-                    e.store(e.fma(sums[r * num_vectors + v], out_scale, before), place, 4)
+                scale = e.broadcast(e.load(e.at(scales, (r, group_stride), (g, 4)), F32, 4))
+                for v in range(_BLOCK_VECTORS):
+                    i = r * _BLOCK_VECTORS + v
+                    after.append(e.fma(e.b.sitofp(totals[i], VF32), scale, sums[i]))
+            return after
+
+        zero = ir.Constant(VF32, [0.0] * LANES)
+        sums = e.loop(groups, [zero] * (num_rows * _BLOCK_VECTORS), per_group)
+        added = e.b.icmp_signed("!=", add, e.int64(0))
+        for r in range(num_rows):
+            for v in range(_BLOCK_VECTORS):
+                place = e.at(out, (r, out_stride), (v, _VECTOR_BYTES))
+                before = e.b.select(added, e.load(place, VF32, 4), zero)
+                out_scale = e.load(e.at(out_scales, (v, _VECTOR_BYTES)), VF32, 4)
+                e.store(e.fma(sums[r * _BLOCK_VECTORS + v], out_scale, before), place, 4)
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Sequence[ir.Value]) -> Any:
         emit(Emitter(builder), arguments)
@@ -102,35 +115,44 @@ def _product(num_rows: int, num_vectors: int) -> Any:
         out: Any,
         out_stride: Any,
         add: Any,
+        ahead: Any,
     ) -> tuple[Any, Codegen]:
-        return types.void(*[types.int64] * 11), codegen
+        return types.void(*[types.int64] * 12), codegen
 
     return product
 
 
-product_1 = _product(1, 4)
-product_2 = _product(2, 4)
-product_4 = _product(4, 4)
-product_8 = _product(8, 2)
+# Four rows by four vectors of outputs: sixteen sums and what they are made of just fit the registers.
+product_1_1, product_1_2, product_1_4 = (_product(1, num_lines) for num_lines in (1, 2, 4))
+product_2_1, product_2_2, product_2_4 = (_product(2, num_lines) for num_lines in (1, 2, 4))
+product_4_1, product_4_2, product_4_4 = (_product(4, num_lines) for num_lines in (1, 2, 4))
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def scores_of_positions(context: Any, query: Any, keys: Any, num_blocks: Any, out: Any) -> tuple[Any, Codegen]:
-    """out float32 [16 · blocks] = query float32 [64] · keys float16 [blocks, 64, 16 positions], a block at a time."""
+def scores_of_positions(
+    context: Any, query: Any, keys: Any, num_blocks: Any, out: Any, next_keys: Any
+) -> tuple[Any, Codegen]:
+    """out float32 [16 · blocks] = query float32 [64] · keys float16 [blocks, 64, 16 positions], a block at a time.
+
+    Fetches as much of the keys that will be read next as it reads.
+    """
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Sequence[ir.Value]) -> Any:
         e = Emitter(builder)
-        query, keys, num_blocks, out = arguments
+        query, keys, num_blocks, out, next_keys = arguments
         zero = ir.Constant(VF32, [0.0] * LANES)
         chains = 4  # independent sums, for the latency of an addition; added in one order at the end
+        row_bytes = POSITIONS * HALF_BYTES
 
         def per_block(block: ir.Value, carried: list[ir.Value]) -> list[ir.Value]:
-            here = e.at(keys, (block, HEAD_WIDTH * POSITIONS * 2))
-            e.prefetch(e.at(here, (1, PREFETCH_BYTES)))
+            offset = (block, HEAD_WIDTH * row_bytes)
+            here, ahead = e.at(keys, offset), e.at(next_keys, offset)
             sums = [zero] * chains
             for d in range(HEAD_WIDTH):
+                if d * row_bytes % LINE_BYTES == 0:
+                    e.prefetch(e.at(ahead, (d, row_bytes)))
                 component = e.broadcast(e.load(e.at(query, (d, 4)), F32, 4))
-                vector = e.half_to_float(e.load(e.at(here, (d, POSITIONS * 2)), VF16, 32))
+                vector = e.half_to_float(e.load(e.at(here, (d, row_bytes)), VF16, 32))
                 sums[d % chains] = e.fma(component, vector, sums[d % chains])
             total = e.b.fadd(e.b.fadd(sums[0], sums[1]), e.b.fadd(sums[2], sums[3]))
             e.store(total, e.at(out, (block, _VECTOR_BYTES)), 4)
@@ -139,25 +161,29 @@ def scores_of_positions(context: Any, query: Any, keys: Any, num_blocks: Any, ou
         e.loop(num_blocks, [], per_block)
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 4), codegen
+    return types.void(*[types.int64] * 5), codegen
 
 
 @intrinsic  # type: ignore[untyped-decorator]
 def weighted_values(
-    context: Any, weights: Any, values: Any, num_positions: Any, scale: Any, out: Any
+    context: Any, weights: Any, values: Any, num_positions: Any, scale: Any, out: Any, next_values: Any
 ) -> tuple[Any, Codegen]:
-    """out float32 [64] = scale · Σ over positions of weights float32 [T] · values float16 [T, 64], in their order."""
+    """out float32 [64] = scale · Σ over positions of weights float32 [T] · values float16 [T, 64], in their order.
+
+    Fetches as much of the values that will be read next as it reads.
+    """
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Sequence[ir.Value]) -> Any:
         e = Emitter(builder)
-        weights, values, num_positions, scale, out = arguments
-        vectors = HEAD_WIDTH // LANES
+        weights, values, num_positions, scale, out, next_values = arguments
+        vectors, row_bytes = HEAD_WIDTH // LANES, HEAD_WIDTH * HALF_BYTES
 
         def per_position(t: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
             weight = e.broadcast(e.load(e.at(weights, (t, 4)), F32, 4))
-            here = e.at(values, (t, HEAD_WIDTH * 2))
-            e.prefetch(e.at(here, (1, PREFETCH_BYTES)))
-            loaded = [e.half_to_float(e.load(e.at(here, (v, 2 * LANES)), VF16, 32)) for v in range(vectors)]
+            here, ahead = e.at(values, (t, row_bytes)), e.at(next_values, (t, row_bytes))
+            for line in range(row_bytes // LINE_BYTES):
+                e.prefetch(e.at(ahead, (line, LINE_BYTES)))
+            loaded = [e.half_to_float(e.load(e.at(here, (v, HALF_BYTES * LANES)), VF16, 32)) for v in range(vectors)]
             return [e.fma(weight, vector, total) for vector, total in zip(loaded, sums, strict=True)]
 
         sums = e.loop(num_positions, [ir.Constant(VF32, [0.0] * LANES)] * vectors, per_position)
@@ -165,8 +191,26 @@ def weighted_values(
             e.store(e.b.fmul(total, e.broadcast(scale)), e.at(out, (v, _VECTOR_BYTES)), 4)
         return context.get_dummy_value()
 
-    arguments = [types.int64, types.int64, types.int64, types.float32, types.int64]
+    arguments = [types.int64, types.int64, types.int64, types.float32, types.int64, types.int64]
     return types.void(*arguments), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def fetch(context: Any, address: Any, num_lines: Any) -> tuple[Any, Codegen]:
+    """Begins to bring cache lines in; harmless for an address that is nobody's."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Sequence[ir.Value]) -> Any:
+        e = Emitter(builder)
+        address, num_lines = arguments
+
+        def per_line(i: ir.Value, carried: list[ir.Value]) -> list[ir.Value]:
+            e.prefetch(e.at(address, (i, LINE_BYTES)))
+            return carried
+
+        e.loop(num_lines, [], per_line)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), codegen
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -64,7 +64,8 @@ def aligned_empty(shape: tuple[int, ...], dtype: type) -> np.ndarray:
     Untouched memory of it costs nothing. It reads as zeros.
     """
     size_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    buffer = mmap.mmap(-1, size_bytes + HUGE_PAGE_BYTES)
+    # Private: the shared memory that mmap gives by default has no huge pages.
+    buffer = mmap.mmap(-1, size_bytes + HUGE_PAGE_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if size_bytes >= HUGE_PAGE_BYTES and hasattr(mmap, "MADV_HUGEPAGE"):
         buffer.madvise(mmap.MADV_HUGEPAGE)
     whole = np.frombuffer(buffer, np.uint8)

@@ -11,14 +11,18 @@ import math
 import numpy as np
 from numba import njit
 
-from deployments.language_model.cpu.step import meet
+from deployments.language_model.cpu.barrier import meet
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 _MAX_CODEBOOKS = np.uint64(64)
 _SIGN = np.uint32(0x80000000)
-NUM_COUNTS = 1 << 11
+_LOWEST = np.int32(-(2**31))
+_HALF = np.uint64(1) << np.uint64(63)
+# Gumbel noise grows with its uniform: below 1 - 2 ** -(n + 1), for n leading ones, it is less than this. The last few
+# thousandths of a nat are for rounding.
+_LARGEST_NOISE = np.array([-math.log(-math.log1p(-(2.0 ** -(n + 1)))) + 1e-3 for n in range(53)])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -29,38 +33,70 @@ def _mix(x):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def gumbel(seed, frame, codebook, token):
-    """`noise.gumbel` for one counter: seed uint64, the others int64."""
+def random_bits(seed, frame, codebook, token):
+    """64 bits for one counter: seed uint64, the others int64; see `noise`."""
     key = _mix(seed + _GOLDEN)
     key = _mix(key + (np.uint64(frame) * _MAX_CODEBOOKS + np.uint64(codebook)) * _GOLDEN)
-    bits = _mix(key + (np.uint64(token) + np.uint64(1)) * _GOLDEN)
+    return _mix(key + (np.uint64(token) + np.uint64(1)) * _GOLDEN)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def gumbel_of(bits):
     uniform = (np.float64(bits >> np.uint64(12)) + 0.5) * 2.0**-52
     return -math.log(-math.log(uniform))
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def kth_largest(scores, bits, rank, counts):
-    """The rank-th largest (from 1) of scores float32 [V]; bits: the same memory as uint32. No order, no copy: by
-    counting leading digits of the bits, flipped so that they sort as the floats do. counts: int64 [2048], to write on.
+def gumbel(seed, frame, codebook, token):
+    """`noise.gumbel` for one counter."""
+    return gumbel_of(random_bits(seed, frame, codebook, token))
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def largest_noise(bits):
+    """More than `gumbel_of` these bits can be, without a logarithm."""
+    ones = 0
+    while bits & _HALF and ones < 52:
+        bits = bits << np.uint64(1)
+        ones += 1
+    return _LARGEST_NOISE[ones]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def kth_largest(scores, bits, rank, keys):
+    """The rank-th largest (from 1) of scores float32 [V]; bits: the same memory as int32. keys: int32 [V], to write on.
+
+    Neither order nor copy: as integers that sort as the floats do, the largest one that `rank` of them reach is found
+    bit by bit, by counting, which whole vectors do.
     """
-    prefix = np.uint32(0)
-    known = np.uint32(0)
-    for shift, width in ((21, 11), (10, 11), (0, 10)):
-        counts[:] = 0
-        for i in range(bits.shape[0]):
-            key = bits[i] ^ (np.uint32(0xFFFFFFFF) if bits[i] & _SIGN else _SIGN)
-            if key & known == prefix:
-                counts[(key >> np.uint32(shift)) & np.uint32((1 << width) - 1)] += 1
-        digit = (1 << width) - 1
-        while counts[digit] < rank:
-            rank -= counts[digit]
-            digit -= 1
-        prefix |= np.uint32(digit) << np.uint32(shift)
-        known |= np.uint32((1 << width) - 1) << np.uint32(shift)
     for i in range(bits.shape[0]):
-        if bits[i] ^ (np.uint32(0xFFFFFFFF) if bits[i] & _SIGN else _SIGN) == prefix:
+        keys[i] = bits[i] ^ ((bits[i] >> np.int32(31)) & np.int32(0x7FFFFFFF))
+    found = _LOWEST
+    for bit in range(31, -1, -1):
+        # From the lowest integer up: the first step is to 0, which is the highest bit's worth.
+        candidate = np.int32(0) if bit == 31 else np.int32(found + (np.int32(1) << np.int32(bit)))
+        reached = np.int32(0)
+        for i in range(keys.shape[0]):
+            reached += np.int32(keys[i] >= candidate)
+        if reached >= rank:
+            found = candidate
+    for i in range(keys.shape[0]):
+        if keys[i] == found:
             return scores[i]
     return scores[0]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def guide_row(with_text, without_text, guidance, temperature, guided, scores):
+    """One codebook of one generation, each float32 [V]: `sampler.guide`, and the result over the temperature."""
+    if guidance == 1:
+        for v in range(guided.shape[0]):
+            guided[v] = with_text[v]
+    else:
+        for v in range(guided.shape[0]):
+            guided[v] = without_text[v] + (with_text[v] - without_text[v]) * guidance
+    for v in range(guided.shape[0]):
+        scores[v] = guided[v] / temperature
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -81,40 +117,34 @@ def draw(
     guided,
     scores,
     score_bits,
-    counts,
+    keys,
     tokens,
 ):
     """Guidance to token for every row. R generations, K codebooks, V tokens.
 
     with_text, without_text: float32 [R, K · V]; guidance, temperature: float32 [R]; greedy: bool [R]; top_k: int64 [R];
     seeds: uint64 [R]; frames: int64 [R, K]; nucleus: bool [R, K, V], what top_p keeps, or of no rows where it is off.
-    Writes guided float32 [R, K, V] and tokens int64 [R, K]. scores float32 and score_bits uint32 (one memory), counts
-    int64: [threads, …], to write on.
+    Writes guided float32 [R, K, V] and tokens int64 [R, K]. scores float32 and score_bits int32 (one memory), keys
+    int32: [threads, V], to write on.
     """
     num_codebooks, vocab_size = guided.shape[1:]
-    own, own_bits, own_counts = scores[thread], score_bits[thread], counts[thread]
+    own, own_bits = scores[thread], score_bits[thread]
     for unit in range(thread, guided.shape[0] * num_codebooks, num_threads):
         r, k = unit // num_codebooks, unit % num_codebooks
-        first = k * vocab_size
-        best = 0
+        mine = slice(k * vocab_size, (k + 1) * vocab_size)
+        guide_row(with_text[r, mine], without_text[r, mine], guidance[r], temperature[r], guided[r, k], own)
+        if greedy[r]:
+            tokens[r, k] = np.argmax(guided[r, k])
+            continue
+        threshold = np.float32(-np.inf)
+        if top_k[r] < vocab_size:
+            threshold = kth_largest(own, own_bits, top_k[r], keys[thread])
+        best, highest = 0, -np.inf
         for v in range(vocab_size):
-            text = with_text[r, first + v]
-            logit = text
-            if guidance[r] != 1:
-                without = without_text[r, first + v]
-                logit = without + (text - without) * guidance[r]
-            guided[r, k, v] = logit
-            own[v] = logit / temperature[r]
-            if logit > guided[r, k, best]:
-                best = v
-        if not greedy[r]:
-            threshold = np.float32(-np.inf)
-            if top_k[r] < vocab_size:
-                threshold = kth_largest(own, own_bits, top_k[r], own_counts)
-            highest = -np.inf
-            for v in range(vocab_size):
-                if own[v] >= threshold and (nucleus.shape[0] == 0 or nucleus[r, k, v]):
-                    noisy = np.float64(own[v]) + gumbel(seeds[r], frames[r, k], k, v)
+            if own[v] >= threshold and (nucleus.shape[0] == 0 or nucleus[r, k, v]):
+                bits = random_bits(seeds[r], frames[r, k], k, v)
+                if np.float64(own[v]) + largest_noise(bits) > highest:
+                    noisy = np.float64(own[v]) + gumbel_of(bits)
                     if noisy > highest:
                         highest, best = noisy, v
         tokens[r, k] = best

@@ -41,7 +41,7 @@ def teacher_forced(decoder: Decoder, num_places: int = NUM_POSITIONS) -> torch.T
         slots, branches, all_positions = np.ascontiguousarray(index.T)
         places = [Place(1, position, 2 * i, 2) for i, position in enumerate(positions)]
         rows = Rows(tokens[list(positions)].repeat(2, axis=0), slots, branches, all_positions, places)
-        logits.append(decoder.logits(decoder.hidden(rows, cache)))
+        logits.append(decoder.logits(decoder.hidden(rows, cache)).clone())
     return torch.cat(logits).unflatten(0, (NUM_POSITIONS, 2))
 
 

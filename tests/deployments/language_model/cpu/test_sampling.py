@@ -50,8 +50,7 @@ def test_the_same_tokens_as_the_plain_sampler(these: list[tuple[Sampling, int]],
 def test_the_kth_largest_is_torchs(rank: int, seed: int, ties: bool) -> None:
     scores = np.random.default_rng(seed).standard_normal(2048).astype(np.float32)
     scores = scores.round() if ties else scores
-    counts = np.zeros(sampling.NUM_COUNTS, np.int64)
-    found = sampling.kth_largest(scores, scores.view(np.uint32), rank, counts)
+    found = sampling.kth_largest(scores, scores.view(np.int32), rank, np.zeros(2048, np.int32))
     assert found == torch.from_numpy(scores).topk(rank).values[-1]
 
 
@@ -62,3 +61,13 @@ def test_the_noise_is_that_of_the_plain_sampler() -> None:
     own = [sampling.gumbel(*each) for each in zip(seeds, frames, codebooks, tokens, strict=True)]
     plain = gumbel(*(torch.from_numpy(each) for each in (seeds.view(np.int64), frames, codebooks, tokens)))
     np.testing.assert_allclose(own, plain.numpy(), rtol=1e-12)
+
+
+def test_the_bound_on_the_noise_holds_and_is_near_where_noise_is_large() -> None:
+    rng = np.random.default_rng(0)
+    few_leading_zeros = [(2**64 - 1) ^ int(bits) for bits in rng.integers(0, 2**64, 200, np.uint64) >> np.uint64(9)]
+    many = [int(bits) for bits in rng.integers(0, 2**64, 2000, np.uint64)]
+    for bits in [0, 2**64 - 1, 2**63, 2**63 - 1, *few_leading_zeros, *many]:
+        noise, bound = sampling.gumbel_of(np.uint64(bits)), sampling.largest_noise(np.uint64(bits))
+        assert noise < bound
+        assert noise < 0.5 or bound - noise < 1

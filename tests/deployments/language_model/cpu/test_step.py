@@ -7,29 +7,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numba import njit
 
-from deployments.language_model.cpu import step
-from deployments.language_model.cpu.kernels import GROUP, HEAD_WIDTH, POSITIONS, scores_of_positions, weighted_values
+from deployments.language_model.cpu import attention, layout, products, step
+from deployments.language_model.cpu.kernels import GROUP, HEAD_WIDTH, POSITIONS
 from deployments.language_model.cpu.packing import PackedMatrix, aligned_empty, pack, quantised
 
 WIDTH = 3 * GROUP
 
 
-@njit
-def scores_by_kernel(query, keys, num_blocks, out):  # type: ignore[no-untyped-def]
-    scores_of_positions(query, keys, num_blocks, out)
-
-
-@njit
-def values_by_kernel(weights, values, num_positions, scale, out):  # type: ignore[no-untyped-def]
-    weighted_values(weights, values, num_positions, np.float32(scale), out)
-
-
-def scratch(num_rows: int, width: int) -> step.Scratch:
+def scratch(num_rows: int, width: int) -> layout.Scratch:
     nothing = np.zeros((1, 1), np.float32)
     exponents = np.zeros((1, 1), np.int32)
-    return step.Scratch(
+    return layout.Scratch(
         residual=nothing,
         wide=nothing,
         attended=nothing,
@@ -47,9 +36,9 @@ def scratch(num_rows: int, width: int) -> step.Scratch:
 def product(x: np.ndarray, matrix: PackedMatrix) -> np.ndarray:
     own, out = scratch(*x.shape), aligned_empty((len(x), matrix.num_outputs), np.float32)
     for row, bytes_, scales, starts in zip(x, own.bytes, own.scales, own.starts, strict=True):
-        step.to_bytes(row, bytes_, scales, starts)
+        products.to_bytes(row, bytes_, scales, starts)
     weights, scales = matrix.weights.ctypes.data, matrix.scales.ctypes.data
-    step.multiply(0, 1, len(x), weights, scales, x.shape[1], matrix.num_outputs, own, out, 0)
+    products.multiply(0, 1, len(x), weights, scales, x.shape[1], matrix.num_outputs, own, out, 0)
     return out
 
 
@@ -86,7 +75,7 @@ def test_a_row_of_zeros_stays_zero_and_a_matrix_is_filled_up_with_zeros() -> Non
 def test_bytes_keep_a_row_within_half_a_step_and_add_up_to_where_sums_start() -> None:
     x = random_rows(1)[0]
     own = scratch(1, WIDTH)
-    step.to_bytes(x, own.bytes[0], own.scales[0], own.starts[0])
+    products.to_bytes(x, own.bytes[0], own.scales[0], own.starts[0])
     back = own.bytes[0].reshape(-1, GROUP) * own.scales[0][:, None]
     assert (np.abs(back - x.reshape(-1, GROUP)) <= 0.501 * own.scales[0][:, None]).all()
     np.testing.assert_array_equal(own.starts[0], -128 * own.bytes[0].reshape(-1, GROUP).astype(np.int32).sum(1))
@@ -107,10 +96,9 @@ def test_attention_is_softmax_over_the_positions_that_exist(length: int) -> None
     scores, exponents = np.zeros(blocks * POSITIONS, np.float32), np.zeros(blocks * POSITIONS, np.int32)
     out = np.zeros(HEAD_WIDTH, np.float32)
 
-    scores_by_kernel(query.ctypes.data, stored.ctypes.data, blocks, scores.ctypes.data)
-    np.testing.assert_allclose(scores[:length], keys.astype(np.float64) @ query, rtol=1e-4, atol=1e-4)
-    total = step.softmax_weights(scores, exponents, exponents.view(np.float32), length)
-    values_by_kernel(scores.ctypes.data, own_values.ctypes.data, length, 1 / total, out.ctypes.data)
+    at = stored.ctypes.data, own_values.ctypes.data
+    powers = exponents.view(np.float32)
+    attention.attend(query.ctypes.data, *at, length, scores, exponents, powers, out.ctypes.data, *at)
 
     weights = torch.softmax(torch.from_numpy(keys.astype(np.float64) @ query) / HEAD_WIDTH**0.5, 0).numpy()
     np.testing.assert_allclose(out, weights @ values.astype(np.float64), atol=1e-5)

@@ -1,0 +1,125 @@
+"""Attention of this thread's heads over the positions that exist: keys and values float16, all else float32."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from deployments.language_model.cpu.kernels import (
+    HALF_BYTES,
+    HEAD_WIDTH,
+    POSITIONS,
+    scores_of_positions,
+    weighted_values,
+    write_halves,
+)
+from deployments.language_model.cpu.layout import HEAD_BYTES, KEY_BLOCK_BYTES
+
+_LOG2_E = np.float32(1.4426950408889634)
+_SCORE_SCALE = np.float32(HEAD_WIDTH**-0.5)
+
+# Sums may be regrouped into vectors: always the same way, since it is decided when this is compiled.
+_FAST = {"reassoc", "contract", "nsz", "arcp"}
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST)
+def softmax_weights(scores, exponents, powers, length):
+    """scores [length], in place: 2 ** ((score - largest) · scale · log2 e), not yet divided; gives their sum."""
+    largest = scores[0]
+    for i in range(length):
+        largest = max(largest, scores[i])
+    for i in range(length):
+        x = max((scores[i] - largest) * (_SCORE_SCALE * _LOG2_E), np.float32(-126))
+        whole = np.floor(x + np.float32(0.5))
+        r = x - whole
+        p = np.float32(1.54035303934e-04)
+        p = p * r + np.float32(1.33335581464e-03)
+        p = p * r + np.float32(9.61812910763e-03)
+        p = p * r + np.float32(5.55041086648e-02)
+        p = p * r + np.float32(2.40226506959e-01)
+        p = p * r + np.float32(6.93147180560e-01)
+        scores[i] = p * r + np.float32(1)
+        exponents[i] = (np.int32(whole) + np.int32(127)) << np.int32(23)
+    total = np.float32(0)
+    for i in range(length):
+        scores[i] *= powers[i]
+        total += scores[i]
+    return total
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def attend(query, keys, values, length, scores, exponents, powers, out, next_keys, next_values):
+    """One head of one row, by addresses: out float32 [64]. While it is computed the next one's are fetched."""
+    blocks = (length + POSITIONS - 1) // POSITIONS
+    scores_of_positions(query, keys, blocks, scores.ctypes.data, next_keys)
+    total = softmax_weights(scores, exponents, powers, length)
+    weighted_values(scores.ctypes.data, values, length, np.float32(1) / total, out, next_values)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def attend_to_itself(thread, num_threads, layer, rows, cache, scratch, num_rows, num_heads):
+    """This thread's heads of all rows: writes their keys and values, then attends, row by row in order."""
+    width_bytes = num_heads * HEAD_BYTES
+    wide, wide_stride = scratch.wide.ctypes.data, scratch.wide.strides[0]
+    attended, attended_stride = scratch.attended.ctypes.data, scratch.attended.strides[0]
+    scores, exponents, powers = scratch.scores[thread], scratch.exponents[thread], scratch.powers[thread]
+    first, end = num_heads * thread // num_threads, num_heads * (thread + 1) // num_threads
+    for row in range(num_rows):
+        place = layer * cache.layer_bytes + (rows.slots[row] * 2 + rows.branches[row]) * cache.row_bytes
+        position = rows.positions[row]
+        following = min(row + 1, num_rows - 1)
+        next_place = (
+            layer * cache.layer_bytes + (rows.slots[following] * 2 + rows.branches[following]) * cache.row_bytes
+        )
+        for head in range(first, end):
+            own = wide + row * wide_stride + head * HEAD_BYTES
+            at = place + head * cache.head_bytes
+            next_at = at + cache.head_bytes if head + 1 < end else next_place + first * cache.head_bytes
+            key_at = at + position // POSITIONS * KEY_BLOCK_BYTES + position % POSITIONS * HALF_BYTES
+            write_halves(own + width_bytes, cache.keys + key_at, POSITIONS * HALF_BYTES)
+            value_at = at + position * HEAD_WIDTH * HALF_BYTES
+            write_halves(own + 2 * width_bytes, cache.values + value_at, HALF_BYTES)
+            attend(
+                own,
+                cache.keys + at,
+                cache.values + at,
+                position + 1,
+                scores,
+                exponents,
+                powers,
+                attended + row * attended_stride + head * HEAD_BYTES,
+                cache.keys + next_at,
+                cache.values + next_at,
+            )
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def attend_to_text(thread, num_threads, layer, rows, cache, scratch, num_rows, num_heads):
+    """The same over the words; rows without text get zeros, which is what all-zero values would give them."""
+    wide, wide_stride = scratch.wide.ctypes.data, scratch.wide.strides[0]
+    attended, attended_stride = scratch.attended.ctypes.data, scratch.attended.strides[0]
+    scores, exponents, powers = scratch.scores[thread], scratch.exponents[thread], scratch.powers[thread]
+    first, end = num_heads * thread // num_threads, num_heads * (thread + 1) // num_threads
+    for row in range(num_rows):
+        if rows.branches[row]:
+            scratch.attended[row, first * HEAD_WIDTH : end * HEAD_WIDTH] = 0
+            continue
+        slot = rows.slots[row]
+        tokens = cache.text_tokens[slot]
+        head_bytes = (tokens + POSITIONS - 1) // POSITIONS * KEY_BLOCK_BYTES
+        text = cache.text[slot] + layer * 2 * num_heads * head_bytes
+        for head in range(first, end):
+            keys = text + head * head_bytes
+            values = keys + num_heads * head_bytes
+            attend(
+                wide + row * wide_stride + head * HEAD_BYTES,
+                keys,
+                values,
+                tokens,
+                scores,
+                exponents,
+                powers,
+                attended + row * attended_stride + head * HEAD_BYTES,
+                keys + head_bytes,
+                values + head_bytes,
+            )
