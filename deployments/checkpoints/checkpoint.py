@@ -20,6 +20,7 @@ from deployments.checkpoints.config import read_config
 from deployments.checkpoints.errors import CheckpointError, first_few
 from deployments.checkpoints.fingerprint import fingerprint_of
 from deployments.checkpoints.parts import Part, sort_into_parts
+from deployments.checkpoints.reader import TensorReader
 from deployments.checkpoints.tensor_files import TensorFiles
 from deployments.checkpoints.weight_norm import fuse_weight_norm
 
@@ -74,13 +75,30 @@ class Checkpoint:
         What is stored in the type wanted may be a view of the mapped file: not to be written to.
         Raises CheckpointError for half a weight norm.
         """
-        names = self._names_of_parts()[part]
-        tensors = self.files.read(names, dtype)
         if part == "language_model":
-            return self._with_heads(tensors)
+            reader = self.language_model_reader()
+            return reader.read(reader.shapes, dtype)
+        tensors = self.files.read(self._names_of_parts()[part], dtype)
         if part == "text_encoder":
             return _with_one_table({name.removeprefix("text_encoder."): tensor for name, tensor in tensors.items()})
         return fuse_weight_norm({name.removeprefix("audio_encoder."): tensor for name, tensor in tensors.items()})
+
+    def language_model_reader(self) -> TensorReader:
+        """The part "language_model", tensor by tensor, under the names of `tensors`.
+
+        Heads tied to the embeddings and left out are the embeddings' rows of real tokens (the last is the pad). Heads
+        that are stored are used whatever the configuration says of tying, as transformers does. (It has never tied
+        them itself: where they are left out, 5.23 draws them at random and says so.)
+        """
+        shapes = self.files.shapes(self._names_of_parts()["language_model"])
+        decoder, tied = self.decoder_config, {}
+        if decoder.tie_word_embeddings and not any(name.startswith("decoder.lm_heads.") for name in shapes):
+            for k in range(decoder.num_codebooks):
+                embedding = f"decoder.model.decoder.embed_tokens.{k}.weight"
+                if embedding in shapes:
+                    tied[f"decoder.lm_heads.{k}.weight"] = embedding
+        heads = {head: (decoder.vocab_size, *shapes[embedding][1:]) for head, embedding in tied.items()}
+        return TensorReader(self.files, shapes | heads, tied)
 
     def fingerprint(self) -> str:
         """A name for these very weights, for cache keys; the cost is that of reading every file once.
@@ -96,20 +114,6 @@ class Checkpoint:
         except CheckpointError as error:
             raise CheckpointError(f"the weights in {self.folder} don't fit: {error}") from error
 
-    def _with_heads(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Heads tied to the embeddings and left out are the embeddings' rows of real tokens (the last is the pad).
-
-        Heads that are stored are used whatever the configuration says of tying, as transformers does. (It has never
-        tied them itself: where they are left out, 5.23 draws them at random and says so.)
-        """
-        decoder = self.decoder_config
-        if decoder.tie_word_embeddings and not any(name.startswith("decoder.lm_heads.") for name in tensors):
-            for k in range(decoder.num_codebooks):
-                embedding = tensors.get(f"decoder.model.decoder.embed_tokens.{k}.weight")
-                if embedding is not None:
-                    tensors[f"decoder.lm_heads.{k}.weight"] = embedding[: decoder.vocab_size]
-        return tensors
-
 
 def _with_one_table(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """T5's embedding is stored under one name or two; where they differ transformers' encoder reads its own."""
@@ -119,7 +123,11 @@ def _with_one_table(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]], part: Part) -> None:
     """Raises CheckpointError unless these are exactly the expected names, each of the expected shape."""
-    shapes = {name: tuple(tensor.shape) for name, tensor in found.items()}
+    check_shapes({name: tuple(tensor.shape) for name, tensor in found.items()}, expected, part)
+
+
+def check_shapes(shapes: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]], part: Part) -> None:
+    """The same, of the shapes alone."""
     misshapen = [
         f"{name} {list(shapes[name])} instead of {list(shape)}"
         for name, shape in expected.items()

@@ -52,20 +52,30 @@ class TensorFiles:
                 raise CheckpointError(f"{paths[-1]} puts {first_few(lost)} in shards that don't have them")
         return cls(paths, locations)
 
+    def shapes(self, names: Iterable[str]) -> dict[str, tuple[int, ...]]:
+        """The shapes of the tensors of these names; the tensors themselves are not read."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        for path, wanted in self._by_file(names).items():
+            shapes |= _shapes(path, wanted)
+        return shapes
+
     def read(self, names: Iterable[str], dtype: torch.dtype | None = None) -> dict[str, Tensor]:
         """The tensors of these names, those of floating point cast to dtype where one is given.
 
         What isn't cast may be a view of the mapped file: it costs no memory of its own, and is not to be written to.
         """
-        names_in: dict[Path, list[str]] = defaultdict(list)
-        for name in names:
-            names_in[self.locations[name]].append(name)
         tensors: dict[str, Tensor] = {}
-        for path, wanted in names_in.items():
+        for path, wanted in self._by_file(names).items():
             tensors |= _read(path, wanted)
         if dtype is None:
             return tensors
         return {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+
+    def _by_file(self, names: Iterable[str]) -> dict[Path, list[str]]:
+        names_in: dict[Path, list[str]] = defaultdict(list)
+        for name in names:
+            names_in[self.locations[name]].append(name)
+        return names_in
 
 
 def weight_paths(folder: Path) -> tuple[Path, ...]:
@@ -105,6 +115,13 @@ def _names(path: Path) -> list[str]:
         raise CheckpointError(f"{path} is broken or cut short: {on_one_line(error)}") from error
     except OSError as error:
         raise CheckpointError(f"{path} can't be read: {on_one_line(error)}") from error
+
+
+def _shapes(path: Path, names: list[str]) -> dict[str, tuple[int, ...]]:
+    if path.suffix == ".safetensors":
+        with safe_open(path, framework="pt") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in names}
+    return {name: tuple(tensor.shape) for name, tensor in _read(path, names).items()}
 
 
 def _read(path: Path, names: list[str]) -> dict[str, Tensor]:

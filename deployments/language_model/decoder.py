@@ -1,8 +1,11 @@
-"""What the engine needs of a decoder, whatever it runs on."""
+"""What the engine needs of a decoder, whatever it runs on.
+
+Every row's numbers depend on its own slot and branch alone, never on the rows beside it.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor
@@ -10,6 +13,9 @@ from torch import Tensor
 from deployments.language_model.config import DecoderConfig
 from deployments.language_model.rows import Rows
 from deployments.language_model.sampler import Draw, SamplingBatch
+
+if TYPE_CHECKING:
+    from deployments.language_model.stepper import Stepper
 
 
 class Cache(Protocol):
@@ -20,11 +26,8 @@ class Cache(Protocol):
     def clear_text(self, slot: int) -> None: ...
 
 
-class Decoder(Protocol):
-    """Every row's numbers depend on its own slot and branch alone, never on the rows beside it.
-
-    max_rows: of one call. step_bytes: of weights that one decoding step reads. numerics: what bits depend on.
-    """
+class _Decoder(Protocol):
+    """max_rows: of one step. step_bytes: of weights that one decoding step reads. numerics: what bits depend on."""
 
     @property
     def config(self) -> DecoderConfig: ...
@@ -37,6 +40,19 @@ class Decoder(Protocol):
 
     @property
     def numerics(self) -> str: ...
+
+    def bytes_of(self, num_positions: int, num_branches: int, num_text_tokens: int) -> int:
+        """Of keys and values that a generation takes from its admission to its end."""
+        ...
+
+    def close(self) -> None:
+        """Ends its threads, if it has any."""
+        ...
+
+
+@runtime_checkable
+class HostDecoder(_Decoder, Protocol):
+    """One that is given every token, and gives every token back, before the next step."""
 
     def new_cache(self, num_slots: int) -> Any:
         """A `Cache` of its own kind."""
@@ -58,6 +74,14 @@ class Decoder(Protocol):
         """Logits [R, K, V] twice, frames int64 [R, K] → the tokens: see `sampler`."""
         ...
 
-    def close(self) -> None:
-        """Ends its threads, if it has any."""
+
+@runtime_checkable
+class DeviceDecoder(_Decoder, Protocol):
+    """One that keeps the tokens where it computes, so that a step can start before the last one's have been read."""
+
+    def new_stepper(self, num_slots: int, memory_bytes: int | None, *, keep_logits: bool) -> Stepper:
+        """memory_bytes: for keys and values; None: as many as there are. keep_logits: draws come with theirs."""
         ...
+
+
+Decoder = HostDecoder | DeviceDecoder

@@ -7,6 +7,8 @@ column t + max(delays) is.
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 UNKNOWN = -1
@@ -33,5 +35,12 @@ def delayed(codes: np.ndarray, delays: tuple[int, ...], steps: int, pad_token: i
 
 def undelayed(columns: np.ndarray, delays: tuple[int, ...], first_frame: int, end_frame: int) -> np.ndarray:
     """Columns [K, steps] → codes int16 [K, end_frame - first_frame]."""
-    rows = [columns[k, first_frame + lag : end_frame + lag] for k, lag in enumerate(delays)]
-    return np.stack(rows).astype(np.int16)
+    codebooks, lags = _columns_of(delays)
+    codes: np.ndarray = columns[codebooks, lags + np.arange(first_frame, end_frame)].astype(np.int16)
+    return codes
+
+
+@cache
+def _columns_of(delays: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """[K, 1] each: the number of every codebook, and its lag."""
+    return np.arange(len(delays))[:, None], np.array(delays)[:, None]

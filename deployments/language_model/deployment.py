@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import logging
+import math
+import time
 from collections.abc import AsyncGenerator
 
 import psutil
+import ray
 
 from deployments.checkpoints.checkpoint import Checkpoint
 from deployments.checkpoints.find import find_checkpoint
 from deployments.checkpoints.root import ROOT
+from deployments.language_model.cpu_share import CpuShare, num_cores
+from deployments.language_model.delay import num_steps
 from deployments.language_model.engine import Engine
 from deployments.language_model.engine_loop import EngineLoad, EngineLoop
-from deployments.language_model.loading import load_decoder
+from deployments.language_model.gpus import held_bytes
+from deployments.language_model.loading import describe, load_decoder
+from deployments.language_model.offload import TEXT_TOKENS
+from deployments.language_model.placement import Placement, in_words
 from deployments.language_model.warm_up import warm_up
 from deployments.messages import CodeFrames, CodeRequest
 
+_log = logging.getLogger("ray.serve.language_model")  # below Serve's own, whose files and format it shares
+
 
 class LanguageModelDeployment:
-    """source, revision: as `find_checkpoint` takes them. num_threads: of torch on a CPU; None: all physical cores.
+    """source, revision: as `find_checkpoint` takes them. cpu_share: of what is computed on a CPU.
 
-    The rest as `Engine` takes it. Ready once the model is warm.
+    The rest as `load_decoder` and `Engine` take it. Ready once the model is warm; the log then says where it is.
     """
 
     def __init__(
@@ -28,18 +39,32 @@ class LanguageModelDeployment:
         revision: str | None,
         *,
         dtype: str,
-        device: str,
+        placement: Placement,
+        cpu_share: CpuShare,
         num_slots: int,
         max_waiting: int,
         max_duration_ms: int,
-        num_threads: int | None = None,
     ) -> None:
+        # It warns of weights that aren't in memory, as they should be; our own line says where they are.
+        logging.getLogger("accelerate").setLevel(logging.ERROR)
+        num_threads = cpu_share.num_threads(num_cores(), _node_cpus())
+
         def build() -> Engine:
+            began_s = time.perf_counter()
             checkpoint = Checkpoint.open(find_checkpoint(source, revision, root=ROOT))
             max_frames = -(-max_duration_ms * checkpoint.codec_config.frame_rate // 1000)
-            decoder = load_decoder(checkpoint, dtype, device, max_frames, num_threads or _num_cores())
-            engine = Engine(decoder, num_slots=num_slots, max_waiting=max_waiting, max_frames=max_frames)
-            warm_up(engine)
+            decoder = load_decoder(
+                checkpoint, dtype, placement, max_frames=max_frames, num_slots=num_slots, num_threads=num_threads
+            )
+            try:
+                engine = Engine(decoder, num_slots=num_slots, max_waiting=max_waiting, max_frames=max_frames)
+                warm_up(engine)
+            except BaseException:
+                decoder.close()
+                raise
+            taken_s = time.perf_counter() - began_s
+            where = f"{describe(decoder, placement, num_threads)}; {_memory(engine)}"
+            _log.info("%s is ready after %.1f s: %s", source, taken_s, where)
             return engine
 
         self._loop = EngineLoop(build, name="engine")
@@ -62,7 +87,18 @@ class LanguageModelDeployment:
         self._loop.check_health()
 
 
-def _num_cores() -> int:
-    """Physical cores this process may run on: hyper-threads share the units that a matrix product keeps busy."""
-    allowed = len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else psutil.cpu_count()
-    return max(1, min(allowed or 1, psutil.cpu_count(logical=False) or 1))
+def _memory(engine: Engine) -> str:
+    """What keys and values take of it, all that is set aside or the longest generations', and what is held now."""
+    num_slots, steps = engine.scheduler.num_slots, num_steps(engine.max_frames, engine.config.delays)
+    cache_bytes = engine.scheduler.memory_bytes or num_slots * engine.decoder.bytes_of(steps, 2, TEXT_TOKENS)
+    held = in_words(psutil.Process().memory_info().rss)
+    on_gpus = f" and {in_words(held_bytes())} of its GPUs" if held_bytes() else ""
+    return f"keys and values of {num_slots} slots take up to {in_words(cache_bytes)}; the process holds {held}{on_gpus}"
+
+
+def _node_cpus() -> float:
+    """That Ray counts on this node; outside of a cluster there is no limit."""
+    if not ray.is_initialized():
+        return math.inf
+    node_id = ray.get_runtime_context().get_node_id()
+    return float(next(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["NodeID"] == node_id))

@@ -1,4 +1,4 @@
-"""The engine: in-flight batching of generations, one synchronous step at a time.
+"""The engine: in-flight batching of generations, one step at a time.
 
 Requests of different prompt, length, sampling and seed share every step; one joins when a slot is free and leaves
 when done, failed or aborted. A generation's codes depend on nothing but its request: not on neighbours, slot, or on
@@ -8,27 +8,32 @@ being resumed from its own codes (for one build, instruction set, thread count a
 from __future__ import annotations
 
 import platform
+from collections import deque
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from deployments.language_model.decoder import Decoder
+from deployments.language_model.delay import num_steps
 from deployments.language_model.generation import Generation
-from deployments.language_model.rows import MAX_TEXT_TOKENS, Place, Rows
-from deployments.language_model.sampler import SamplingBatch
-from deployments.language_model.scheduler import Scheduler, Turn
+from deployments.language_model.rows import MAX_TEXT_TOKENS
+from deployments.language_model.sampler import Draw
+from deployments.language_model.scheduler import Scheduler
+from deployments.language_model.step import Step
+from deployments.language_model.stepper import new_stepper
 from deployments.messages import CodeFrames, CodeRequest
 
 LogitsObserver = Callable[[str, int, Tensor], None]
+Drawing = tuple[tuple[int, Generation], ...]  # with their slots
 
 
 class Engine:
     """Not thread-safe: one thread adds, aborts and steps (see `engine_loop`).
 
-    max_frames: the longest generation, prompt codes included. on_logits: called with (request id, step, guided
-    logits [K, V]) for every column sampled; for tests and measurements.
+    max_frames: the longest generation, prompt codes included. memory_bytes: for the keys and values of all who run;
+    None: as many as the decoder has. on_logits: called with (request id, step, guided logits [K, V]) for every column
+    sampled; for tests and measurements.
     """
 
     def __init__(
@@ -38,6 +43,7 @@ class Engine:
         num_slots: int = 8,
         max_waiting: int = 64,
         max_frames: int = 1500,
+        memory_bytes: int | None = None,
         on_logits: LogitsObserver | None = None,
     ) -> None:
         if 2 * num_slots > decoder.max_rows:
@@ -45,9 +51,10 @@ class Engine:
         self.decoder = decoder
         self.config = decoder.config
         self.max_frames = max_frames
-        self.cache = decoder.new_cache(num_slots)
-        self.scheduler = Scheduler(num_slots, max_waiting)
-        self._text_states: dict[str, np.ndarray] = {}
+        self._stepper = new_stepper(decoder, num_slots, memory_bytes, keep_logits=on_logits is not None)
+        self.scheduler = Scheduler(num_slots, max_waiting, self._stepper.memory_bytes)
+        self._step: Step | None = None  # the last one, while nobody has joined or left since
+        self._in_flight: deque[tuple[Drawing, Callable[[], Draw] | None]] = deque()
         self._on_logits = on_logits
 
     @property
@@ -62,15 +69,17 @@ class Engine:
     def add(self, request: CodeRequest) -> None:
         """Raises: ValueError for a request that can't be made here; EngineFull when too many wait."""
         self._check(request)
-        self.scheduler.add(Generation(request, self.config.delays, self.config.pad_token))
-        self._text_states[request.request_id] = request.text_states
+        size_bytes = self._bytes_of(request, request.num_frames)
+        if not self._fits(size_bytes):
+            raise ValueError(self._too_large(request, size_bytes))
+        self.scheduler.add(Generation(request, self.config.delays, self.config.pad_token, size_bytes))
 
     def abort(self, request_id: str) -> None:
         """The slot is free when this returns. An unknown id, done already, is no error."""
         slot = self.scheduler.release(request_id)
-        self._text_states.pop(request_id, None)
         if slot is not None:
-            self.cache.clear_text(slot)
+            self._step = None
+            self._stepper.release(slot)
 
     def close(self) -> None:
         """Ends the decoder's threads."""
@@ -78,27 +87,50 @@ class Engine:
 
     @torch.inference_mode()
     def step(self) -> list[CodeFrames]:
-        """Admit, compute one step for all, and give the frames that became whole."""
+        """Admit, start one step for all, and give the frames that became whole.
+
+        Where tokens stay on a device their frames come with the step after theirs, which is under way by then.
+        """
         for slot, generation in self.scheduler.admit():
-            self.decoder.read_text(self.cache, slot, torch.tensor(self._text_states[generation.request_id]))
-        turns = self.scheduler.plan(self.decoder.max_rows)
-        if not turns:
-            return []
-        rows = self._rows(turns)
-        hidden = self.decoder.hidden(rows, self.cache)
-        last_places = [rows.places[end - 1] for end in np.cumsum([turn.num_positions for turn in turns])]
-        sampled = [
-            (t.generation, p) for t, p in zip(turns, last_places, strict=True) if t.generation.advance(t.num_positions)
-        ]
-        return self._sample(sampled, hidden) if sampled else []
+            self._step = None
+            self._stepper.admit(slot, generation)
+        step = self._next_step()
+        if step:
+            draws = self._stepper.launch(step)
+            step.advance()
+            self._in_flight.append((step.drawing, draws))
+        made: list[CodeFrames] = []
+        while len(self._in_flight) > (self._stepper.steps_ahead if step else 0):
+            made += self._accept(*self._in_flight.popleft())
+        return made
 
     def check_integrity(self) -> None:
-        """Raises: AssertionError when a slot, a request or its text is lost, shared or left behind."""
+        """Raises: AssertionError when a slot, a request or its memory is lost, shared or left behind."""
         self.scheduler.check_integrity()
-        held = {slot for slot in range(self.scheduler.num_slots) if self.cache.holds_text(slot)}
-        assert held <= set(self.scheduler.running), f"slots {held - set(self.scheduler.running)} keep a text for nobody"
-        everyone = {g.request_id for g in (*self.scheduler.running.values(), *self.scheduler.waiting)}
-        assert set(self._text_states) == everyone, "text states of nobody are kept"
+        self._stepper.check_integrity(set(self.scheduler.running))
+        assert len(self._in_flight) <= self._stepper.steps_ahead, f"{len(self._in_flight)} steps are under way"
+
+    def _next_step(self) -> Step | None:
+        if self._step is None or not self._step.following():
+            turns = self.scheduler.plan(self.decoder.max_rows)
+            self._step = Step(turns, self.config.vocab_size) if turns else None
+        return self._step
+
+    def _accept(self, drawing: Drawing, draws: Callable[[], Draw] | None) -> list[CodeFrames]:
+        if draws is None:
+            return []
+        draw, made = draws(), []
+        for i, (slot, generation) in enumerate(drawing):
+            if self.scheduler.running.get(slot) is not generation:  # aborted while the step was under way
+                continue
+            if self._on_logits:
+                self._on_logits(generation.request_id, generation.num_known_columns, draw.guided[i])
+            new = generation.accept(draw.tokens[i])
+            if new:
+                made.append(new)
+            if generation.finished:
+                self.abort(generation.request_id)
+        return made
 
     def _check(self, request: CodeRequest) -> None:
         states, codes = request.text_states, request.prompt_codes
@@ -117,35 +149,17 @@ class Engine:
         if codes.size and not (codes.min() >= 0 and codes.max() < self.config.vocab_size):
             raise ValueError(f"prompt codes are outside 0 to {self.config.vocab_size - 1}")
 
-    def _rows(self, turns: list[Turn]) -> Rows:
-        tokens: list[np.ndarray] = []
-        index: list[tuple[int, int, int]] = []  # slot, branch, position
-        places: list[Place] = []
-        for turn in turns:
-            generation, branches = turn.generation, turn.generation.num_branches
-            tokens.append(np.repeat(generation.inputs(turn.num_positions), branches, axis=0))
-            for position in range(generation.position, generation.position + turn.num_positions):
-                places.append(Place(turn.slot, position, len(index), branches))
-                index += [(turn.slot, branch, position) for branch in range(branches)]
-        slots, branches_, positions = np.ascontiguousarray(np.array(index).T)
-        return Rows(np.concatenate(tokens), slots, branches_, positions, places)
+    def _bytes_of(self, request: CodeRequest, num_frames: int) -> int:
+        num_branches = 1 if request.sampling.guidance_scale == 1 else 2
+        return self.decoder.bytes_of(num_steps(num_frames, self.config.delays), num_branches, len(request.text_states))
 
-    def _sample(self, sampled: list[tuple[Generation, Place]], hidden: Tensor) -> list[CodeFrames]:
-        generations = [generation for generation, _ in sampled]
-        with_text = [place.row for _, place in sampled]
-        without_text = [place.row + place.num_branches - 1 for _, place in sampled]
-        logits = self.decoder.logits(hidden[with_text + without_text])
-        vocab_size = self.config.vocab_size
-        batch = SamplingBatch.of([g.sampling for g in generations], [g.seed for g in generations], vocab_size)
-        frames = np.array([g.frames_of_column() for g in generations])
-        draw = self.decoder.draw(logits[: len(sampled)], logits[len(sampled) :], batch, frames)
-        made = []
-        for generation, own_logits, own_tokens in zip(generations, draw.guided, draw.tokens, strict=True):
-            if self._on_logits:
-                self._on_logits(generation.request_id, generation.num_known_columns, own_logits)
-            new = generation.accept(own_tokens)
-            if new:
-                made.append(new)
-            if generation.finished:
-                self.abort(generation.request_id)
-        return made
+    def _fits(self, size_bytes: int) -> bool:
+        return self.scheduler.memory_bytes is None or size_bytes <= self.scheduler.memory_bytes
+
+    def _too_large(self, request: CodeRequest, size_bytes: int) -> str:
+        lengths = range(request.num_frames, 0, -1)
+        most = next((length for length in lengths if self._fits(self._bytes_of(request, length))), 0)
+        return (
+            f"{request.num_frames} frames of this prompt need {size_bytes} bytes of memory, and "
+            f"{self.scheduler.memory_bytes} is all there is: {most} frames would fit"
+        )

@@ -9,67 +9,68 @@ from deployments.messages import CodeFrames, CodeRequest, Sampling
 
 
 class Generation:
-    """What is known of a request's columns, and which position is read next.
+    """What a request's positions read, how far they have been read, and how much of what was drawn has arrived.
 
-    Position p reads column p - 1 and its logits are those of column p. The tokens sampled for frames past the last
-    one are read like all others and then discarded: the first N frames never depend on how many more are asked for.
+    Position p reads column p - 1 and its logits are those of column p. A generation ends by its length alone, so its
+    positions can be read (`advance`) before the tokens drawn there are known here (`accept`). The tokens sampled for
+    frames past the last one are read like all others and then discarded: the first N frames never depend on how many
+    more are asked for.
+
+    tokens: int64 [steps + 1, K], what each position reads, pads first; UNKNOWN where it is not here yet.
+    size_bytes: of memory it takes while it runs.
     """
 
-    def __init__(self, request: CodeRequest, delays: tuple[int, ...], pad_token: int) -> None:
+    def __init__(self, request: CodeRequest, delays: tuple[int, ...], pad_token: int, size_bytes: int = 0) -> None:
         codes = request.prompt_codes
         if codes is None:
             codes = np.zeros((len(delays), 0), dtype=np.int16)
         self.request_id = request.request_id
+        self.text_states = request.text_states
         self.sampling: Sampling = request.sampling
         self.seed = request.seed
-        self.num_frames = request.num_frames
         self.delays = delays
-        self.pad_token = pad_token
-        self.columns = delayed(codes, delays, num_steps(request.num_frames, delays), pad_token)
+        self._max_delay: int = max(delays)
+        self.size_bytes = size_bytes
+        self.num_steps: int = num_steps(request.num_frames, delays)
+        self.tokens = np.full((self.num_steps + 1, len(delays)), pad_token, dtype=np.int64)
+        self.tokens[1:] = delayed(codes, delays, self.num_steps, pad_token).T
         self.num_known_columns: int = codes.shape[1]
-        self.num_emitted_frames = self.num_known_columns
+        self._num_begun_columns = self.num_known_columns + self._max_delay  # those after hold nothing yet
+        self.num_drawn_columns: int = self.num_known_columns
+        self.num_emitted_frames: int = self.num_known_columns
         self.position = 0
-
-    @property
-    def num_branches(self) -> int:
-        """Rows a position takes: guidance needs one without the text beside the one with it."""
-        return 1 if self.sampling.guidance_scale == 1 else 2
+        # Guidance needs a row without the text beside the one with it.
+        self.num_branches = 1 if self.sampling.guidance_scale == 1 else 2
 
     @property
     def num_readable(self) -> int:
-        """Positions that can be read now: one while decoding, many after a resume."""
-        return self.num_known_columns - self.position + 1
+        """Positions that can be read now: one while decoding, many after a resume, none once all have been."""
+        return min(self.num_drawn_columns + 1, self.num_steps) - self.position
 
     @property
     def finished(self) -> bool:
-        return self.num_known_columns == num_steps(self.num_frames, self.delays)
+        return self.num_known_columns == self.num_steps
 
-    def inputs(self, num_positions: int) -> np.ndarray:
-        """Tokens int64 [num_positions, K] read at the next positions."""
-        first = self.position - 1
-        if first >= 0:
-            columns: np.ndarray = self.columns[:, first : first + num_positions].T
-            return columns
-        start = np.full((1, len(self.delays)), self.pad_token, dtype=np.int64)
-        return np.concatenate([start, self.columns[:, : num_positions - 1].T])
+    def draws_after(self, num_positions: int) -> bool:
+        """Whether the last of the next positions gives a column that is not drawn yet."""
+        return self.position + num_positions > self.num_drawn_columns
 
-    def advance(self, num_positions: int) -> bool:
-        """The next positions have been read. True when a token must now be sampled for each codebook."""
+    def advance(self, num_positions: int) -> None:
+        """The next positions are being read, and the column after them drawn if it is not drawn yet."""
         self.position += num_positions
-        return self.position == self.num_known_columns + 1
-
-    def frames_of_column(self) -> list[int]:
-        """The frame that the column to be sampled holds, for each codebook (negative: not yet)."""
-        return [self.num_known_columns - lag for lag in self.delays]
+        self.num_drawn_columns = max(self.num_drawn_columns, self.position)
 
     def accept(self, tokens: np.ndarray) -> CodeFrames | None:
-        """tokens [K] for the column just computed; what was known beforehand stays. Gives newly whole frames."""
-        column = self.columns[:, self.num_known_columns]
-        np.copyto(column, tokens, where=column == UNKNOWN)
+        """tokens [K] of the next column; what was known beforehand stays. Gives newly whole frames."""
         self.num_known_columns += 1
-        first, end = self.num_emitted_frames, self.num_known_columns - max(self.delays)
+        column = self.tokens[self.num_known_columns]
+        if self.num_known_columns > self._num_begun_columns:
+            column[:] = tokens
+        else:
+            np.copyto(column, tokens, where=column == UNKNOWN)
+        first, end = self.num_emitted_frames, self.num_known_columns - self._max_delay
         if end <= first:
             return None
         self.num_emitted_frames = end
-        codes = undelayed(self.columns, self.delays, first, end)
+        codes = undelayed(self.tokens[1:].T, self.delays, first, end)
         return CodeFrames(self.request_id, first, codes, self.finished)

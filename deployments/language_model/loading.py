@@ -1,20 +1,28 @@
 """Which decoder a setting means, and its weights from a checkpoint.
 
-`model.MusicgenDecoder` is plain torch: the float32 reference, bfloat16, and what runs on a GPU.
-`cpu.decoder.Int8Decoder` is compiled for a CPU.
+`model.MusicgenDecoder` is plain torch: the float32 reference, bfloat16, and layers on several GPUs.
+`cpu.decoder.Int8Decoder` is compiled for a CPU and `gpu.decoder.GpuDecoder` for a GPU; `offload` runs what has no room
+where it is computed.
 """
 
 from __future__ import annotations
 
+import ctypes
+
 import torch
 
 from deployments.checkpoints.checkpoint import Checkpoint
+from deployments.checkpoints.errors import CheckpointError
 from deployments.language_model.config import DecoderConfig
 from deployments.language_model.cpu.decoder import Int8Decoder
 from deployments.language_model.cpu.kernels import HEAD_WIDTH
 from deployments.language_model.decoder import Decoder
+from deployments.language_model.gpu.decoder import GpuDecoder
+from deployments.language_model.gpus import layer_devices, limit_memory, require_gpus
 from deployments.language_model.model import MusicgenDecoder
-from deployments.language_model.weights import DecoderWeights, load_weights
+from deployments.language_model.offload import OffloadedDecoder, load_offloaded
+from deployments.language_model.placement import Offloaded, OnCpu, OnGpu, OnGpus, Placement, computes_on_cpu, in_words
+from deployments.language_model.weights import DecoderWeights, WeightSource, block_of, blocks, put, weight_source
 
 AUTO = "auto"
 INT8 = "int8"
@@ -39,22 +47,81 @@ def set_torch_threads(dtype: str, num_threads: int) -> None:
 
 
 def make_decoder(
-    config: DecoderConfig, weights: DecoderWeights, dtype: str, max_frames: int, num_threads: int
+    config: DecoderConfig, weights: DecoderWeights, dtype: str, max_frames: int, num_threads: int, num_slots: int = 64
 ) -> Decoder:
-    """weights: float32 for int8, else of the type itself. Raises: CheckpointError for a shape int8 doesn't have."""
+    """weights: float32 for int8, else of the type itself; where they are is where it computes. num_slots: the most
+    generations at once on a GPU; a CPU's are 32.
+
+    Raises: CheckpointError or ValueError for a shape the kernels don't have.
+    """
     max_positions = max_frames + max(config.delays)
+    if weights.embedding.is_cuda:
+        return GpuDecoder(config, weights, dtype, max_positions, max_rows=2 * num_slots)
     if dtype == INT8:
         return Int8Decoder(config, weights, max_positions, num_threads=num_threads)
     return MusicgenDecoder(config, weights, max_positions)
 
 
-def load_decoder(checkpoint: Checkpoint, dtype: str, device: str, max_frames: int, num_threads: int) -> Decoder:
-    """dtype: int8 | bfloat16 | float32, or auto. max_frames: of a generation. Sets torch's threads for the process.
+def load_decoder(
+    checkpoint: Checkpoint, dtype: str, placement: Placement, *, max_frames: int, num_slots: int, num_threads: int
+) -> Decoder:
+    """dtype: int8 | bfloat16 | float32, or auto. max_frames: of a generation. num_threads: of what a CPU computes.
 
-    Raises: CheckpointError.
+    Sets torch's threads for the process, and what memory of a GPU it may take. In memory is never more than the
+    decoder's own weights and a layer or two on their way.
+    Raises: CheckpointError; PlacementError for a placement that this machine can't give.
     """
     config = DecoderConfig.from_transformers(checkpoint.config)
-    chosen = fastest_dtype(config, device) if dtype == AUTO else dtype
-    set_torch_threads(chosen, num_threads)
-    weights = load_weights(checkpoint, "float32" if chosen == INT8 else chosen, device)
-    return make_decoder(config, weights, chosen, max_frames, num_threads)
+    chosen = _dtype(config, dtype, placement)
+    set_torch_threads(chosen, num_threads if computes_on_cpu(placement) else 1)
+    source = weight_source(checkpoint, "float32" if chosen == INT8 else chosen)
+    max_positions = max_frames + max(config.delays)
+    decoder: Decoder
+    if isinstance(placement, Offloaded):
+        decoder = load_offloaded(source, placement, max_positions, num_slots, checkpoint.fingerprint)
+    elif isinstance(placement, OnGpus):
+        decoder = _load_on_gpus(source, placement, max_positions)
+    elif isinstance(placement, OnGpu):
+        limit_memory(placement.fraction, placement.memory_bytes)
+        decoder = make_decoder(config, source.lazy("cuda:0"), chosen, max_frames, num_threads, num_slots)
+    else:
+        weights = source.lazy() if chosen == INT8 else source.load()
+        decoder = make_decoder(config, weights, chosen, max_frames, num_threads)
+    _give_back_freed_memory()
+    return decoder
+
+
+def describe(decoder: Decoder, placement: Placement, num_threads: int) -> str:
+    """Where a decoder's weights are, of what type, and how much of them a step reads: for the log."""
+    threads = f" with {num_threads} thread{'s' if num_threads > 1 else ''}" if computes_on_cpu(placement) else ""
+    where = f"{placement}{threads}"
+    if isinstance(decoder, OffloadedDecoder):
+        where += f", weights: {decoder.plan}" + (f" ({decoder.folder})" if decoder.folder else "")
+    return f"{where}; {decoder.numerics}; a step reads {in_words(decoder.step_bytes)} of weights"
+
+
+def _give_back_freed_memory() -> None:
+    """glibc keeps what layers have taken on their way: of an 8-bit small 0.2 to 0.3 GB, half as much as its weights."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)
+
+
+def _dtype(config: DecoderConfig, dtype: str, placement: Placement) -> str:
+    if isinstance(placement, OnGpus | Offloaded):
+        if dtype == INT8:
+            raise CheckpointError(f"8-bit weights are not run {placement}; set dtype: bfloat16")
+        # How fast they come to where they are computed decides, and these are half as many bytes.
+        return "bfloat16" if dtype == AUTO else dtype
+    return fastest_dtype(config, "cpu" if isinstance(placement, OnCpu) else "cuda") if dtype == AUTO else dtype
+
+
+def _load_on_gpus(source: WeightSource, placement: OnGpus, max_positions: int) -> MusicgenDecoder:
+    """What isn't a layer is on the first one."""
+    require_gpus(placement.count)
+    devices = layer_devices(source.config.num_layers, placement.count)
+    weights = source.empty()
+    for block in blocks(weights):
+        _, _, layer = block_of(next(iter(block))).partition("layers.")
+        put(weights, source.tensors(block, devices[int(layer or 0)]))
+    return MusicgenDecoder(source.config, weights, max_positions, layer_devices=devices)

@@ -7,6 +7,7 @@ per layer pre-norm self-attention, cross-attention to the text, feed-forward; a 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -30,15 +31,25 @@ def sinusoidal_positions(num_positions: int, width: int) -> Tensor:
 
 
 class MusicgenDecoder:
-    """The reference on a CPU, and what runs on a GPU. Rows are padded to counts that agree bit for bit.
+    """The reference, and what runs on weights that are spread over several places. Rows are padded to counts that
+    agree bit for bit.
 
-    max_positions: the most a slot can hold.
+    max_positions: the most a slot can hold. layer_devices: where each layer is computed and keeps its keys and values;
+    the embedding's device if not said.
     """
 
-    def __init__(self, config: DecoderConfig, weights: DecoderWeights, max_positions: int) -> None:
+    def __init__(
+        self,
+        config: DecoderConfig,
+        weights: DecoderWeights,
+        max_positions: int,
+        *,
+        layer_devices: Sequence[str] = (),
+    ) -> None:
         self.config = config
         self.weights = weights
         self.device = str(weights.embedding.device)
+        self._layer_devices = layer_devices or [self.device] * config.num_layers
         self.positions = sinusoidal_positions(max_positions, config.width).to(self.device)
         self.row_counts = agreeing_row_counts(config, weights)
         self._offsets = torch.arange(config.num_codebooks, device=self.device) * (config.vocab_size + 1)
@@ -59,19 +70,28 @@ class MusicgenDecoder:
             return f"{dtype} {torch.backends.cpu.get_cpu_capability()} {torch.get_num_threads()} threads"
         return f"{dtype} {torch.cuda.get_device_name(self.device)}"
 
+    def bytes_of(self, num_positions: int, num_branches: int, num_text_tokens: int) -> int:
+        """float32, of every layer; see `KVCache`."""
+        return 2 * 4 * self.config.num_layers * self.config.width * (num_branches * num_positions + num_text_tokens)
+
     def close(self) -> None:
         """Nothing to end: torch's threads are the process's."""
 
     def new_cache(self, num_slots: int) -> KVCache:
-        return KVCache(self.config, num_slots, len(self.positions), self.device)
+        cache = KVCache(self.config, num_slots, len(self.positions), "meta")
+        for layers in (cache.keys, cache.values):
+            placed = zip(layers, self._layer_devices, strict=True)
+            layers[:] = [torch.empty_like(layer, device=device) for layer, device in placed]
+        return cache
 
     def read_text(self, cache: KVCache, slot: int, text_states: Tensor) -> None:
         config, projection = self.config, self.weights.text_projection
         states = text_states.to(self.device)
         states = projection(states) if projection else states
         shape = (states.shape[0], 2, 1, config.num_heads, config.head_width)
-        layers = [layer.cross_kv(states).view(shape).permute(1, 2, 3, 0, 4) for layer in self.weights.layers]
-        cache.text[slot] = torch.stack(layers)
+        products = zip(self._layer_devices, (layer.cross_kv for layer in self.weights.layers), strict=True)
+        layers = [product(states.to(device)).to(self.device) for device, product in products]
+        cache.text[slot] = torch.stack([layer.view(shape).permute(1, 2, 3, 0, 4) for layer in layers])
 
     def hidden(self, rows: Rows, cache: KVCache) -> Tensor:
         config, num_rows, padded_rows = self.config, len(rows), self._padded(len(rows))
@@ -81,6 +101,8 @@ class MusicgenDecoder:
         )
         x = self._embed(torch.from_numpy(rows.tokens).to(self.device), positions, padded_rows)
         for i, layer in enumerate(self.weights.layers):
+            device = self._layer_devices[i]
+            x, slots, branches, positions = (each.to(device) for each in (x, slots, branches, positions))
             q, k, v = layer.self_qkv(layer.self_norm(x)).view(padded_rows, 3, *heads).unbind(1)
             cache.write(i, slots, branches, positions, k[:num_rows], v[:num_rows])
             attended = torch.zeros_like(x).view(padded_rows, *heads)
@@ -96,15 +118,17 @@ class MusicgenDecoder:
                 text = cache.text[place.slot]
                 if text is not None:
                     mine = slice(place.row, place.row + 1)
-                    attended[mine] = scaled_dot_product_attention(q[mine, :, None], text[i, 0], text[i, 1])[:, :, 0]
+                    keys, values = text[i].to(device)
+                    attended[mine] = scaled_dot_product_attention(q[mine, :, None], keys, values)[:, :, 0]
             x = x + layer.cross_out(attended.view_as(x))
 
             x = x + layer.ffn_out(self._activation(layer.ffn_in(layer.ffn_norm(x))))
-        return self.weights.final_norm(x)[:num_rows]
+        normed: Tensor = self.weights.final_norm(x.to(self.device))
+        return normed[:num_rows]
 
     def logits(self, hidden: Tensor) -> Tensor:
         num_rows, padded_rows = len(hidden), self._padded(len(hidden))
-        logits = self.weights.heads(pad_rows(hidden, padded_rows))
+        logits: Tensor = self.weights.heads(pad_rows(hidden, padded_rows))
         return logits.view(padded_rows, self.config.num_codebooks, self.config.vocab_size)[:num_rows]
 
     def draw(self, with_text: Tensor, without_text: Tensor, batch: SamplingBatch, frames: np.ndarray) -> Draw:

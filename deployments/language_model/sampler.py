@@ -21,8 +21,8 @@ from deployments.messages import Sampling
 class SamplingBatch:
     """The settings of R generations, each [R].
 
-    guidance_scale, temperature (1 where greedy), top_p (1 where off): float32; greedy: bool; top_k (V where off):
-    int64; seeds: uint64.
+    guidance_scale, temperature (1 where greedy): float32; top_p (1 where off): float64, for 1 - top_p is rounded once;
+    greedy: bool; top_k (V where off): int64; seeds: uint64.
     """
 
     guidance_scale: np.ndarray
@@ -40,7 +40,7 @@ class SamplingBatch:
             temperature=np.where(temperature == 0, np.float32(1), temperature),
             greedy=temperature == 0,
             top_k=np.array([min(s.top_k, vocab_size) or vocab_size for s in samplings], np.int64),
-            top_p=np.array([s.top_p or 1.0 for s in samplings], np.float32),
+            top_p=np.array([s.top_p or 1.0 for s in samplings], np.float64),
             seeds=np.array(seeds, np.uint64),
         )
 
@@ -95,7 +95,7 @@ def kept(scores: Tensor, batch: SamplingBatch) -> Tensor:
 def nucleus(scores: Tensor, top_p: Tensor) -> Tensor:
     """bool [R, K, V]: the smallest set of likeliest tokens whose probability reaches top_p [R] (Holtzman 2020)."""
     ascending, order = scores.sort(descending=False)
-    below = ascending.softmax(-1).cumsum(-1) <= (1 - top_p)[:, None, None]
+    below = ascending.softmax(-1).cumsum(-1) <= (1 - top_p).float()[:, None, None]
     below[..., -1] = False  # the likeliest token always stays
     return ~below.scatter(-1, order, below)
 

@@ -5,5 +5,5 @@ step       one decoding step, compiled                 packing    weights → by
 products   rows · weights                              kernels    the innermost loops (LLVM)
 attention  over the positions that exist               emitter    the phrases they are written in
 sampling   logits → tokens                             team       the threads that run it together
-                                                       barrier    where they wait for each other
+cache      keys and values of the slots                barrier    where they wait for each other
 """

@@ -11,7 +11,8 @@ from deployments.language_model.cpu.kernels import (
     POSITIONS,
     scores_of_positions,
     weighted_values,
-    write_halves,
+    write_key,
+    write_value,
 )
 from deployments.language_model.cpu.layout import HEAD_BYTES, KEY_BLOCK_BYTES
 
@@ -57,33 +58,45 @@ def attend(query, keys, values, length, scores, exponents, powers, out, next_key
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def attend_to_itself(thread, num_threads, layer, rows, cache, scratch, num_rows, num_heads):
-    """This thread's heads of all rows: writes their keys and values, then attends, row by row in order."""
+def remember(thread, num_threads, layer, rows, cache, scratch, num_rows, num_heads):
+    """Writes the keys and values of this thread's heads of all rows.
+
+    All of them before any is read: what is read just after it was written waits for the write.
+    """
     width_bytes = num_heads * HEAD_BYTES
+    wide, wide_stride = scratch.wide.ctypes.data, scratch.wide.strides[0]
+    for row in range(num_rows):
+        place = layer * cache.layer_bytes + (rows.slots[row] * 2 + rows.branches[row]) * cache.row_bytes
+        position = rows.positions[row]
+        key_at = cache.keys + place + position // POSITIONS * KEY_BLOCK_BYTES + position % POSITIONS * HALF_BYTES
+        value_at = cache.values + place + position * HEAD_WIDTH * HALF_BYTES
+        for head in range(num_heads * thread // num_threads, num_heads * (thread + 1) // num_threads):
+            own = wide + row * wide_stride + head * HEAD_BYTES
+            write_key(own + width_bytes, key_at + head * cache.head_bytes)
+            write_value(own + 2 * width_bytes, value_at + head * cache.head_bytes)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def attend_to_itself(thread, num_threads, layer, rows, cache, scratch, num_rows, num_heads):
+    """This thread's heads of all rows, once `remember` has written theirs."""
     wide, wide_stride = scratch.wide.ctypes.data, scratch.wide.strides[0]
     attended, attended_stride = scratch.attended.ctypes.data, scratch.attended.strides[0]
     scores, exponents, powers = scratch.scores[thread], scratch.exponents[thread], scratch.powers[thread]
     first, end = num_heads * thread // num_threads, num_heads * (thread + 1) // num_threads
     for row in range(num_rows):
         place = layer * cache.layer_bytes + (rows.slots[row] * 2 + rows.branches[row]) * cache.row_bytes
-        position = rows.positions[row]
         following = min(row + 1, num_rows - 1)
-        next_place = (
-            layer * cache.layer_bytes + (rows.slots[following] * 2 + rows.branches[following]) * cache.row_bytes
-        )
+        next_row = rows.slots[following] * 2 + rows.branches[following]
+        next_place = layer * cache.layer_bytes + next_row * cache.row_bytes
         for head in range(first, end):
             own = wide + row * wide_stride + head * HEAD_BYTES
             at = place + head * cache.head_bytes
             next_at = at + cache.head_bytes if head + 1 < end else next_place + first * cache.head_bytes
-            key_at = at + position // POSITIONS * KEY_BLOCK_BYTES + position % POSITIONS * HALF_BYTES
-            write_halves(own + width_bytes, cache.keys + key_at, POSITIONS * HALF_BYTES)
-            value_at = at + position * HEAD_WIDTH * HALF_BYTES
-            write_halves(own + 2 * width_bytes, cache.values + value_at, HALF_BYTES)
             attend(
                 own,
                 cache.keys + at,
                 cache.values + at,
-                position + 1,
+                rows.positions[row] + 1,
                 scores,
                 exponents,
                 powers,

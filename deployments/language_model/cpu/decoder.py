@@ -17,56 +17,19 @@ from torch import Tensor
 from deployments.checkpoints.errors import CheckpointError
 from deployments.language_model.config import DecoderConfig
 from deployments.language_model.cpu import layout, sampling, step
+from deployments.language_model.cpu.cache import Int8Cache
 from deployments.language_model.cpu.kernels import GROUP, HEAD_WIDTH, POSITIONS
-from deployments.language_model.cpu.packing import PackedMatrix, aligned_empty, pack
+from deployments.language_model.cpu.packing import PackedMatrix, aligned_empty, pack, round_up
 from deployments.language_model.cpu.team import Team
 from deployments.language_model.model import sinusoidal_positions
 from deployments.language_model.rows import MAX_TEXT_TOKENS, Rows
 from deployments.language_model.sampler import Draw, SamplingBatch, guide, kept
+from deployments.language_model.step import Step
+from deployments.language_model.stepper import HostStepper
 from deployments.language_model.weights import DecoderWeights, LayerNorm, LayerWeights
 
 MAX_ROWS = 64
 _HALF_BYTES = 2
-
-
-class Int8Cache:
-    """Keys and values of every slot, float16; see `layout.Cache` for their order."""
-
-    def __init__(self, config: DecoderConfig, num_slots: int, max_positions: int) -> None:
-        positions = _round_up(max_positions, POSITIONS)
-        shape = (config.num_layers, num_slots, 2, config.num_heads, positions, HEAD_WIDTH)
-        self._keys, self._values = (aligned_empty(shape, np.float16) for _ in range(2))
-        self._texts: list[np.ndarray | None] = [None] * num_slots
-        layer_bytes, _, row_bytes, head_bytes, _, _ = self._keys.strides
-        self.layout = layout.Cache(
-            keys=self._keys.ctypes.data,
-            values=self._values.ctypes.data,
-            layer_bytes=layer_bytes,
-            row_bytes=row_bytes,
-            head_bytes=head_bytes,
-            text=np.zeros(num_slots, np.int64),
-            text_tokens=np.zeros(num_slots, np.int64),
-        )
-
-    @property
-    def num_slots(self) -> int:
-        return len(self._texts)
-
-    def holds_text(self, slot: int) -> bool:
-        return self._texts[slot] is not None
-
-    def set_text(self, slot: int, text: np.ndarray, num_tokens: int) -> None:
-        """text: as `Int8Decoder.text_keys_values` packs it."""
-        self._texts[slot] = text
-        self.layout.text[slot], self.layout.text_tokens[slot] = text.ctypes.data, num_tokens
-
-    def clear_text(self, slot: int) -> None:
-        self._texts[slot] = None
-        self.layout.text[slot] = self.layout.text_tokens[slot] = 0
-
-
-def _round_up(size: int, unit: int) -> int:
-    return -(-size // unit) * unit
 
 
 class Int8Decoder:
@@ -87,11 +50,14 @@ class Int8Decoder:
         self.config = config
         self.max_rows = MAX_ROWS
         self._max_positions = max_positions
-        self._packed = [_pack_layer(layer) for layer in weights.layers]
+        self._packed, self._cross_kv, norms = [], [], []
+        for layer in weights.layers:  # once each: they may be read from the disk as they are asked for
+            self._packed.append(_pack_layer(layer))
+            self._cross_kv.append(pack(layer.cross_kv.weight))
+            norms.append([_pair(norm) for norm in (layer.self_norm, layer.cross_norm, layer.ffn_norm)])
         self._heads = pack(weights.heads.weight)
         self._text_projection = weights.text_projection
-        self._cross_kv = [pack(layer.cross_kv.weight) for layer in weights.layers]
-        self._matrices = _matrices(config, weights, self._packed, max_positions)
+        self._matrices = _matrices(config, weights, self._packed, np.array(norms), max_positions)
         self._scratch = _scratch(config, num_threads, max_positions)
         widest = max(self._heads.num_outputs, self._cross_kv[0].num_outputs)
         self._projected = aligned_empty((MAX_ROWS, widest), np.float32)
@@ -119,6 +85,10 @@ class Int8Decoder:
         """Ends the threads."""
         self._team.close()
 
+    def new_stepper(self, num_slots: int, memory_bytes: int | None, *, keep_logits: bool) -> Int8Stepper:
+        """The logits of draws are kept in any case."""
+        return Int8Stepper(self, num_slots, memory_bytes)
+
     def new_cache(self, num_slots: int) -> Int8Cache:
         return Int8Cache(self.config, num_slots, self._max_positions)
 
@@ -126,7 +96,7 @@ class Int8Decoder:
         """text_states [S, D_text]: their keys and values of all layers go to the slot."""
         config, num_tokens = self.config, text_states.shape[0]
         states = self._text_projection(text_states) if self._text_projection else text_states
-        blocks = _round_up(num_tokens, POSITIONS) // POSITIONS
+        blocks = round_up(num_tokens, POSITIONS) // POSITIONS
         text = aligned_empty((config.num_layers, 2, config.num_heads, blocks * POSITIONS * HEAD_WIDTH), np.float16)
         for layer, cross_kv in enumerate(self._cross_kv):
             filled = torch.zeros(blocks * POSITIONS, 2, config.num_heads, HEAD_WIDTH)
@@ -154,31 +124,44 @@ class Int8Decoder:
         return logits.view(-1, config.num_codebooks, config.vocab_size)
 
     def draw(self, with_text: Tensor, without_text: Tensor, batch: SamplingBatch, frames: np.ndarray) -> Draw:
-        num_requests = len(with_text)
-        guided, tokens = self._guided[:num_requests], np.empty(frames.shape, np.int64)
-        kept_by_top_p = np.empty((0, *guided.shape[1:]), np.bool_)
+        nucleus = None
         if batch.any_top_p:
             scores = guide(with_text, without_text, batch) / torch.from_numpy(batch.temperature)[:, None, None]
-            kept_by_top_p = kept(scores, batch).numpy()
-        self._run(
-            sampling.draw,
-            self._scratch.barrier,
-            with_text.flatten(1).numpy(),
-            without_text.flatten(1).numpy(),
-            batch.guidance_scale,
-            batch.temperature,
-            batch.greedy,
-            batch.top_k,
-            batch.seeds,
-            frames,
-            kept_by_top_p,
-            guided,
-            self._scores,
-            self._scores.view(np.int32),
-            self._keys,
-            tokens,
+            nucleus = kept(scores, batch).numpy()
+        draws = self._draws(batch, frames, nucleus)
+        halves = with_text.flatten(1).numpy(), without_text.flatten(1).numpy()
+        self._run(sampling.draw, self._scratch.barrier, *halves, draws)
+        return Draw(draws.tokens, torch.from_numpy(draws.guided))
+
+    def step(self, rows: Rows, drawn: np.ndarray, batch: SamplingBatch, frames: np.ndarray, cache: Int8Cache) -> Draw:
+        """`hidden`, `logits` and `draw` in one piece, where nobody asks for top_p: the same numbers, sooner.
+
+        drawn: int64 [2 R], the rows with the text that are drawn from, then those without.
+        """
+        own = layout.Rows(rows.tokens, rows.slots, rows.branches, rows.positions)
+        heads = self._heads.weights.ctypes.data, self._heads.scales.ctypes.data
+        logits = self._projected[: len(drawn), : self._heads.num_outputs]
+        draws = self._draws(batch, frames, None)
+        scratch = self._scratch
+        self._run(step.decode_and_draw, own, drawn, self._matrices, heads, cache.layout, scratch, logits, draws)
+        return Draw(draws.tokens, torch.from_numpy(draws.guided))
+
+    def _draws(self, batch: SamplingBatch, frames: np.ndarray, nucleus: np.ndarray | None) -> layout.Draws:
+        guided = self._guided[: len(frames)]
+        return layout.Draws(
+            guidance=batch.guidance_scale,
+            temperature=batch.temperature,
+            greedy=batch.greedy,
+            top_k=batch.top_k,
+            seeds=batch.seeds,
+            frames=frames,
+            nucleus=np.empty((0, *guided.shape[1:]), np.bool_) if nucleus is None else nucleus,
+            guided=guided,
+            scores=self._scores,
+            score_bits=self._scores.view(np.int32),
+            keys=self._keys,
+            tokens=np.empty(frames.shape, np.int64),
         )
-        return Draw(tokens, torch.from_numpy(guided))
 
     def _project(self, source: Tensor, matrix: PackedMatrix, num_outputs: int) -> Tensor:
         """source [M, I] · one packed matrix → [M, outputs], valid until the next call."""
@@ -198,13 +181,16 @@ def _pack_layer(layer: LayerWeights) -> tuple[PackedMatrix, ...]:
 
 
 def _matrices(
-    config: DecoderConfig, weights: DecoderWeights, packed: Sequence[Sequence[PackedMatrix]], max_positions: int
+    config: DecoderConfig,
+    weights: DecoderWeights,
+    packed: Sequence[Sequence[PackedMatrix]],
+    norms: np.ndarray,
+    max_positions: int,
 ) -> layout.Matrices:
-    norms = [[_pair(norm) for norm in (layer.self_norm, layer.cross_norm, layer.ffn_norm)] for layer in weights.layers]
     return layout.Matrices(
         weights=np.array([[matrix.weights.ctypes.data for matrix in layer] for layer in packed]),
         scales=np.array([[matrix.scales.ctypes.data for matrix in layer] for layer in packed]),
-        norms=np.array(norms),
+        norms=norms,
         final_norm=_pair(weights.final_norm),
         embedding=weights.embedding.numpy().copy(),
         positions=sinusoidal_positions(max_positions, config.width).numpy(),
@@ -219,7 +205,7 @@ def _pair(norm: LayerNorm) -> np.ndarray:
 
 def _scratch(config: DecoderConfig, num_threads: int, max_positions: int) -> layout.Scratch:
     inner = max(config.width, config.ffn_width)
-    positions = _round_up(max(max_positions, MAX_TEXT_TOKENS), POSITIONS)
+    positions = round_up(max(max_positions, MAX_TEXT_TOKENS), POSITIONS)
     exponents = aligned_empty((num_threads, positions), np.int32)
     return layout.Scratch(
         residual=aligned_empty((MAX_ROWS, config.width), np.float32),
@@ -234,3 +220,17 @@ def _scratch(config: DecoderConfig, num_threads: int, max_positions: int) -> lay
         powers=exponents.view(np.float32),
         barrier=aligned_empty((1,), np.int64),
     )
+
+
+class Int8Stepper(HostStepper):
+    """Steps in one piece where they can be."""
+
+    def __init__(self, decoder: Int8Decoder, num_slots: int, memory_bytes: int | None) -> None:
+        super().__init__(decoder, num_slots, memory_bytes)
+        self._int8 = decoder
+
+    def launch(self, step: Step) -> Callable[[], Draw] | None:
+        if not step.drawing or step.batch.any_top_p:
+            return super().launch(step)
+        draw = self._int8.step(step.rows(), step.drawn, step.batch, step.frames, self.cache)
+        return lambda: draw

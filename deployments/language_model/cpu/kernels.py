@@ -213,23 +213,30 @@ def fetch(context: Any, address: Any, num_lines: Any) -> tuple[Any, Codegen]:
     return types.void(types.int64, types.int64), codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def write_halves(context: Any, source: Any, target: Any, stride: Any) -> tuple[Any, Codegen]:
-    """float32 [64] at source → float16 at target, `stride` bytes from one to the next."""
-
+def _write_halves(scattered: bool) -> Any:
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Sequence[ir.Value]) -> Any:
         e = Emitter(builder)
-        source, target, stride = arguments
-
-        def per_element(i: ir.Value, carried: list[ir.Value]) -> list[ir.Value]:
-            half = e.b.fptrunc(e.load(e.at(source, (i, 4)), F32, 4), ir.HalfType())
-            e.store(half, e.at(target, (i, stride)), 2)
-            return carried
-
-        e.loop(e.int64(HEAD_WIDTH), [], per_element)
+        source, target = arguments
+        for first in range(0, HEAD_WIDTH, LANES):
+            halves = e.b.fptrunc(e.load(e.at(source, (first, 4)), VF32, 4), VF16)
+            if not scattered:
+                e.store(halves, e.at(target, (first, HALF_BYTES)), 2)
+                continue
+            for lane in range(LANES):
+                half = e.b.extract_element(halves, ir.Constant(I32, lane))
+                e.store(half, e.at(target, (first + lane, POSITIONS * HALF_BYTES)), 2)
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 3), codegen
+    @intrinsic  # type: ignore[untyped-decorator]
+    def write(context: Any, source: Any, target: Any) -> tuple[Any, Codegen]:
+        return types.void(*[types.int64] * 2), codegen
+
+    return write
+
+
+# float32 [64] → float16: side by side as a value is, or 16 apart as one position of a block of keys.
+write_value = _write_halves(scattered=False)
+write_key = _write_halves(scattered=True)
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -66,3 +66,20 @@ class Rows(NamedTuple):
     slots: np.ndarray
     branches: np.ndarray
     positions: np.ndarray
+
+
+class Draws(NamedTuple):
+    """How R tokens' columns are drawn, and what is written on meanwhile. K codebooks, V tokens."""
+
+    guidance: np.ndarray  # float32 [R]
+    temperature: np.ndarray  # float32 [R]
+    greedy: np.ndarray  # bool [R]
+    top_k: np.ndarray  # int64 [R]
+    seeds: np.ndarray  # uint64 [R]
+    frames: np.ndarray  # int64 [R, K]
+    nucleus: np.ndarray  # bool [R, K, V], what top_p keeps; of no rows where it is off
+    guided: np.ndarray  # float32 [R, K, V], to be written
+    scores: np.ndarray  # float32 [threads, V]; and the same memory read as int32:
+    score_bits: np.ndarray
+    keys: np.ndarray  # int32 [threads, V]
+    tokens: np.ndarray  # int64 [R, K], to be written

@@ -71,3 +71,8 @@ def aligned_empty(shape: tuple[int, ...], dtype: type) -> np.ndarray:
     whole = np.frombuffer(buffer, np.uint8)
     start = -whole.ctypes.data % HUGE_PAGE_BYTES
     return whole[start : start + size_bytes].view(dtype).reshape(shape)
+
+
+def round_up(size: int, unit: int) -> int:
+    """The next multiple of unit."""
+    return -(-size // unit) * unit

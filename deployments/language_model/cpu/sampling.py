@@ -100,52 +100,28 @@ def guide_row(with_text, without_text, guidance, temperature, guided, scores):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def draw(
-    thread,
-    num_threads,
-    met,
-    barrier,
-    with_text,
-    without_text,
-    guidance,
-    temperature,
-    greedy,
-    top_k,
-    seeds,
-    frames,
-    nucleus,
-    guided,
-    scores,
-    score_bits,
-    keys,
-    tokens,
-):
-    """Guidance to token for every row. R generations, K codebooks, V tokens.
-
-    with_text, without_text: float32 [R, K · V]; guidance, temperature: float32 [R]; greedy: bool [R]; top_k: int64 [R];
-    seeds: uint64 [R]; frames: int64 [R, K]; nucleus: bool [R, K, V], what top_p keeps, or of no rows where it is off.
-    Writes guided float32 [R, K, V] and tokens int64 [R, K]. scores float32 and score_bits int32 (one memory), keys
-    int32: [threads, V], to write on.
-    """
-    num_codebooks, vocab_size = guided.shape[1:]
-    own, own_bits = scores[thread], score_bits[thread]
-    for unit in range(thread, guided.shape[0] * num_codebooks, num_threads):
+def draw(thread, num_threads, met, barrier, with_text, without_text, draws):
+    """Guidance to token for every row: with_text, without_text float32 [R, K · V]; draws: `layout.Draws`."""
+    num_codebooks, vocab_size = draws.guided.shape[1:]
+    own, own_bits, keys = draws.scores[thread], draws.score_bits[thread], draws.keys[thread]
+    for unit in range(thread, draws.guided.shape[0] * num_codebooks, num_threads):
         r, k = unit // num_codebooks, unit % num_codebooks
         mine = slice(k * vocab_size, (k + 1) * vocab_size)
-        guide_row(with_text[r, mine], without_text[r, mine], guidance[r], temperature[r], guided[r, k], own)
-        if greedy[r]:
-            tokens[r, k] = np.argmax(guided[r, k])
+        guided = draws.guided[r, k]
+        guide_row(with_text[r, mine], without_text[r, mine], draws.guidance[r], draws.temperature[r], guided, own)
+        if draws.greedy[r]:
+            draws.tokens[r, k] = np.argmax(guided)
             continue
         threshold = np.float32(-np.inf)
-        if top_k[r] < vocab_size:
-            threshold = kth_largest(own, own_bits, top_k[r], keys[thread])
+        if draws.top_k[r] < vocab_size:
+            threshold = kth_largest(own, own_bits, draws.top_k[r], keys)
         best, highest = 0, -np.inf
         for v in range(vocab_size):
-            if own[v] >= threshold and (nucleus.shape[0] == 0 or nucleus[r, k, v]):
-                bits = random_bits(seeds[r], frames[r, k], k, v)
+            if own[v] >= threshold and (draws.nucleus.shape[0] == 0 or draws.nucleus[r, k, v]):
+                bits = random_bits(draws.seeds[r], draws.frames[r, k], k, v)
                 if np.float64(own[v]) + largest_noise(bits) > highest:
                     noisy = np.float64(own[v]) + gumbel_of(bits)
                     if noisy > highest:
                         highest, best = noisy, v
-        tokens[r, k] = best
+        draws.tokens[r, k] = best
     meet(barrier, met, num_threads)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from deployments.language_model.cpu.attention import attend_to_itself, attend_to_text
+from deployments.language_model.cpu.attention import attend_to_itself, attend_to_text, remember
 from deployments.language_model.cpu.barrier import meet
 from deployments.language_model.cpu.kernels import HEAD_WIDTH
 from deployments.language_model.cpu.layout import (
@@ -25,6 +25,7 @@ from deployments.language_model.cpu.layout import (
     SELF_OUT,
 )
 from deployments.language_model.cpu.products import fetch_first, multiply, rows_to_bytes, to_bytes
+from deployments.language_model.cpu.sampling import draw
 
 _EPSILON = np.float32(1e-5)
 
@@ -97,7 +98,7 @@ def embed(row, rows, matrices, residual):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def decode(thread, num_threads, met, rows, matrices, cache, scratch):
-    """Rows through all layers; their hidden states after the final norm are in `scratch.normed`."""
+    """Rows through all layers; their hidden states after the final norm are in `scratch.normed`. As `meet` gives."""
     num_rows = rows.slots.shape[0]
     width = scratch.residual.shape[1]
     num_heads = width // HEAD_WIDTH
@@ -114,6 +115,7 @@ def decode(thread, num_threads, met, rows, matrices, cache, scratch):
         multiply(thread, num_threads, num_rows, w[QKV], s[QKV], width, 3 * width, scratch, wide, 0)
         fetch_first(thread, num_threads, w[SELF_OUT], width, width)
         met = meet(scratch.barrier, met, num_threads)
+        remember(thread, num_threads, layer, rows, cache, scratch, num_rows, num_heads)
         attend_to_itself(thread, num_threads, layer, rows, cache, scratch, num_rows, num_heads)
         met = meet(scratch.barrier, met, num_threads)
         rows_to_bytes(thread, num_threads, num_rows, attended, width, scratch)
@@ -153,7 +155,7 @@ def decode(thread, num_threads, met, rows, matrices, cache, scratch):
         met = meet(scratch.barrier, met, num_threads)
     for row in range(thread, num_rows, num_threads):
         normalise(residual[row], matrices.final_norm, scratch.normed[row])
-    meet(scratch.barrier, met, num_threads)
+    return meet(scratch.barrier, met, num_threads)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -164,3 +166,19 @@ def project(thread, num_threads, met, source, weights, out_scales, scratch, out)
     met = meet(scratch.barrier, met, num_threads)
     multiply(thread, num_threads, num_rows, weights, out_scales, width, out.shape[1], scratch, out, 0)
     meet(scratch.barrier, met, num_threads)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def decode_and_draw(thread, num_threads, met, rows, drawn, matrices, heads, cache, scratch, logits, draws):
+    """A whole step in one piece: rows to tokens. drawn: int64 [2 R], the R rows with the text, then those without;
+    heads: address of the packed weights and of their scales; logits: float32 [2 R, K · V], to write on.
+    """
+    met = decode(thread, num_threads, met, rows, matrices, cache, scratch)
+    width, num_drawn = scratch.residual.shape[1], drawn.shape[0]
+    for i in range(thread, num_drawn, num_threads):
+        to_bytes(scratch.normed[drawn[i], :width], scratch.bytes[i], scratch.scales[i], scratch.starts[i])
+    met = meet(scratch.barrier, met, num_threads)
+    weights, out_scales = heads
+    multiply(thread, num_threads, num_drawn, weights, out_scales, width, logits.shape[1], scratch, logits, 0)
+    met = meet(scratch.barrier, met, num_threads)
+    draw(thread, num_threads, met, scratch.barrier, logits[: num_drawn // 2], logits[num_drawn // 2 :], draws)

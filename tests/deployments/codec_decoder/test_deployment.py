@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from deployments.codec_decoder.deployment import CodecDecoderDeployment
 from deployments.codec_decoder.streaming import decode
@@ -58,3 +60,16 @@ def test_codes_that_are_none_are_refused_and_the_next_clip_is_decoded(deployment
 
     asyncio.run(scenario())
     deployment.check_health()
+
+
+def test_torch_has_one_thread_in_every_thread_of_the_process(tmp_path: Path) -> None:
+    before, seen = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+    try:
+        CodecDecoderDeployment(str(tiny_checkpoint(tmp_path / "tiny")), None)
+        thread = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+        thread.start()
+        thread.join()
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [1]

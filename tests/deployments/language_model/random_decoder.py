@@ -8,6 +8,7 @@ import torch
 from deployments.language_model.config import DecoderConfig
 from deployments.language_model.decoder import Decoder
 from deployments.language_model.engine import Engine
+from deployments.language_model.gpu.decoder import GpuDecoder
 from deployments.language_model.loading import INT8, make_decoder
 from deployments.language_model.weights import DecoderWeights, expected_shapes, fuse
 from deployments.messages import CodeFrames, CodeRequest, Sampling
@@ -17,7 +18,7 @@ CONFIG = DecoderConfig(
 )
 
 
-def random_weights(config: DecoderConfig, dtype: str = "float32", seed: int = 0) -> DecoderWeights:
+def random_weights(config: DecoderConfig, dtype: str = "float32", seed: int = 0, device: str = "cpu") -> DecoderWeights:
     """Large enough that logits spread: tokens near-uniform whatever came before would hide every mistake."""
     generator = torch.Generator().manual_seed(seed)
     tensors = {}
@@ -25,13 +26,19 @@ def random_weights(config: DecoderConfig, dtype: str = "float32", seed: int = 0)
         scale = 0.3 if "embed_tokens" in name else 2 / shape[-1] ** 0.5
         drawn = torch.randn(shape, generator=generator)
         tensors[name] = 1 + 0.1 * drawn if name.endswith("norm.weight") else drawn * scale
-    return fuse(tensors, config, dtype, "cpu")
+    return fuse(tensors, config, dtype, device)
 
 
 def random_decoder(dtype: str, max_frames: int = 1500, num_threads: int = 2) -> Decoder:
     """dtype: float32 | bfloat16 | int8."""
     weights = random_weights(CONFIG, "float32" if dtype == INT8 else dtype)
     return make_decoder(CONFIG, weights, dtype, max_frames, num_threads)
+
+
+def gpu_decoder(dtype: str, max_frames: int = 64, device: str = "cpu") -> GpuDecoder:
+    """dtype: float32 | bfloat16 | int8. The same weights as `random_decoder`'s."""
+    weights = random_weights(CONFIG, "bfloat16" if dtype == "bfloat16" else "float32", device=device)
+    return GpuDecoder(CONFIG, weights, dtype, max_frames + max(CONFIG.delays), max_rows=16)
 
 
 def request(
