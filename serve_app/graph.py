@@ -14,6 +14,7 @@ from ray import serve
 from ray.serve import Application, Deployment
 
 from deployments.codec_decoder.deployment import CodecDecoderDeployment
+from deployments.language_model.cpu_share import CpuShare
 from deployments.language_model.deployment import LanguageModelDeployment
 from deployments.messages import ModelCard
 from deployments.text_encoder.deployment import TextEncoderDeployment
@@ -32,7 +33,7 @@ def build(args: dict[str, Any]) -> Application:
     Raises: pydantic.ValidationError for settings that are not right; nothing has been started by then.
     """
     settings = Settings.model_validate(args)
-    handles = {name: _model(name, model) for name, model in settings.models.items()}
+    handles = {name: _model(name, model, settings.cpu_share(name)) for name, model in settings.models.items()}
     cards = [_card(name, model) for name, model in settings.models.items()]
     in_flight = settings.max_ongoing_requests
     pipeline = _deployment(PipelineDeployment, "pipeline", settings.pipeline, in_flight).bind(handles)
@@ -42,23 +43,23 @@ def build(args: dict[str, Any]) -> Application:
     return application
 
 
-def _model(name: str, model: ModelSettings) -> tuple[Application, Application, Application]:
+def _model(name: str, model: ModelSettings, cpu_share: CpuShare) -> tuple[Application, Application, Application]:
     in_flight = model.slots + model.max_queued
     source = model.source, model.revision
     text_encoder = _deployment(TextEncoderDeployment, f"{name}-text-encoder", model.text_encoder, in_flight)
     # More than the engine takes: the refusal is the engine's to give, at once, rather than a wait in Serve's router.
     language_model = _deployment(
-        LanguageModelDeployment, f"{name}-language-model", model.language_model, 2 * in_flight, model.num_gpus
+        LanguageModelDeployment, f"{name}-language-model", model.language_model, 2 * in_flight, model.placement.num_gpus
     )
     codec_decoder = _deployment(CodecDecoderDeployment, f"{name}-codec-decoder", model.codec_decoder, in_flight)
     bound_language_model = language_model.bind(
         *source,
         dtype=model.dtype,
-        device=model.device,
+        placement=model.placement.resolved(),
+        cpu_share=cpu_share,
         num_slots=model.slots,
         max_waiting=model.max_queued,
         max_duration_ms=model.max_duration_ms,
-        num_threads=model.num_threads,
     )
     return text_encoder.bind(*source), bound_language_model, codec_decoder.bind(*source)
 

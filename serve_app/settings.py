@@ -13,11 +13,16 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from deployments.language_model.cpu_share import CpuShare
+from deployments.language_model.placement import Offloaded, computes_on_cpu
 from serve_app.api.settings import ApiSettings
+from serve_app.placement import FOLDER, CpuPlacement, PlacementSettings
 from serve_app.strict import StrictModel
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 MAX_DURATION_MS = 30_000
+# Everywhere but on one whole GPU or a part of it a step has 64 rows, two for each generation.
+MAX_SLOTS_BUT_ON_A_GPU = 32
 
 
 def _matching(pattern: str, what: str) -> AfterValidator:
@@ -38,7 +43,6 @@ License = Annotated[
 ]
 Revision = Annotated[str, _matching(r"[0-9a-f]{40}", "a commit (40 hex digits; a branch or tag could move)")]
 
-_FOLDER = re.compile(r"\A(\.{0,2}/|~)")
 _HUB_ID = re.compile(r"\A[A-Za-z0-9][\w.-]*/[\w.-]+\Z", re.ASCII)
 
 
@@ -55,20 +59,18 @@ class ModelSettings(StrictModel):
     source: a folder, written `/…`, `~…`, `./…` or `../…` (from the project's root), or a hub id `owner/name`.
     revision: the commit of a hub id, 40 hex digits; a folder has none.
     license: of the weights, as clients are told it.
-    num_gpus: of each language-model replica: a share of one GPU, or whole ones; 0 on a CPU.
+    placement: of the language model: `cpu`, `gpu`, or more exactly as `serve_app/placement.py` has it.
+    dtype: of the language model's weights; auto is the fastest that repeats itself exactly.
     slots: generations that one language-model replica makes at once. max_queued: how many more may wait for it.
-    num_threads: of the language model on a CPU; none means all cores.
     """
 
     source: str
     revision: Revision | None = None
     license: License
-    device: Literal["cpu", "cuda"] = "cpu"
+    placement: PlacementSettings = CpuPlacement()
     dtype: Literal["auto", "int8", "bfloat16", "float32"] = "auto"
-    num_gpus: float = Field(default=0, ge=0)
     slots: int = Field(default=8, ge=1, le=256)
     max_queued: int = Field(default=32, ge=0)
-    num_threads: int | None = Field(default=None, ge=1)
     max_duration_ms: int = Field(default=MAX_DURATION_MS, ge=1, le=MAX_DURATION_MS)
     text_encoder: ReplicaSettings = ReplicaSettings()
     language_model: ReplicaSettings = ReplicaSettings(num_cpus=0.3)
@@ -77,7 +79,7 @@ class ModelSettings(StrictModel):
     @property
     def is_hub_id(self) -> bool:
         """Whether the source is looked up on the hub rather than on the disk."""
-        return not _FOLDER.match(self.source)
+        return not FOLDER.match(self.source)
 
     @property
     def folder(self) -> Path | None:
@@ -93,21 +95,20 @@ class ModelSettings(StrictModel):
     @property
     def total_gpus(self) -> float:
         """GPUs that all replicas of the model set aside together."""
-        return self.language_model.num_replicas * self.num_gpus
+        return self.language_model.num_replicas * self.placement.num_gpus
+
+    @property
+    def max_memory_bytes(self) -> int:
+        """What the placement lets all language-model replicas take of the machine's memory; 0 where it says nothing."""
+        placement = self.placement.resolved()
+        return self.language_model.num_replicas * placement.cpu_bytes if isinstance(placement, Offloaded) else 0
 
     @field_validator("source")
     @classmethod
     def _source_is_folder_or_hub_id(cls, source: str) -> str:
-        if not _FOLDER.match(source) and not _HUB_ID.match(source):
+        if not FOLDER.match(source) and not _HUB_ID.match(source):
             raise ValueError(f"{source!r} is neither a folder (written ./… or /…) nor a hub id (owner/name)")
         return source
-
-    @field_validator("num_gpus")
-    @classmethod
-    def _gpus_are_a_share_or_whole(cls, num_gpus: float) -> float:
-        if num_gpus > 1 and num_gpus != int(num_gpus):
-            raise ValueError(f"{num_gpus:g} is neither a share of one GPU nor a whole number of them")
-        return num_gpus
 
     @model_validator(mode="after")
     def _parts_agree(self) -> ModelSettings:
@@ -118,10 +119,15 @@ class ModelSettings(StrictModel):
             )
         if not self.is_hub_id and self.revision is not None:
             raise ValueError(f"the folder {self.source!r} has no revision; only a hub id has one")
-        if self.device == "cpu" and self.num_gpus:
-            raise ValueError(f"num_gpus is {self.num_gpus:g} but device is cpu; set device: cuda, or num_gpus: 0")
-        if self.device == "cuda" and not self.num_gpus:
-            raise ValueError("device is cuda but num_gpus is 0; give it a share of a GPU (0.25) or whole ones")
+        if self.slots > MAX_SLOTS_BUT_ON_A_GPU and self.placement.kind != "gpu":
+            raise ValueError(
+                f"slots is {self.slots}, and a replica whose placement is {self.placement.kind} makes "
+                f"{MAX_SLOTS_BUT_ON_A_GPU} generations at once at most; set more replicas (language_model.num_replicas)"
+            )
+        if self.dtype == "int8" and self.placement.kind in ("gpus", "offloaded"):
+            raise ValueError(
+                f"dtype int8 is for one CPU or one GPU, and the placement is {self.placement.kind}; set dtype: bfloat16"
+            )
         return self
 
 
@@ -129,11 +135,13 @@ class Settings(StrictModel):
     """The whole application.
 
     default_model: the one a request gets that names none.
+    cpu_util_target: the part of a node's cores that all language models on it compute with, together.
     max_ongoing_requests: that each replica of the ingress and of the pipeline holds at once.
     """
 
     models: Mapping[ModelName, ModelSettings] = Field(min_length=1)
     default_model: ModelName
+    cpu_util_target: float = Field(default=1.0, gt=0, le=1)
     http: ApiSettings = ApiSettings()
     max_ongoing_requests: int = Field(default=256, ge=1)
     ingress: ReplicaSettings = ReplicaSettings()
@@ -149,6 +157,22 @@ class Settings(StrictModel):
     def total_gpus(self) -> float:
         """GPUs that all replicas of the application set aside together."""
         return sum(model.total_gpus for model in self.models.values())
+
+    @property
+    def max_memory_bytes(self) -> int:
+        """What placements let all replicas of the application take of the machine's memory."""
+        return sum(model.max_memory_bytes for model in self.models.values())
+
+    def cpu_share(self, name: ModelName) -> CpuShare:
+        """Of each of a model's language-model replicas, beside all others that compute on a CPU."""
+        computing = {
+            each: [model.language_model.num_cpus] * model.language_model.num_replicas
+            for each, model in self.models.items()
+            if computes_on_cpu(model.placement.resolved())
+        }
+        own = computing.pop(name, [0.0])
+        others = [*own[1:], *(cpus for each in computing.values() for cpus in each)]
+        return CpuShare(self.cpu_util_target, own[0], tuple(others))
 
     @model_validator(mode="after")
     def _default_model_is_one_of_them(self) -> Settings:

@@ -120,10 +120,12 @@ def _application(place: str, content: dict[str, Any]) -> Application:
 def unknown_keys(data: Any, annotation: Any, place: str = "") -> Iterator[tuple[str, object, list[str]]]:
     """Every key of `data` that the pydantic models of `annotation` don't have: (place, key, the valid keys).
 
-    Where a union allows a model or any mapping, as Serve's does for most of its options, the model is meant.
+    Where a union allows a model or any mapping, as Serve's does for most of its options, the model is meant; of several
+    models, the one whose `kind` the data has.
     """
     if isinstance(data, dict):
         models = list(_models(annotation))
+        models = [model for model in models if _is_of_kind(data, model)] or models
         if models:
             fields = {name: field for model in models for name, field in model.model_fields.items()}
             for key, value in data.items():
@@ -164,6 +166,10 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
     for each in _alternatives(annotation):
         if isinstance(each, type) and issubclass(each, BaseModel):
             yield each
+
+
+def _is_of_kind(data: dict[str, Any], model: type[BaseModel]) -> bool:
+    return "kind" in model.model_fields and data.get("kind") in get_args(model.model_fields["kind"].annotation)
 
 
 def _element(annotation: Any) -> Any:

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import TextIO
 
+import psutil
 import ray
 from ray import serve
 from ray.runtime_env import RuntimeEnv
@@ -61,7 +62,8 @@ def drive(path: Path, port: int | None, duration_ms: int, ray_folder: Path, repo
         _temp_dir=str(ray_folder),
     )
     resources = ray.cluster_resources()
-    preflight.check_resources(deploy_file, resources.get("CPU", 0), resources.get("GPU", 0))
+    memory_bytes = psutil.virtual_memory().total
+    preflight.check_resources(deploy_file, resources.get("CPU", 0), resources.get("GPU", 0), memory_bytes)
     say("starting Serve")
     schema = ServeDeploySchema.model_validate(deploy_file.content)
     client = serve_start(

@@ -33,16 +33,19 @@ def check(deploy_file: DeployFile, duration_ms: int) -> None:
             )
 
 
-def check_resources(deploy_file: DeployFile, num_cpus: float, num_gpus: float) -> None:
-    """Raises PreflightError if the replicas of the file set aside more than there is, and would wait for ever."""
+def check_resources(deploy_file: DeployFile, num_cpus: float, num_gpus: float, memory_bytes: float) -> None:
+    """Raises PreflightError if the replicas of the file set aside more than there is, and would wait for ever, or may
+    take more memory for weights they keep in it.
+    """
     settings = [each.settings for each in deploy_file.applications if each.settings is not None]
     for what, there, wanted in (
         ("GPUs", num_gpus, sum(each.total_gpus for each in settings)),
         ("cores", num_cpus, sum(each.total_cpus for each in settings)),
+        ("GB of memory", memory_bytes / 1e9, sum(each.max_memory_bytes for each in settings) / 1e9),
     ):
         if wanted > there:
             raise PreflightError(
-                f"{deploy_file.path} sets aside {wanted:g} {what} for its replicas; this machine has {there:g}"
+                f"{deploy_file.path} sets aside {wanted:.4g} {what} for its replicas; this machine has {there:.4g}"
             )
 
 

@@ -9,6 +9,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from deployments.language_model.cpu_share import CpuShare
+from deployments.language_model.placement import Offloaded
 from serve_app.settings import ModelSettings, Settings
 from serve_app.strict import sentence
 
@@ -30,14 +32,13 @@ def complaint(model: dict[str, Any], **others: Any) -> str:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"slotz": 4}, "models.m: unknown key 'slotz', did you mean 'slots'? Valid keys: codec_decoder, device, "),
+        ({"slotz": 4}, "models.m: unknown key 'slotz', did you mean 'slots'? Valid keys: codec_decoder, dtype, "),
         ({"zzz": 4}, "models.m: unknown key 'zzz'; Valid keys: "),
         ({"language_model": {"num_replica": 2}}, "unknown key 'num_replica', did you mean 'num_replicas'?"),
         ({"slots": 0}, "models.m.slots: Input should be greater than or equal to 1"),
         ({"slots": "8"}, "models.m.slots: Input should be a valid integer"),
+        ({"slots": 33}, "slots is 33, and a replica whose placement is cpu makes 32 generations at once at most"),
         ({"slots": True}, "models.m.slots: Input should be a valid integer"),
-        ({"num_gpus": True}, "models.m.num_gpus: Input should be a valid number"),
-        ({"num_gpus": float("nan")}, "models.m.num_gpus: "),
         ({"dtype": "float16"}, "models.m.dtype: Input should be 'auto', 'int8', 'bfloat16' or 'float32'"),
         ({"max_duration_ms": 30_001}, "models.m.max_duration_ms: Input should be less than or equal to 30000"),
         ({"license": "see website"}, "models.m.license: 'see website' is not an SPDX id"),
@@ -45,9 +46,6 @@ def complaint(model: dict[str, Any], **others: Any) -> str:
         ({"source": "facebook/musicgen-small"}, "git ls-remote https://huggingface.co/facebook/musicgen-small HEAD"),
         ({"source": "facebook/musicgen-small", "revision": "main"}, "'main' is not a commit (40 hex digits"),
         ({"revision": COMMIT}, "the folder './somewhere' has no revision"),
-        ({"num_gpus": 0.5}, "num_gpus is 0.5 but device is cpu"),
-        ({"device": "cuda"}, "device is cuda but num_gpus is 0"),
-        ({"device": "cuda", "num_gpus": 1.5}, "1.5 is neither a share of one GPU nor a whole number"),
     ],
 )
 def test_a_mistake_in_a_model_is_named_with_what_would_be_right(change: dict[str, Any], said: str) -> None:
@@ -81,7 +79,7 @@ def test_local_yaml_fits_on_one_core_without_a_gpu() -> None:
     local = settings((CONFIGS / "local.yaml").read_text())
     assert local.total_cpus <= 1
     assert local.total_gpus == 0
-    assert {model.device for model in local.models.values()} == {"cpu"}
+    assert {model.placement.kind for model in local.models.values()} == {"cpu"}
 
 
 def test_gpu_yaml_fits_on_one_gpu_as_it_stands_and_holds_large_for_a_second() -> None:
@@ -89,7 +87,7 @@ def test_gpu_yaml_fits_on_one_gpu_as_it_stands_and_holds_large_for_a_second() ->
     as_it_stands = settings(text)
     assert as_it_stands.total_gpus <= 1
     complete = settings(text.replace("        # large:", "        large:").replace("        #   ", "          "))
-    assert {name: model.num_gpus for name, model in complete.models.items()} == {
+    assert {name: model.placement.num_gpus for name, model in complete.models.items()} == {
         "small": 0.25,
         "medium": 0.5,
         "large": 1,
@@ -100,6 +98,33 @@ def test_gpu_yaml_fits_on_one_gpu_as_it_stands_and_holds_large_for_a_second() ->
     assert {model.license for model in complete.models.values()} == {"CC-BY-NC-4.0"}
 
 
-@pytest.mark.parametrize("name", ["local.yaml", "gpu.yaml"])
+def test_offloaded_yaml_serves_large_on_one_gpu_and_keeps_the_rest_where_it_is_ignored() -> None:
+    (large,) = settings((CONFIGS / "offloaded.yaml").read_text()).models.values()
+    placement = large.placement.resolved()
+    assert isinstance(placement, Offloaded)
+    assert (large.source, large.total_gpus) == ("facebook/musicgen-large", 1)
+    assert placement.folder == CONFIGS.parents[1] / "build" / "offloaded"
+    assert large.max_memory_bytes == 8 * 10**9
+
+
+def test_replicas_that_compute_on_the_cpu_share_it() -> None:
+    models = {
+        "a": MODEL | {"language_model": {"num_replicas": 2, "num_cpus": 0.5}},
+        "b": MODEL
+        | {"language_model": {"num_cpus": 4}, "placement": {"kind": "offloaded", "max_memory": {"cpu": "1GB"}}},
+        "c": MODEL | {"placement": "gpu"},
+    }
+    application = Settings.model_validate({"models": models, "default_model": "a", "cpu_util_target": 0.5})
+    assert application.cpu_share("a") == CpuShare(0.5, 0.5, (0.5, 4))
+    assert application.cpu_share("b") == CpuShare(0.5, 4, (0.5, 0.5))
+    assert [application.cpu_share(name).num_threads(12, 8) for name in "ab"] == [2, 2]
+
+
+@pytest.mark.parametrize("target", [0, 1.5, "half"])
+def test_a_target_is_a_part_of_the_cores(target: object) -> None:
+    assert "cpu_util_target: Input should be" in complaint(MODEL, cpu_util_target=target)
+
+
+@pytest.mark.parametrize("name", ["local.yaml", "gpu.yaml", "offloaded.yaml"])
 def test_the_service_listens_on_loopback_unless_told_otherwise(name: str) -> None:
     assert yaml.safe_load((CONFIGS / name).read_text())["http_options"]["host"] == "127.0.0.1"

@@ -31,7 +31,7 @@ def deployment(**options: Any) -> Change:
     return lambda file, app: app.update(deployments=[{"name": "Pipeline", **options}])
 
 
-@pytest.mark.parametrize("name", ["local.yaml", "gpu.yaml"])
+@pytest.mark.parametrize("name", ["local.yaml", "gpu.yaml", "offloaded.yaml"])
 def test_the_files_that_come_with_it_are_right(name: str) -> None:
     file = load_deploy_file(CONFIGS / name)
     assert file.url == "http://127.0.0.1:8000"
@@ -70,6 +70,14 @@ def test_the_files_that_come_with_it_are_right(name: str) -> None:
             "applications[0].args.http: unknown key 'max_body'",
         ),
         (lambda file, app: app["args"]["models"]["etude"].update(slot=1), "args.models.etude: unknown key 'slot'"),
+        (
+            lambda file, app: app["args"]["models"]["etude"].update(placement={"kind": "gpu", "fractoin": 1}),
+            "placement: unknown key 'fractoin', did you mean 'fraction'? Valid keys: fraction, kind, memory",
+        ),
+        (
+            lambda file, app: app["args"]["models"]["etude"].update(placement={"kind": "tpu"}),
+            "args.models.etude.placement: kind is 'tpu'; it is one of cpu, gpu, gpus, offloaded",
+        ),
         (lambda file, app: app["args"].update(default_model="x"), "applications[0].args: default_model is 'x'"),
         (lambda file, app: app.update(args=[1]), "applications[0].args: Input should be a valid dictionary"),
         (lambda file, app: app.pop("import_path"), "applications[0].import_path: Field required"),

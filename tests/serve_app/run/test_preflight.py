@@ -31,7 +31,7 @@ def file(tmp_path: Path, free_port: int) -> DeployFile:
 
 def test_a_file_that_can_be_deployed_passes(file: DeployFile) -> None:
     check(file, duration_ms=5000)
-    check_resources(file, num_cpus=1, num_gpus=0)
+    check_resources(file, num_cpus=1, num_gpus=0, memory_bytes=0)
 
 
 def test_a_port_in_use_is_named_with_a_way_out(file: DeployFile) -> None:
@@ -52,13 +52,24 @@ def test_a_clip_longer_than_the_model_makes_is_refused(file: DeployFile) -> None
         check(file, duration_ms=5001)
 
 
+def with_models(file: DeployFile, **models: dict[str, object]) -> DeployFile:
+    written = {name: {"source": "./x", "license": "MIT", **model} for name, model in models.items()}
+    settings = Settings.model_validate({"models": written, "default_model": next(iter(models))})
+    return replace(file, applications=(replace(file.applications[0], settings=settings),))
+
+
 def test_more_gpus_or_cores_than_there_are_are_refused(file: DeployFile) -> None:
-    settings = file.applications[0].settings
-    assert settings is not None
-    model = settings.models["m"].model_copy(update={"device": "cuda", "num_gpus": 0.75})
-    pair = settings.model_copy(update={"models": {"m": model, "n": model}})
-    wanting = replace(file, applications=(replace(file.applications[0], settings=pair),))
+    model: dict[str, object] = {"placement": {"kind": "gpu", "fraction": 0.75}}
+    wanting = with_models(file, m=model, n=model)
     with pytest.raises(PreflightError, match=r"x.yaml sets aside 1.5 GPUs for its replicas; this machine has 1"):
-        check_resources(wanting, num_cpus=8, num_gpus=1)
+        check_resources(wanting, num_cpus=8, num_gpus=1, memory_bytes=0)
     with pytest.raises(PreflightError, match=r"x.yaml sets aside 1.2 cores for its replicas; this machine has 1"):
-        check_resources(wanting, num_cpus=1, num_gpus=2)
+        check_resources(wanting, num_cpus=1, num_gpus=2, memory_bytes=0)
+
+
+def test_weights_that_may_take_more_than_the_machines_memory_are_refused(file: DeployFile) -> None:
+    offloaded = {"kind": "offloaded", "max_memory": {"cpu": "6GB"}}
+    two = with_models(file, m={"placement": offloaded, "language_model": {"num_replicas": 2}})
+    with pytest.raises(PreflightError, match=r"x.yaml sets aside 12 GB of memory for its replicas; this machine has 8"):
+        check_resources(two, num_cpus=8, num_gpus=0, memory_bytes=8 * 10**9)
+    check_resources(two, num_cpus=8, num_gpus=0, memory_bytes=16 * 10**9)
