@@ -1,0 +1,175 @@
+"""The cache: generations, their sound, and the seeds of requests without one, in a store that may fail.
+
+It raises for nothing that a store does, and what a request need not wait for is done beside it. A broken entry is a
+miss, deleted and counted. One that a newer program wrote is a miss too, but stays as it is: during a roll-out both
+programs use one store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from serve_app.cache.decision import Decision, Mode, decide, is_live, known_seed
+from serve_app.cache.entry import (
+    BrokenEntry,
+    Kept,
+    KeptAlias,
+    KeptCodes,
+    KeptSound,
+    NewerEntry,
+    Packed,
+    is_newer,
+    pack,
+    unpack,
+)
+from serve_app.cache.faults import Faults
+from serve_app.cache.guarded import Guarded
+from serve_app.cache.keys import GenerationRequest, Key, alias_key, generation_key
+from serve_app.cache.recent import Recent
+
+# About a tenth of a millisecond of SHA-256.
+_LARGE_BYTES = 1 << 16
+# A drawn seed survives JavaScript, whose integers are exact below 2^53.
+_NUM_DRAWN_SEEDS = 2**53
+
+
+def drawn_seed() -> int:
+    """A random seed below 2^53."""
+    return secrets.randbelow(_NUM_DRAWN_SEEDS)
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """What the cache says to a request.
+
+    key: of the generation. codes: int16 [K, decision.kept_frames] and more, None where none are taken.
+    """
+
+    decision: Decision
+    key: Key
+    codes: KeptCodes | None = None
+
+
+class Cache:
+    """ttl_s: how long anything is found again, None for ever. clock: seconds since 1970. draw: a random seed."""
+
+    def __init__(
+        self,
+        store: Guarded,
+        recent: Recent,
+        faults: Faults,
+        *,
+        ttl_s: float | None,
+        clock: Callable[[], float] = time.time,
+        draw: Callable[[], int] = drawn_seed,
+    ) -> None:
+        self.faults = faults
+        self._store = store
+        self._recent = recent
+        self._ttl_s = ttl_s
+        self._clock = clock
+        self._draw = draw
+        self._on_its_way: set[asyncio.Task[bool]] = set()
+
+    async def seed_for(self, request: GenerationRequest, mode: Mode, seed: int | None) -> int | None:
+        """The seed whose sound or codes may be kept: as asked, or as the alias has it; None: one has to be drawn."""
+        if seed is not None or mode != "use":
+            return known_seed(mode, seed, None)
+        alias = await self._read(alias_key(request))
+        return known_seed(mode, seed, alias.seed if isinstance(alias, KeptAlias) else None)
+
+    async def sound(self, key: Key) -> KeptSound | None:
+        """The file kept under a key of `audio_key`. The caller asks in mode `use` only."""
+        kept = await self._read(key)
+        return kept if isinstance(kept, KeptSound) else None
+
+    async def look_up(self, request: GenerationRequest, mode: Mode, seed: int | None, *, num_frames: int) -> Lookup:
+        """Reads what the rules need, and points the alias at the seed where they say so. seed: as `seed_for` gave it,
+        or as asked where the caller has not been there.
+        """
+        known = await self.seed_for(request, mode, seed)
+        codes = None
+        if known is not None and mode == "use":
+            codes = await self._read(generation_key(request, known))
+        kept = codes if isinstance(codes, KeptCodes) and codes.numerics == request.model.numerics else None
+        frames_kept = 0 if kept is None else kept.codes.shape[1]
+        decision = decide(mode, known, num_frames=num_frames, frames_kept=frames_kept, draw=self._draw)
+        if decision.writes_alias:
+            self._later(self._write(alias_key(request), KeptAlias(decision.seed, self._clock())))
+        key = generation_key(request, decision.seed)
+        return Lookup(decision, key, kept if decision.kept_frames else None)
+
+    async def keep_codes(self, key: Key, codes: np.ndarray, numerics: str) -> bool:
+        """Keeps all of a generation's codes, int16 [K, T], where the decision says so. Returns whether it worked."""
+        return await self._write(key, KeptCodes(codes, numerics, self._clock()))
+
+    async def keep_sound(self, key: Key, sound: KeptSound) -> bool:
+        """Keeps a finished file under a key of `audio_key`, in every mode but `off`. Returns whether it worked."""
+        return await self._write(key, sound)
+
+    def age_s(self, kept: KeptCodes | KeptSound) -> int:
+        """How long ago it was made, as the header Age has it: whole seconds, not negative."""
+        return max(0, int(self._clock() - kept.created_s))
+
+    async def link(self, key: Key, expires_s: int, file_name: str) -> str | None:
+        """A URL for sound that is kept, unchecked; None from a store that has none, or not now."""
+        return await self._store.link(key, expires_s, file_name)
+
+    async def close(self) -> None:
+        """Ends what is on its way, within the store's time-outs, and gives back what the store holds."""
+        await self.settled()
+        await self._store.close()
+
+    async def settled(self) -> None:
+        """Returns when nothing is on its way to the store that a request did not wait for."""
+        await asyncio.gather(*self._on_its_way)
+
+    def _later(self, call: Coroutine[Any, Any, bool]) -> None:
+        task = asyncio.create_task(call)
+        self._on_its_way.add(task)
+        task.add_done_callback(self._on_its_way.discard)
+
+    async def _read(self, key: Key) -> Kept | None:
+        """What is kept and has not expired."""
+        kept: Kept | None = self._recent.get(key)
+        if kept is None:
+            packed = await self._store.get(key)
+            kept = None if packed is None else await self._unpacked(key, packed)
+        if kept is None:
+            return None
+        if not is_live(kept.created_s, self._clock(), self._ttl_s):
+            self._recent.drop(key)
+            return None
+        if not isinstance(kept, KeptAlias):
+            self._recent.put(key, kept)
+        return kept
+
+    async def _unpacked(self, key: Key, packed: Packed) -> Kept | None:
+        try:
+            # Summing up sound takes milliseconds, which the loop has better uses for.
+            if len(packed.body) <= _LARGE_BYTES:
+                return unpack(key, packed)
+            return await asyncio.to_thread(unpack, key, packed)
+        except NewerEntry as error:
+            self.faults.count("newer entry", f"{key}: {error}")
+        except BrokenEntry as error:
+            self.faults.count("broken entry", f"{key}: {error}")
+            self._later(self._store.delete(key))
+        return None
+
+    async def _write(self, key: Key, kept: Kept) -> bool:
+        packed = await asyncio.to_thread(pack, key, kept)
+        before = await self._store.get(key)
+        if before is not None and is_newer(before):
+            self.faults.count("newer entry", f"{key}: it is not written over")
+            return False
+        if not isinstance(kept, KeptAlias):
+            self._recent.put(key, kept)
+        return await self._store.put(key, packed)

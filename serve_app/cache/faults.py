@@ -1,0 +1,32 @@
+"""Faults counted one by one, and logged once a minute for each kind."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+
+_EVERY_S = 60.0
+
+_log = logging.getLogger(__name__)
+
+
+class Faults:
+    """clock: seconds, monotonic."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.counts: Counter[str] = Counter()
+        self._clock = clock
+        self._logged_s: dict[str, float] = {}
+        self._logged_counts: Counter[str] = Counter()
+
+    def count(self, kind: str, detail: str) -> None:
+        """kind: what to count it as. detail: for the log, a sentence without secrets and without what clients sent."""
+        self.counts[kind] += 1
+        now_s = self._clock()
+        if kind in self._logged_s and now_s - self._logged_s[kind] < _EVERY_S:
+            return
+        since = self.counts[kind] - self._logged_counts[kind]
+        _log.warning("cache: %s: %s (%d since last told)", kind, detail, since)
+        self._logged_s[kind] = now_s
+        self._logged_counts[kind] = self.counts[kind]

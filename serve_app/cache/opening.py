@@ -1,0 +1,47 @@
+"""From settings to a cache: the one place that says which parts it is made of."""
+
+from __future__ import annotations
+
+import time
+
+import boto3
+
+from serve_app.cache.cache import Cache
+from serve_app.cache.faults import Faults
+from serve_app.cache.folder import FolderStore
+from serve_app.cache.guarded import Guarded
+from serve_app.cache.no_store import NothingKept
+from serve_app.cache.recent import Recent
+from serve_app.cache.s3 import S3Store
+from serve_app.cache.settings import CacheSettings, FolderSettings, S3Settings
+from serve_app.cache.store import BlockingStore
+from serve_app.cache.threaded import Threaded
+
+
+def open_cache(settings: CacheSettings, *, session: boto3.Session | None = None) -> Cache:
+    """The cache; nothing is read or connected to yet. session: S3's credentials, boto3's own search if not given."""
+    faults = Faults(time.monotonic)
+    store = Threaded(
+        blocking_store(settings, session=session),
+        num_threads=settings.max_calls,
+        read_timeout_s=settings.read_timeout_s,
+        write_timeout_s=settings.write_timeout_s,
+    )
+    memory_bytes = 0 if settings.store.kind == "none" else settings.memory_bytes
+    return Cache(Guarded(store, faults), Recent(memory_bytes), faults, ttl_s=settings.codes_ttl_s)
+
+
+def blocking_store(settings: CacheSettings, *, session: boto3.Session | None = None) -> BlockingStore:
+    """The store that the settings name."""
+    store = settings.store
+    if isinstance(store, FolderSettings):
+        return FolderStore(
+            store.path,
+            store.max_size_bytes,
+            store.max_sound_bytes,
+            max_age_s=settings.codes_ttl_s,
+            lock_timeout_s=settings.write_timeout_s / 2,
+        )
+    if isinstance(store, S3Settings):
+        return S3Store(store, timeout_s=settings.read_timeout_s, max_connections=settings.max_calls, session=session)
+    return NothingKept()
