@@ -1,154 +1,135 @@
 """The engine beside transformers' `generate`, on the same random weights and threads, one after the other.
 
     .venv/bin/python -m loadtests.bench_engine --shape small --requests 1 --frames 100 --peer-dtype float32
+    .venv/bin/python -m loadtests.bench_engine --shape tiny --requests 8 --frames 1500 --peer-frames 100 --through serve
 
 Every request has guidance 3, temperature 1 and top_k 250. The peer makes all requests in one batch. A step is one
-column of codes for every request. The floor is the time the memory needs to hand over, once, the weights that one
-step reads. The last line is JSON.
+column of codes for every request. floor_ms_per_step: the time the memory needs to hand over, once, the weights that one
+step reads; floor_with_cache_ms_per_step: with the keys and values, of the average step. With `--through serve` the same
+requests are made once more by the language model's deployment behind Serve, on the same weights and threads:
+serve_overhead_ratio is its time over the engine's. first_sound_ms: until the frames are there with which the last of
+the requests begins to sound. The last line is JSON; what was not measured is null.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import secrets
+import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
-from transformers import (
-    EncodecConfig,
-    EncodecModel,
-    MusicgenForCausalLM,
-    MusicgenForConditionalGeneration,
-    T5EncoderModel,
-)
-from transformers.initialization import no_init_weights
 from transformers.utils import logging as transformers_logging
 
+from deployments.language_model.config import DecoderConfig
 from deployments.language_model.delay import num_steps
-from deployments.language_model.engine import Engine
 from deployments.language_model.linear import DTYPES
-from deployments.language_model.loading import INT8, fastest_dtype, make_decoder, set_torch_threads
-from deployments.language_model.warm_up import warm_up
-from deployments.language_model.weights import fuse
-from deployments.messages import CodeRequest, Sampling
-from loadtests.hardware import commit, describe, now, read_bandwidth
+from deployments.language_model.loading import INT8, fastest_dtype
+from loadtests.engine_times import EngineTimes, time_engine, warm_engine
+from loadtests.hardware import commit, describe, read_bandwidth
+from loadtests.peer import PEER, build_peer, time_peer
+from loadtests.requests import FRAME_RATE
 from loadtests.shapes import SHAPES, DecoderShape, random_tensors
+from serve_app.run.guardian import Guardian
 
-FRAME_RATE = 50
-NUM_TEXT_TOKENS = 12
 WARM_UP_FRAMES = 4
+BRANCHES = 2  # rows of a request with guidance
 
 
-def time_engine(engine: Engine, device: str, requests: int, frames: int) -> float:
-    """Seconds for all requests, admitted together."""
-    rng = np.random.default_rng(0)
-    for i in range(requests):
-        states = rng.standard_normal((NUM_TEXT_TOKENS, engine.config.text_width)).astype(np.float32)
-        engine.add(CodeRequest(f"request-{i}", states, frames, i, Sampling()))
-    started = now(device)
-    while not engine.idle:
-        engine.step()
-    return now(device) - started
+def measure_engine(
+    config: DecoderConfig, tensors: Mapping[str, Tensor], dtype: str, options: argparse.Namespace
+) -> tuple[EngineTimes, dict[str, object]]:
+    """The fastest of the runs, and the floors."""
+    with warm_engine(config, tensors, dtype, options.device, options.requests, options.frames) as engine:
+        runs = [time_engine(engine, options.device, options.requests, options.frames) for _ in range(options.repeats)]
+        weights_bytes = engine.decoder.step_bytes
+    bandwidth = read_bandwidth(options.device)  # by all of torch's threads, which are its own again
+    cached_bytes = cache_bytes(config, dtype, options.requests, options.frames)
+    floors: dict[str, object] = {
+        "floor_ms_per_step": round(1000 * weights_bytes / bandwidth, 3),
+        "floor_with_cache_ms_per_step": round(1000 * (weights_bytes + cached_bytes) / bandwidth, 3),
+    }
+    return min(runs, key=lambda run: run.total_s), floors
 
 
-def build_peer(
-    shape: DecoderShape, tensors: Mapping[str, Tensor], dtype: str, device: str
-) -> MusicgenForConditionalGeneration:
-    """transformers' model with our tensors; its codec is as small as can be, since sound is not measured here."""
-    codec = EncodecConfig(
-        sampling_rate=4 * FRAME_RATE,
-        upsampling_ratios=[2, 2],
-        target_bandwidths=[2.2],
-        codebook_size=2048,
-        num_filters=2,
-        hidden_size=4,
-    )
-    text_encoder = T5EncoderModel(shape.transformers_text_encoder)
-    with no_init_weights():
-        decoder = MusicgenForCausalLM(shape.transformers_decoder)
-    model = MusicgenForConditionalGeneration(
-        text_encoder=text_encoder, audio_encoder=EncodecModel(codec), decoder=decoder
-    )
-    missing = model.load_state_dict(dict(tensors), strict=False, assign=True).missing_keys
-    left = [name for name in missing if name.startswith(("decoder.", "enc_to_dec_proj."))]
-    assert not left, f"the peer lacks {left}"
-    return model.to(device, DTYPES[dtype]).eval()
+def cache_bytes(config: DecoderConfig, dtype: str, requests: int, frames: int) -> float:
+    """Of keys and values that the average step reads: two bytes each, four beside float32 weights."""
+    value_bytes = 4 if dtype == "float32" else 2
+    positions = (num_steps(frames, config.delays) + 1) / 2
+    return requests * BRANCHES * positions * 2 * config.num_layers * config.width * value_bytes
 
 
-@torch.inference_mode()
-def time_peer(model: MusicgenForConditionalGeneration, requests: int, frames: int) -> float:
-    """Seconds of the decoding loop of one batch of all requests; text encoder and codec are left out."""
-    device, steps = str(model.device), num_steps(frames, (0, 1, 2, 3))
-    spent: list[float] = []
-    sample = model._sample
+def measure_serve(
+    shape: DecoderShape, tensors: Mapping[str, Tensor], dtype: str, options: argparse.Namespace
+) -> dict[str, float]:
+    """What `loadtests.deployment` finds for a checkpoint of the same weights, in a Ray of its own."""
+    folder = Path(tempfile.mkdtemp(prefix="musicgen-", dir="/tmp"))  # Ray's sockets want a short path
+    with Guardian(folder, None) as guardian:
+        build_peer(shape, tensors, "float32", "cpu").save_pretrained(folder / "checkpoint")
+        command = [sys.executable, "-m", "loadtests.deployment", str(folder / "checkpoint"), "--dtype", dtype]
+        command += ["--requests", str(options.requests), "--frames", str(options.frames)]
+        command += ["--threads", str(torch.get_num_threads()), "--repeats", str(options.repeats)]
+        command += ["--ray-folder", str(folder / "ray"), *(["--gpu"] if options.device != "cpu" else [])]
+        # Ray listens on every interface: a token of this run alone, as `make run` has one.
+        ray_only = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
+        inherited = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+        environment = {**inherited, **ray_only, **guardian.environment}
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)  # noqa: S603
+    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return figures
 
-    def timed(*args: object, **options: object) -> object:
-        started = now(device)
-        result = sample(*args, **options)
-        spent.append(now(device) - started)
-        return result
 
-    model._sample = timed
-    ids = torch.ones(requests, NUM_TEXT_TOKENS, dtype=torch.long, device=device)
-    model.generate(
-        input_ids=ids,
-        attention_mask=torch.ones_like(ids),
-        do_sample=True,
-        guidance_scale=3.0,
-        top_k=250,
-        max_length=steps + 1,
-    )
-    model._sample = sample
-    return spent[0]
+def measure_peer(shape: DecoderShape, tensors: Mapping[str, Tensor], options: argparse.Namespace) -> float:
+    """Seconds of the fastest of the runs."""
+    peer = build_peer(shape, tensors, options.peer_dtype, options.device)
+    time_peer(peer, options.requests, WARM_UP_FRAMES)
+    return min(time_peer(peer, options.requests, options.peer_frames) for _ in range(options.repeats))
 
 
 def run(options: argparse.Namespace) -> dict[str, object]:
-    """Measures both; the figures of the last line."""
+    """Measures each; the figures of the last line."""
     if options.threads:
         torch.set_num_threads(options.threads)
+    options.device = "cuda" if torch.cuda.is_available() else "cpu"
+    options.peer_frames = options.frames if options.peer_frames is None else options.peer_frames
     shape = SHAPES[options.shape]
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    print(f"{describe(device)}, commit {commit()}", file=sys.stderr)
+    print(f"{describe(options.device)}, commit {commit()}", file=sys.stderr)
     tensors = random_tensors(shape.config)
-    dtype = options.weights or fastest_dtype(shape.config, device)
-    weights = fuse(tensors, shape.config, "float32" if dtype == INT8 else dtype, device)
-    num_threads = torch.get_num_threads()
-    decoder = make_decoder(shape.config, weights, dtype, options.frames, num_threads)
-    set_torch_threads(dtype, num_threads)
-    del weights
-    engine = Engine(decoder, num_slots=options.requests, max_frames=options.frames)
-    warm_up(engine)
-    steps = num_steps(options.frames, shape.config.delays)
-    ours_s = min(time_engine(engine, device, options.requests, options.frames) for _ in range(options.repeats))
-    floor_s = decoder.step_bytes / read_bandwidth(device)
-    decoder.close()
-    torch.set_num_threads(num_threads)
-    del engine, decoder
-    peer = build_peer(shape, tensors, options.peer_dtype, device)
-    del tensors
-    time_peer(peer, options.requests, WARM_UP_FRAMES)
-    peer_s = min(time_peer(peer, options.requests, options.frames) for _ in range(options.repeats))
-    audio_s = options.requests * options.frames / FRAME_RATE
-    figures: dict[str, object] = {
+    dtype = options.weights or fastest_dtype(shape.config, options.device)
+    ours, floors = measure_engine(shape.config, tensors, dtype, options)
+    serve = measure_serve(shape, tensors, dtype, options) if options.through == "serve" else None
+    peer_s = measure_peer(shape, tensors, options) if options.peer_frames else None
+    peer_audio_s_per_s = options.requests * options.peer_frames / FRAME_RATE / peer_s if peer_s else None
+    return {
         "shape": options.shape,
-        "device": device,
+        "device": options.device,
         "threads": torch.get_num_threads(),
         "dtype": dtype,
         "requests": options.requests,
         "frames": options.frames,
-        "ms_per_step": round(1000 * ours_s / steps, 3),
-        "audio_s_per_s": round(audio_s / ours_s, 3),
-        "peer": "transformers generate",
+        "ms_per_step": round(ours.ms_per_step, 3),
+        "audio_s_per_s": round(ours.audio_s_per_s, 3),
+        "peer": PEER,
         "peer_dtype": options.peer_dtype,
-        "peer_ms_per_step": round(1000 * peer_s / steps, 3),
-        "peer_audio_s_per_s": round(audio_s / peer_s, 3),
-        "ratio": round(peer_s / ours_s, 3),
-        "floor_ms_per_step": round(1000 * floor_s, 3),
+        "peer_ms_per_step": peer_s and round(1000 * peer_s / num_steps(options.peer_frames, shape.config.delays), 3),
+        "peer_audio_s_per_s": peer_audio_s_per_s and round(peer_audio_s_per_s, 3),
+        "ratio": peer_audio_s_per_s and round(ours.audio_s_per_s / peer_audio_s_per_s, 3),
+        **floors,
+        "p50_ms_per_step": round(ours.percentile_ms(50), 3),
+        "p99_ms_per_step": round(ours.percentile_ms(99), 3),
+        "last_100_ms_per_step": round(ours.last_ms_per_step, 3),
+        "first_sound_ms": round(1000 * ours.first_sound_s, 3),
+        "peer_frames": options.peer_frames,
+        "serve_audio_s_per_s": serve and round(ours.audio_s / serve["total_s"], 3),
+        "serve_overhead_ratio": serve and round(serve["total_s"] / ours.total_s, 3),
+        "serve_first_sound_ms": serve and round(1000 * serve["first_sound_s"], 3),
     }
-    return figures
 
 
 def main(arguments: list[str]) -> None:
@@ -157,10 +138,13 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--requests", type=int, default=1, help="at once")
     parser.add_argument("--frames", type=int, default=100, help="of each; 50 a second")
     parser.add_argument("--weights", choices=[INT8, *DTYPES], help="ours; by default what the service would choose")
+    parser.add_argument("--through", choices=["engine", "serve"], default="engine", help="serve: measured as well")
     parser.add_argument("--peer-dtype", choices=DTYPES, default="float32")
-    parser.add_argument("--threads", type=int, help="of torch, for both; its own choice by default")
+    parser.add_argument("--peer-frames", type=int, help="fewer, where the peer takes minutes; 0 leaves it out")
+    parser.add_argument("--threads", type=int, help="of torch, for all; its own choice by default")
     parser.add_argument("--repeats", type=int, default=1, help="runs of each, of which the fastest counts")
     transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
     print(json.dumps(run(parser.parse_args(arguments))))
 
 

@@ -3,18 +3,20 @@
     .venv/bin/python -m loadtests.bench_streaming --seconds 10 --repeats 5
 
 Starts the service of --config and asks for one clip after another through HTTP, each as a stream of pcm; then for the
-last one as a whole from /v1/music. Last, window by window, it decodes random codes by the embedded codec, and all of
-them at once by transformers' `EncodecModel`, on the same weights. The last line is JSON; seconds are medians of the
-repeats:
+last one as a whole from /v1/music. Then it makes clips of the same length with the embedded model in one process,
+without Ray and HTTP. Last, window by window, it decodes random codes by the embedded codec, and all of them at once by
+transformers' `EncodecModel`, on the same weights. The last line is JSON; seconds are medians of the repeats:
 
-first_audio_s: from sending the request to the first samples. whole_clip_s: to the last. max_gap_s: the longest a player
-that begins with the first samples has to wait for the next. pcm_max_abs_diff: between the two decodings, where full
-scale is 1. whole_answer_max_abs_diff: between the streamed clip and the whole answer.
+first_audio_s: from sending the request to the first samples. whole_clip_s: to the last. in_process_…: the same without
+Ray and HTTP. max_gap_s: the longest a player that begins with the first samples has to wait for the next.
+pcm_max_abs_diff: between the two decodings, where full scale is 1. whole_answer_max_abs_diff: between the streamed clip
+and the whole answer.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import socket
 import statistics
@@ -35,6 +37,7 @@ from deployments.checkpoints.checkpoint import Checkpoint
 from deployments.codec_decoder.codec import Codec
 from deployments.codec_decoder.streaming import decode
 from loadtests.hardware import commit, describe
+from loadtests.in_process import in_process
 from serve_app.run.guardian import Guardian
 from serve_app.run.options import DEFAULT_CONFIG
 from serve_app.run.service import Service
@@ -101,6 +104,22 @@ def measure_service(config: Path, seconds: float, repeats: int) -> dict[str, obj
     }
 
 
+def measure_in_process(seconds: float, repeats: int) -> dict[str, object]:
+    """The embedded model's figures without a service."""
+
+    async def clips() -> list[list[float]]:
+        await here.arrivals_s(PROMPT, 1000, seed=0)
+        return [await here.arrivals_s(PROMPT, duration_ms, seed) for seed in range(repeats)]
+
+    duration_ms = round(1000 * seconds)
+    with in_process(EMBEDDED, duration_ms) as here:
+        runs = asyncio.run(clips())
+    return {
+        "in_process_first_audio_s": round(statistics.median(run[0] for run in runs), 4),
+        "in_process_whole_clip_s": round(statistics.median(run[-1] for run in runs), 4),
+    }
+
+
 @torch.inference_mode()
 def pcm_difference(seconds: float) -> float:
     """The embedded codec, window by window, against transformers' in one run; random codes."""
@@ -134,8 +153,10 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args(arguments)
     transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
     print(f"{describe('cpu')}, commit {commit()}", file=sys.stderr)
     figures = measure_service(options.config, options.seconds, options.repeats)
+    figures |= measure_in_process(options.seconds, options.repeats)
     print(json.dumps({**figures, "pcm_max_abs_diff": pcm_difference(options.seconds)}))
 
 

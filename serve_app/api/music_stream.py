@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from deployments.messages import ModelCard, MusicRequest, PcmChunk
+from serve_app.api.credit import Credit
 from serve_app.api.errors import ClientClosedRequest
 from serve_app.api.hangup import while_connected
 from serve_app.api.music_answer import music_headers, tags_of
@@ -21,6 +22,8 @@ from serve_app.pipeline.durations import num_samples
 
 class MusicStream(Response):
     """Takes a piece of sound, encodes it, sends it, and only then takes the next: no sound gathers here.
+
+    Behind a proxy that says what its client has taken, it keeps as little ahead of a slow one (see `credit`).
 
     The answer begins with its first sound, so what fails before is an error like any other. What fails later breaks the
     answer off: it stays without its last chunk, or shorter than its Content-Length, which every client can tell.
@@ -50,8 +53,9 @@ class MusicStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises: what the chunks raise; DeadlineExceeded; ClientClosedRequest if nothing was sent by then."""
+        credit = Credit(scope, receive, send)
         try:
-            await while_connected(self._send_all(send), receive, self._deadline_s)
+            await while_connected(self._send_all(credit.send), credit.receive, self._deadline_s)
         except ClientClosedRequest:
             if not self._started:
                 raise

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 
+from serve_app.api.credit import PROXY_ENVIRONMENT
 from serve_app.run.events import Event
 from serve_app.run.failure import root_cause
 
@@ -52,7 +53,7 @@ class Service:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C is the runner's to answer
-                env={**inherited, **_RAY_ENVIRONMENT, **token, **environment},
+                env={**inherited, **_RAY_ENVIRONMENT, **PROXY_ENVIRONMENT, **token, **environment},
                 text=True,
             )
         threading.Thread(target=self._read, daemon=True).start()

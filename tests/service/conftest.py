@@ -15,6 +15,7 @@ import ray
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from serve_app.api.credit import PROXY_ENVIRONMENT
 from serve_app.graph import build
 from tests.tiny import tiny_checkpoint
 
@@ -78,3 +79,4 @@ def service(ray_cluster: int, tmp_path_factory: pytest.TempPathFactory) -> Runni
 
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.update(PROXY_ENVIRONMENT)

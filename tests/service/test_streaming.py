@@ -1,14 +1,11 @@
-"""Sound over HTTP while it is made, through Serve's proxy: whole, broken off, slow to be read, and left."""
+"""Sound over HTTP while it is made, through Serve's proxy: whole, broken off, and left."""
 
 from __future__ import annotations
 
 import asyncio
 import io
 import json
-import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -16,7 +13,7 @@ import psutil
 import pytest
 import soundfile
 
-from tests.service.conftest import SLOTS, RunningService
+from tests.service.conftest import RunningService
 from tests.service.test_service import ALL_FREE, load_becomes
 
 HEADERS = ("x-seed", "x-duration-ms", "x-sample-rate", "x-channels", "x-generation-id", "content-disposition")
@@ -97,53 +94,6 @@ def test_a_client_that_leaves_a_stream_frees_its_slot_within_a_second(service: R
     assert asyncio.run(scenario()) < 1
 
 
-@contextmanager
-def slow_readers(service: RunningService, num: int, seconds: float) -> Iterator[list[socket.socket]]:
-    """Sockets that have asked for a stream, take in what a small buffer holds, and read none of it."""
-    url = httpx.URL(service.url)
-    readers = []
-    for seed in range(num):
-        reader = socket.socket()
-        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        reader.connect((url.host, url.port))
-        content = json.dumps(body(seconds, seed)).encode()
-        head = f"POST /v1/music/stream HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content)}\r\n\r\n"
-        reader.sendall(head.encode() + content)
-        readers.append(reader)
-    try:
-        yield readers
-    finally:
-        for reader in readers:
-            reader.close()
-
-
-def memory_bytes() -> int:
-    """Of all processes of the service, what is theirs alone."""
-    return sum(child.memory_full_info().uss for child in psutil.Process().children(recursive=True))
-
-
-def test_slow_readers_hold_their_clip_at_most_and_slow_no_other(service: RunningService) -> None:
-    """They end their generations, and leave their places to others, while they have read a byte each."""
-    seconds = 8
-
-    async def scenario() -> None:
-        async with service.client() as client:
-            await post(client, "/v1/music/stream", seconds)
-            before = memory_bytes()
-            with slow_readers(service, SLOTS, seconds) as readers:
-                for reader in readers:
-                    assert await asyncio.to_thread(reader.recv, 1) == b"H"
-                assert await load_becomes(service, ALL_FREE, within_s=60) == ALL_FREE
-                assert len((await post(client, "/v1/music/stream", 1)).content) > 2 * 16_000
-                for reader in readers:
-                    assert reader.recv(1) == b"T"
-                grown = memory_bytes() - before
-            # Serve's proxy takes in what a client does not (its streams do not push back): a clip for each, no more.
-            assert grown < SLOTS * seconds * 2 * 16_000 + 2**25
-
-    asyncio.run(scenario())
-
-
 def test_a_lost_codec_replica_changes_no_byte_of_a_stream(service: RunningService) -> None:
     async def scenario() -> None:
         async with service.client() as client:
@@ -160,8 +110,8 @@ def test_a_lost_codec_replica_changes_no_byte_of_a_stream(service: RunningServic
 
 
 def test_a_stream_that_fails_is_seen_to_fail_by_curl_and_httpx(service: RunningService, tmp_path: Path) -> None:
-    """The language model's process is killed while three streams of it are under way."""
-    cut = [tmp_path / f"cut.{container}" for container in ("wav", "flac")]
+    """The language model's process is killed while a stream of each kind is under way."""
+    cut = [tmp_path / f"cut.{container}" for container in ("wav", "flac", "mp3")]
 
     async def curl(output: Path) -> int:
         url = f"{service.url}/v1/music/stream?output_format={output.suffix[1:]}"
@@ -170,7 +120,7 @@ def test_a_stream_that_fails_is_seen_to_fail_by_curl_and_httpx(service: RunningS
         return await process.wait()
 
     async def read(client: httpx.AsyncClient) -> None:
-        async with client.stream("POST", "/v1/music/stream", json=body(30)) as response:
+        async with client.stream("POST", "/v1/music/stream?output_format=ogg", json=body(30)) as response:
             async for _ in response.aiter_raw():
                 (tmp_path / "begun").touch()
 
@@ -184,6 +134,6 @@ def test_a_stream_that_fails_is_seen_to_fail_by_curl_and_httpx(service: RunningS
             while (await client.get("/ready")).status_code != 200:
                 await asyncio.sleep(0.2)
         assert isinstance(failure, httpx.RemoteProtocolError)
-        assert statuses == [CURL_PARTIAL_FILE] * 2
+        assert statuses == [CURL_PARTIAL_FILE] * len(cut)
 
     asyncio.run(scenario())
