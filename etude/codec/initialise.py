@@ -32,8 +32,8 @@ _Convolution: TypeAlias = nn.Conv1d | nn.ConvTranspose1d
 _OFFSET = 1.0
 _DEVIATION = 0.2
 
-# See `_split`. Where this was 1 the log-mel distance on held-out pieces rose for the first hundreds of steps, at rates of
-# 1e-4 and 3e-4 (the latter with other betas and warm-up); at 5 and 3e-4 it falls from the start.
+# See `_split`. Where this was 1 the log-mel distance on held-out pieces rose for the first hundreds of steps, at
+# rates of 1e-4 and 3e-4 (the latter with other betas and warm-up); at 5 and 3e-4 it falls from the start.
 _INERTIA = 5.0
 
 # A latent's deviation is its component's to this power, times a factor common to all: between 0, where k-means would
