@@ -105,6 +105,8 @@ def _walk(harmony: Harmony, num_beats: int, key: Key, instrument: Instrument, di
             pitch = _into(nearest(pitch, (span.chord.root,)), low, high)
         elif beat + 1 == span.end_beat and beat + 1 < num_beats:
             steps = [p for p in (target - 1, target + 1, target - 2, target + 2) if low <= p <= high and p != pitch]
+            # A target folded back into the range may lie an octave off; the step to it stays within one.
+            steps = [p for p in steps if abs(p - pitch) <= 12]
             pitch = dice.pick([p for p in steps if p in scale] or steps)
         else:
             chord_tones = [p for p in range(low, high + 1) if p % 12 in span.chord.pitch_classes]

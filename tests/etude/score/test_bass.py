@@ -3,7 +3,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from etude.score import bass
@@ -54,14 +54,14 @@ def test_what_is_on_the_first_beat_of_a_chord_is_its_root(
 
 
 @tried
+@example(progression="i iv V7 i", tonic=3, seed=136)  # once leapt by thirteen where the range ends
 @given(progression=progressions, tonic=st.integers(0, 11), seed=st.integers(0, 10**6))
 def test_a_walking_bass_walks_into_every_chord(progression: str, tonic: int, seed: int) -> None:
     notes, harmony, form = line(bass.WALKING, 4, progression, tonic, seed)
     walked = [note for note in notes if note.start_beat < form.final_beat]
     assert [note.start_beat for note in walked] == list(range(form.num_bars * 4))
     for before, after in pairwise(walked):
-        # An octave at most, and a step more where the instrument's range ends and the root is taken an octave away.
-        assert abs(before.pitch - after.pitch) <= 14
+        assert abs(before.pitch - after.pitch) <= 12
         if (
             harmony.at(after.start_beat).start_beat == after.start_beat
             and harmony.at(before.start_beat).end_beat - (harmony.at(before.start_beat).start_beat) > 1
