@@ -29,6 +29,8 @@ def test_the_last_line_is_json_with_every_figure_of_both_sides(capsys: pytest.Ca
     figures = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert list(figures) == KEYS
     assert figures["peer_frames"] == 4
+    assert figures["ratio"] > 0
+    assert figures["floor_ms_per_step"] > 0
     assert all(value or name.startswith("serve_") for name, value in figures.items())
 
 

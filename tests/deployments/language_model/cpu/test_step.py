@@ -101,6 +101,7 @@ def test_attention_is_softmax_over_the_positions_that_exist(length: int) -> None
     attention.attend(query.ctypes.data, *at, length, scores, exponents, powers, out.ctypes.data, *at)
 
     weights = torch.softmax(torch.from_numpy(keys.astype(np.float64) @ query) / HEAD_WIDTH**0.5, 0).numpy()
+    np.testing.assert_allclose(scores[:length] / scores[:length].sum(), weights, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(out, weights @ values.astype(np.float64), atol=1e-5)
 
 

@@ -16,8 +16,11 @@ from deployments.language_model.engine import Engine
 from deployments.language_model.gpu.decoder import GpuDecoder
 from deployments.language_model.gpu.pages import PAGE, pages_of
 from deployments.language_model.gpu.program import buckets
+from deployments.language_model.model import MusicgenDecoder
 from deployments.language_model.scheduler import EngineFull
+from deployments.language_model.weights import fuse
 from deployments.messages import CodeRequest, Sampling
+from loadtests.shapes import SHAPES, random_tensors
 from tests.deployments.language_model.random_decoder import CONFIG, collect, gpu_decoder, random_decoder, request, run
 from tests.deployments.language_model.test_engine import random_request
 from tests.deployments.language_model.test_exactness import EIGHT, SAMPLINGS, Recorder, alone
@@ -70,18 +73,23 @@ def test_a_request_resumed_from_its_codes_goes_on_with_the_same_logits(
     assert torch.equal(recorder.of("again"), logits[stop:])
 
 
-def test_eight_bits_stay_near_the_full_decoder_on_the_same_prefix() -> None:
-    full = random_decoder("float32")
-    long = request("long", num_frames=60, sampling=Sampling(guidance_scale=1.0))
+def test_eight_bits_are_within_0_02_nats_of_float32_and_agree_on_the_likeliest_token() -> None:
+    """Teacher-forced, on random weights of the embedded model's shape: by the bounds that hold for the CPU's 8 bits."""
+    num_frames = 60
+    config = SHAPES["tiny"].config
+    weights = fuse(random_tensors(config), config, "float32", "cpu")
+    full = MusicgenDecoder(config, weights, num_frames + max(config.delays))
+    eight_bit = GpuDecoder(config, weights, "int8", num_frames + max(config.delays))
+    states = np.random.default_rng(0).standard_normal((9, config.text_width)).astype(np.float32)
+    long = replace(request("long", num_frames=num_frames, sampling=Sampling(guidance_scale=1.0)), text_states=states)
     codes, _ = alone(full, long)
     forced = []
-    for decoder in (full, gpu_decoder("int8")):
-        resumed = [replace(long, num_frames=stop + 1, prompt_codes=codes[:, :stop]) for stop in range(1, 60)]
+    for decoder in (full, eight_bit):
+        resumed = [replace(long, num_frames=stop + 1, prompt_codes=codes[:, :stop]) for stop in range(1, num_frames)]
         forced.append(torch.stack([alone(decoder, one)[1][0] for one in resumed]).log_softmax(-1))
     expected, ours = forced
     assert (expected.exp() * (expected - ours)).sum(-1).mean() < 0.02
-    # Of weights drawn so that logits spread; bfloat16 alone agrees on 97 %.
-    assert (expected.argmax(-1) == ours.argmax(-1)).float().mean() > 0.92
+    assert (expected.argmax(-1) == ours.argmax(-1)).float().mean() > 0.95
 
 
 def test_a_text_of_several_pages_is_read_whole(decoder: GpuDecoder) -> None:
