@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from etude.score.chord import Chord
 from etude.score.dice import Dice
@@ -25,6 +26,10 @@ _STEPS = {-3: 1.0, -2: 3.0, -1: 6.0, 0: 1.0, 1: 6.0, 2: 3.0, 3: 1.0, 4: 0.5}
 
 # Scale steps to the last note of a phrase, from above, from below, or round it.
 _APPROACHES = ((2, 1, 0), (-2, -1, 0), (1, -1, 0), (4, 2, 0), (-1, 1, 0))
+
+# Sparse motifs put on distant chords can come out as leaps and nothing else; then others are tried.
+_ATTEMPTS = 20
+_SMALL_STEP = 5  # semitones
 
 # How often an offbeat before a chord note is bent to the semitone below it, by style.
 _CHROMATIC = {"swing": 0.25}
@@ -72,6 +77,29 @@ def write(
 
     pentatonic: whether it keeps to five notes of the scale, chord notes on the beat aside.
     """
+    for _ in range(_ATTEMPTS):
+        notes = _line(style, harmony, form, key, window, density, dice, pentatonic=pentatonic)
+        if _moves_mostly_by_small_steps(notes):
+            break
+    return notes
+
+
+def _moves_mostly_by_small_steps(notes: list[Note]) -> bool:
+    steps = [abs(note.pitch - following.pitch) for note, following in pairwise(notes)]
+    return 2 * sum(step <= _SMALL_STEP for step in steps) > len(steps)
+
+
+def _line(
+    style: str,
+    harmony: Harmony,
+    form: Form,
+    key: Key,
+    window: tuple[int, int],
+    density: Density,
+    dice: Dice,
+    *,
+    pentatonic: bool,
+) -> list[Note]:
     beats = form.beats_per_bar
     rhythms = RHYTHMS[style].get(beats) or RHYTHMS["plain"][beats]
     first, second, *_ = (*dice.shuffled(rhythms[density]), dice.pick(rhythms["medium"]))
