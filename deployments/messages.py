@@ -7,8 +7,14 @@ Shapes use the house alphabet: K codebooks, T frames (50 a second), S text token
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+
+# How a request uses what is kept: `refresh` writes and does not read, `off` does neither.
+CacheMode = Literal["use", "refresh", "off"]
+# Where a request's codes came from: kept ones, as long as asked, longer or shorter; a generation under way; the model.
+Outcome = Literal["hit", "cut", "extended", "joined", "miss"]
 
 
 @dataclass(frozen=True)
@@ -31,15 +37,16 @@ class Sampling:
 class MusicRequest:
     """One piece of music asked of the pipeline, already checked and canonical.
 
-    prompt: NFC, white space folded. seed: 0 <= seed < 2**64.
+    prompt: NFC, white space folded. seed: 0 <= seed < 2**64; None: that of the last request like it, or a random one.
     """
 
     request_id: str
     model: str
     prompt: str
     duration_ms: int
-    seed: int
+    seed: int | None
     sampling: Sampling
+    cache: CacheMode = "use"
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,49 @@ class PcmChunk:
 
 
 @dataclass(frozen=True)
+class EngineIdentity:
+    """All that a generation's codes depend on beside its request: engines alike here make the same bits.
+
+    fingerprint: of the checkpoint. numerics: instruction set, library, numeric type. vocab_size: codes a codebook has.
+    """
+
+    fingerprint: str
+    numerics: str
+    vocab_size: int
+
+
+@dataclass(frozen=True)
+class Beat:
+    """A sign of life from whoever makes a generation. running: it has a slot; until then it waits for one."""
+
+    running: bool
+
+
+@dataclass(frozen=True)
+class GenerationStart:
+    """What is settled about a generation when its first frames are there, and what it takes to go on with it elsewhere.
+
+    key: of the generation, 64 hexadecimal digits. outcome: of this listener's request. age_s: of kept codes, for `hit`
+    and `cut`. text_states: float32 [S, D], None where no frame had to be made.
+    """
+
+    key: str
+    seed: int
+    outcome: Outcome
+    identity: EngineIdentity
+    age_s: int | None = None
+    text_states: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Resumption:
+    """Where a listener stands whose pipeline was lost. codes: int16 [K, n], n >= 0, from the first frame on."""
+
+    start: GenerationStart
+    codes: np.ndarray
+
+
+@dataclass(frozen=True)
 class CodeRequest:
     """What the language model needs to make frames.
 
@@ -69,6 +119,8 @@ class CodeRequest:
     prompt_codes: int16 [K, N], frames made before (a resumed generation, a continuation), or None.
     chunk_ends: the numbers of frames, in order, at which the reader wants to be told; whoever works in windows neither
     waits then nor is woken in between. Empty: as suits the engine. The last frame is always told.
+    identity: of the only engines that may make them; None: of any. priority: it was at work before and lost its engine,
+    so it is not refused for want of a place, and waits before those who come new.
     """
 
     request_id: str
@@ -78,6 +130,8 @@ class CodeRequest:
     sampling: Sampling
     prompt_codes: np.ndarray | None = None
     chunk_ends: tuple[int, ...] = ()
+    identity: EngineIdentity | None = None
+    priority: bool = False
 
 
 @dataclass(frozen=True)

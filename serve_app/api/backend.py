@@ -3,9 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from deployments.messages import Clip, ModelCard, MusicRequest, PcmChunk
+from deployments.messages import Clip, GenerationStart, ModelCard, MusicRequest, PcmChunk
+
+
+@dataclass(frozen=True)
+class SoundFile:
+    """A finished file, and what its answer's headers say of it."""
+
+    sound: bytes
+    media_type: str
+    sample_rate: int
+    channels: int
+    duration_ms: int
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A finished file that need not be made. start.outcome: `hit`."""
+
+    start: GenerationStart
+    file: SoundFile
+
+
+@dataclass(frozen=True)
+class Take:
+    """One client's music on its way. chunks: at least one, each made when it is asked for; whoever has the take closes
+    them, which frees everything it holds.
+    """
+
+    start: GenerationStart
+    chunks: AsyncGenerator[PcmChunk, None]
+
+
+@dataclass(frozen=True)
+class Composed:
+    """One client's music, whole."""
+
+    start: GenerationStart
+    clip: Clip
 
 
 class Backend(Protocol):
@@ -20,12 +58,20 @@ class Backend(Protocol):
         """The models on offer, at least one, and the same ones for the life of the service."""
         ...
 
-    async def compose(self, request: MusicRequest) -> Clip:
+    async def kept(self, request: MusicRequest, container: str) -> Kept | None:
+        """The finished file, if it is kept and the request may use it. container: names the bytes' form."""
+        ...
+
+    async def compose(self, request: MusicRequest) -> Composed:
         """The whole clip. Cancelling this frees everything it holds, and ends within a second."""
         ...
 
-    def stream(self, request: MusicRequest) -> AsyncGenerator[PcmChunk, None]:
-        """The pieces of the same clip, at least one, each made when it is asked for. Closing it is as cancelling."""
+    async def take(self, request: MusicRequest) -> Take:
+        """The same clip piece by piece, once its first codes are there."""
+        ...
+
+    def keep(self, request: MusicRequest, start: GenerationStart, container: str, file: SoundFile) -> None:
+        """Keeps the finished file, if the request lets it, for whoever asks the same later; nobody waits for it."""
         ...
 
     async def ready(self) -> Mapping[str, bool]:

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from serve_app.cache.decision import Decision, Mode, decide, is_live, known_seed
+from deployments.messages import CacheMode
+from serve_app.cache.decision import Decision, decide, is_live, known_seed
 from serve_app.cache.entry import (
     BrokenEntry,
     Kept,
@@ -78,7 +79,7 @@ class Cache:
         self._draw = draw
         self._on_its_way: set[asyncio.Task[bool]] = set()
 
-    async def seed_for(self, request: GenerationRequest, mode: Mode, seed: int | None) -> int | None:
+    async def seed_for(self, request: GenerationRequest, mode: CacheMode, seed: int | None) -> int | None:
         """The seed whose sound or codes may be kept: as asked, or as the alias has it; None: one has to be drawn."""
         if seed is not None or mode != "use":
             return known_seed(mode, seed, None)
@@ -90,7 +91,9 @@ class Cache:
         kept = await self._read(key)
         return kept if isinstance(kept, KeptSound) else None
 
-    async def look_up(self, request: GenerationRequest, mode: Mode, seed: int | None, *, num_frames: int) -> Lookup:
+    async def look_up(
+        self, request: GenerationRequest, mode: CacheMode, seed: int | None, *, num_frames: int
+    ) -> Lookup:
         """Reads what the rules need, and points the alias at the seed where they say so. seed: as `seed_for` gave it,
         or as asked where the caller has not been there.
         """

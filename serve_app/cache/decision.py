@@ -20,10 +20,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
-Mode = Literal["use", "refresh", "off"]
-Outcome = Literal["hit", "cut", "extended", "miss"]
+from deployments.messages import CacheMode, Outcome
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class Decision:
     writes_codes: bool = False
 
 
-def known_seed(mode: Mode, seed: int | None, alias_seed: int | None) -> int | None:
+def known_seed(mode: CacheMode, seed: int | None, alias_seed: int | None) -> int | None:
     """The seed whose codes to look for; None where there is nothing to look for: it has to be drawn.
 
     seed: as asked. alias_seed: that the alias points at, None where there is no alias.
@@ -49,7 +47,9 @@ def known_seed(mode: Mode, seed: int | None, alias_seed: int | None) -> int | No
     return alias_seed if mode == "use" else None
 
 
-def decide(mode: Mode, known: int | None, *, num_frames: int, frames_kept: int, draw: Callable[[], int]) -> Decision:
+def decide(
+    mode: CacheMode, known: int | None, *, num_frames: int, frames_kept: int, draw: Callable[[], int]
+) -> Decision:
     """The rules above.
 
     known: as `known_seed` has it. num_frames: asked, at least 1. frames_kept: of that seed; 0 where nothing is.

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from deployments.messages import CacheMode
 from serve_app.cache.cache import Cache
-from serve_app.cache.decision import Mode
 from serve_app.cache.keys import GenerationRequest
 from serve_app.cache.store import BlockingStore
 from tests.serve_app.cache.kept import codes_of, with_cache
@@ -19,7 +19,7 @@ TTL_S = 100.0
 FIRST_DRAWN = 1_000
 
 
-async def served(cache: Cache, request: GenerationRequest, mode: Mode, seed: int | None, frames: int) -> Any:
+async def served(cache: Cache, request: GenerationRequest, mode: CacheMode, seed: int | None, frames: int) -> Any:
     """What a pipeline does with the cache: (outcome, seed, codes, frames made)."""
     found = await cache.look_up(request, mode, seed, num_frames=frames)
     decision = found.decision

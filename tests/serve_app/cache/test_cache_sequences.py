@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from deployments.messages import CacheMode
 from serve_app.cache.cache import Cache
-from serve_app.cache.decision import Mode
 from serve_app.cache.folder import FolderStore
 from serve_app.cache.keys import generation_key
 from tests.serve_app.cache.kept import REQUEST, Clock, InMemory, codes_of
@@ -26,7 +26,7 @@ class Model:
     made: dict[tuple[str, int], tuple[int, float]] = field(default_factory=dict)
     pointed: dict[str, tuple[int, float]] = field(default_factory=dict)
 
-    def ask(self, prompt: str, mode: Mode, seed: int | None, frames: int) -> tuple[str, int, int]:
+    def ask(self, prompt: str, mode: CacheMode, seed: int | None, frames: int) -> tuple[str, int, int]:
         """(outcome, seed, frames made)."""
         drawn = False
         if seed is None and mode == "use" and prompt in self.pointed and self._lives(self.pointed[prompt][1]):

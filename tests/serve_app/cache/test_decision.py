@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.cache.decision import Decision, Mode, decide, is_live, known_seed
+from deployments.messages import CacheMode
+from serve_app.cache.decision import Decision, decide, is_live, known_seed
 
 GIVEN, POINTED, DRAWN = 7, 8, 9
 ASKED = 100
@@ -37,20 +38,20 @@ TABLE = {
 }
 
 
-def decided(mode: Mode, seed: int | None, alias: int | None, frames_kept: int) -> Decision:
+def decided(mode: CacheMode, seed: int | None, alias: int | None, frames_kept: int) -> Decision:
     known = known_seed(mode, seed, alias)
     return decide(mode, known, num_frames=ASKED, frames_kept=frames_kept, draw=lambda: DRAWN)
 
 
 @pytest.mark.parametrize("case", TABLE, ids=str)
-def test_the_rules_are_these(case: tuple[Mode, int | None, int | None, int]) -> None:
+def test_the_rules_are_these(case: tuple[CacheMode, int | None, int | None, int]) -> None:
     decision = decided(*case)
     writes = {name for name in ("codes", "alias") if getattr(decision, f"writes_{name}")}
     assert (decision.outcome, decision.seed, decision.kept_frames, writes) == TABLE[case]
 
 
 def test_a_given_seed_never_asks_the_alias() -> None:
-    for mode, alias, frames in itertools.product(get_args(Mode), (None, POINTED), (0, 99, 100, 101)):
+    for mode, alias, frames in itertools.product(get_args(CacheMode), (None, POINTED), (0, 99, 100, 101)):
         assert decided(mode, GIVEN, alias, frames) == decided(mode, GIVEN, None, frames)
 
 
