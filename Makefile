@@ -13,8 +13,9 @@ override DURATION := $(value DURATION)
 override SEED := $(value SEED)
 override CONFIG := $(value CONFIG)
 override PORT := $(value PORT)
+override CACHE := $(value CACHE)
 override ONCE := $(value ONCE)
-export PROMPT DURATION SEED CONFIG PORT ONCE
+export PROMPT DURATION SEED CONFIG PORT CACHE ONCE
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint checkpoint ready clean
@@ -22,6 +23,7 @@ export PROMPT DURATION SEED CONFIG PORT ONCE
 help:
 	@echo 'make run         serve on 127.0.0.1:8000 and make a first clip; Ctrl-C ends it. Options:'
 	@echo '                 PROMPT="a slow blues" DURATION=10 SEED=7 PORT=8001 ONCE=1 CONFIG=serve_app/configs/gpu.yaml'
+	@echo '                 CACHE=use|refresh|off: whether a clip kept from before will do; refresh makes another one'
 	@echo 'make test        lint, check types, run the tests'
 	@echo 'make lint        lint and check types only'
 	@echo 'make checkpoint  make the embedded checkpoint, $(CHECKPOINT)'

@@ -13,6 +13,7 @@ import argparse
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,16 +127,24 @@ class Shape:
 def make_checkpoint(folder: Path, *, shape: Shape = Shape(), seed: int = 0) -> Path:
     """Writes the checkpoint of a shape and a seed to a folder that doesn't exist yet, or is empty; returns it.
 
-    The folder appears all at once: a run that is killed leaves nothing there. Raises FileExistsError for a
-    folder that is not empty.
+    Raises FileExistsError for a folder that is not empty.
+    """
+    return make_whole(folder, lambda unfinished: _write(unfinished, shape, seed))
+
+
+def make_whole(folder: Path, write: Callable[[Path], None]) -> Path:
+    """Makes a folder of what `write` puts into the one it is given; returns it.
+
+    The folder appears all at once: a run that is killed leaves nothing there. Raises FileExistsError for a folder that
+    is not empty.
     """
     if folder.exists() and any(folder.iterdir()):
         raise FileExistsError(f"{folder} is not empty")
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        _write(unfinished, shape, seed)
-        _open_to_readers(unfinished)
+        write(unfinished)
+        open_to_readers(unfinished)
         unfinished.rename(folder)
     except BaseException:
         shutil.rmtree(unfinished)
@@ -143,7 +152,7 @@ def make_checkpoint(folder: Path, *, shape: Shape = Shape(), seed: int = 0) -> P
     return folder
 
 
-def _open_to_readers(folder: Path) -> None:
+def open_to_readers(folder: Path) -> None:
     """Temporary folders and safetensors files are their owner's alone, and whoever serves a model may be another."""
     folder.chmod(0o755)
     for path in folder.iterdir():
@@ -151,28 +160,33 @@ def _open_to_readers(folder: Path) -> None:
 
 
 def _write(folder: Path, shape: Shape, seed: int) -> None:
-    text_tokenizer = tokenizer()
-    config = shape.config(len(text_tokenizer))
+    config = shape.config(len(tokenizer()))
     with torch.device("meta"):
         model = MusicgenForConditionalGeneration(config)
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     weights = draw_weights(shapes, config, seed)
     model.load_state_dict({name: tensor.to(shape.dtype) for name, tensor in weights.items()}, assign=True)
     model.tie_weights()
+    write_checkpoint(folder, model, MODEL_CARD.format(seed=seed))
+
+
+def write_checkpoint(folder: Path, model: MusicgenForConditionalGeneration, card: str) -> None:
+    """All the files of a MusicGen of the embedded tokenizer, into a folder that is there. card: README.md."""
+    pad_token = model.config.decoder.pad_token_id
     model.generation_config = GenerationConfig(
         do_sample=True,
         guidance_scale=3.0,
         max_length=1500,
-        pad_token_id=shape.vocab,
-        bos_token_id=shape.vocab,
-        decoder_start_token_id=shape.vocab,
+        pad_token_id=pad_token,
+        bos_token_id=pad_token,
+        decoder_start_token_id=pad_token,
     )
     model.save_pretrained(folder)
     feature_extractor = EncodecFeatureExtractor(
-        feature_size=1, sampling_rate=config.audio_encoder.sampling_rate, padding_side="left"
+        feature_size=1, sampling_rate=model.config.audio_encoder.sampling_rate, padding_side="left"
     )
-    MusicgenProcessor(feature_extractor, text_tokenizer).save_pretrained(folder)
-    (folder / "README.md").write_text(MODEL_CARD.format(seed=seed), encoding="utf-8")
+    MusicgenProcessor(feature_extractor, tokenizer()).save_pretrained(folder)
+    (folder / "README.md").write_text(card, encoding="utf-8")
 
 
 def main(arguments: list[str]) -> None:

@@ -59,11 +59,16 @@ def read_clips(folder: Path) -> Iterator[Clip]:
     if not paths:
         raise FileNotFoundError(f"{folder} has no shards: python -m etude.dataset makes them")
     for path in paths:
-        sound = np.load(path, mmap_mode="r")
-        for line in path.with_suffix(".jsonl").read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            descriptions = tuple(
-                Description(**{**fields, "families": tuple(fields["families"])}) for fields in row["descriptions"]
-            )
-            pcm = sound[row["start"] : row["start"] + row["num_samples"]]
-            yield Clip(pcm, descriptions, row["attributes"])
+        yield from read_shard(path)
+
+
+def read_shard(path: Path) -> Iterator[Clip]:
+    """Every clip of one shard; `path` is where its sound is."""
+    sound = np.load(path, mmap_mode="r")
+    for line in path.with_suffix(".jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        descriptions = tuple(
+            Description(**{**fields, "families": tuple(fields["families"])}) for fields in row["descriptions"]
+        )
+        pcm = sound[row["start"] : row["start"] + row["num_samples"]]
+        yield Clip(pcm, descriptions, row["attributes"])

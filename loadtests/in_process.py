@@ -20,10 +20,23 @@ from deployments.language_model.engine_loop import EngineLoop
 from deployments.language_model.loading import INT8, fastest_dtype, make_decoder, set_torch_threads
 from deployments.language_model.warm_up import warm_up
 from deployments.language_model.weights import load_weights
-from deployments.messages import CodeFrames, CodeRequest, CodeWindow, DecodedWindow, MusicRequest, Sampling, SoundFormat
+from deployments.messages import (
+    Beat,
+    CodeFrames,
+    CodeRequest,
+    CodeWindow,
+    DecodedWindow,
+    EngineIdentity,
+    MusicRequest,
+    Sampling,
+    SoundFormat,
+)
 from deployments.text_encoder.encoder import TextEncoder
-from serve_app.pipeline.pipeline import Pipeline
+from serve_app.pipeline.deadline import Deadline
+from serve_app.pipeline.durations import num_frames
+from serve_app.pipeline.generation import Generation, Ticket, Work
 from serve_app.pipeline.sound import sound_of
+from serve_app.pipeline.suspects import Suspects
 
 MODEL = "here"
 
@@ -40,9 +53,13 @@ class InProcess:
         (states,) = await asyncio.to_thread(self._encoder.encode, [prompt])
         return states
 
-    async def generate(self, request: CodeRequest) -> AsyncGenerator[CodeFrames, None]:
-        async for frames in self._engine.generate(request):
-            yield frames
+    async def generate(self, request: CodeRequest) -> AsyncGenerator[CodeFrames | Beat, None]:
+        async with aclosing(self._engine.generate(request)) as items:
+            async for item in items:
+                yield item
+
+    async def identity(self) -> EngineIdentity:
+        return EngineIdentity("", self._engine.numerics, 0)
 
     async def sound_format(self) -> SoundFormat:
         codec = self._codec
@@ -55,9 +72,24 @@ class InProcess:
         """Seconds from the request to each piece of its sound."""
         request = MusicRequest(f"clip-{seed}", MODEL, prompt, duration_ms, seed, Sampling())
         began_s = time.perf_counter()
-        codes = Pipeline({MODEL: self}).codes(request)
-        async with aclosing(sound_of(codes, request, await self.sound_format(), self)) as pieces:
-            return [time.perf_counter() - began_s async for _ in pieces]
+        sound = await self.sound_format()
+        work = Work(request.request_id, prompt, seed, request.sampling, await self.identity())
+        generation = Generation(work, self, Suspects(), Deadline())
+        ticket = generation.join(num_frames(duration_ms, sound.frame_rate))
+        assert ticket is not None
+        making = asyncio.create_task(generation.run())
+        try:
+            async with aclosing(sound_of(_frames(ticket), request, sound, self)) as pieces:
+                return [time.perf_counter() - began_s async for _ in pieces]
+        finally:
+            await making
+
+
+async def _frames(ticket: Ticket) -> AsyncGenerator[CodeFrames, None]:
+    async with aclosing(ticket.listen()) as items:
+        async for item in items:
+            if isinstance(item, CodeFrames):
+                yield item
 
 
 @contextmanager

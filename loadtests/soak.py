@@ -16,10 +16,9 @@ import gc
 import json
 import sys
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
-from typing import cast
 
 import numpy as np
 import psutil
@@ -104,12 +103,11 @@ async def soak(loop: EngineLoop, plan: Iterator[Visit], num_clients: int, settle
 
 async def _go(loop: EngineLoop, visit: Visit) -> str:
     num_chunks = 0
-    generated = cast("AsyncGenerator[CodeFrames, None]", loop.generate(visit.request))
-    async with aclosing(generated) as chunks:
+    async with aclosing(loop.generate(visit.request)) as items:
         if visit.leaves_after == 0:
             return "left"
-        async for _ in chunks:
-            num_chunks += 1
+        async for item in items:
+            num_chunks += isinstance(item, CodeFrames)
             if num_chunks == visit.leaves_after:
                 return "left"
     return "whole" if visit.request.prompt_codes is None else "resumed"

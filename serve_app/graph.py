@@ -12,6 +12,8 @@ from typing import Any
 
 from ray import serve
 from ray.serve import Application, Deployment
+from ray.serve.config import RequestRouterConfig
+from ray.serve.experimental.consistent_hash_router import ConsistentHashRouter
 
 from deployments.codec_decoder.deployment import CodecDecoderDeployment
 from deployments.language_model.cpu_share import CpuShare
@@ -22,7 +24,12 @@ from serve_app.api.deployment import IngressDeployment
 from serve_app.pipeline.deployment import PipelineDeployment
 from serve_app.settings import ModelSettings, ReplicaSettings, Settings
 
+# Of what others can go on with: a generation that a language model does not end in this time goes on elsewhere.
 GRACEFUL_SHUTDOWN_TIMEOUT_S = 20.0
+# Requests for one generation meet in one replica. Another one would wait there for what the first makes.
+BY_GENERATION = RequestRouterConfig(
+    request_router_class=ConsistentHashRouter, request_router_kwargs={"num_fallback_replicas": 0}
+)
 # A checkpoint that can't be loaded now can't be a moment later: the deployment fails and says why.
 MAX_CONSTRUCTOR_RETRIES = 1
 
@@ -35,11 +42,26 @@ def build(args: dict[str, Any]) -> Application:
     settings = Settings.model_validate(args)
     handles = {name: _model(name, model, settings.cpu_share(name)) for name, model in settings.models.items()}
     cards = [_card(name, model) for name, model in settings.models.items()]
+    deadlines = {name: model.deadline for name, model in settings.models.items()}
     in_flight = settings.max_ongoing_requests
-    pipeline = _deployment(PipelineDeployment, "pipeline", settings.pipeline, in_flight).bind(handles)
-    ingress = _deployment(serve.ingress()(IngressDeployment), "ingress", settings.ingress, in_flight)
+    # What they hold, clients wait for: it gets the time that it may take.
+    patience_s = max(model.deadline.seconds(model.max_duration_ms / 1000) for model in settings.models.values())
+    pipeline = _deployment(PipelineDeployment, "pipeline", settings.pipeline, in_flight).options(
+        graceful_shutdown_timeout_s=patience_s, request_router_config=BY_GENERATION
+    )
+    ingress = _deployment(serve.ingress()(IngressDeployment), "ingress", settings.ingress, in_flight).options(
+        graceful_shutdown_timeout_s=patience_s
+    )
     codecs = {name: codec_decoder for name, (_, _, codec_decoder) in handles.items()}
-    application: Application = ingress.bind(pipeline, codecs, cards, settings.default_model, settings.http)
+    application: Application = ingress.bind(
+        pipeline.bind(handles, deadlines, settings.cache, settings.records),
+        codecs,
+        cards,
+        settings.default_model,
+        settings.http,
+        settings.cache,
+        settings.records.lease_s,
+    )
     return application
 
 

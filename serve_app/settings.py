@@ -16,7 +16,10 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from deployments.language_model.cpu_share import CpuShare
 from deployments.language_model.placement import Offloaded, computes_on_cpu
 from serve_app.api.settings import ApiSettings
+from serve_app.cache.settings import CacheSettings
+from serve_app.pipeline.deadline import Deadline
 from serve_app.placement import FOLDER, CpuPlacement, PlacementSettings
+from serve_app.records.settings import RecordsSettings
 from serve_app.strict import StrictModel
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -62,6 +65,8 @@ class ModelSettings(StrictModel):
     placement: of the language model: `cpu`, `gpu`, or more exactly as `serve_app/placement.py` has it.
     dtype: of the language model's weights; auto is the fastest that repeats itself exactly.
     slots: generations that one language-model replica makes at once. max_queued: how many more may wait for it.
+    deadline_factor, deadline_floor_s: a generation that has a slot may take so many times its music's duration, and at
+    least so long, whatever befalls it on the way.
     """
 
     source: str
@@ -72,6 +77,8 @@ class ModelSettings(StrictModel):
     slots: int = Field(default=8, ge=1, le=256)
     max_queued: int = Field(default=32, ge=0)
     max_duration_ms: int = Field(default=MAX_DURATION_MS, ge=1, le=MAX_DURATION_MS)
+    deadline_factor: float = Field(default=2.0, gt=0, allow_inf_nan=False)
+    deadline_floor_s: float = Field(default=60.0, gt=0, allow_inf_nan=False)
     text_encoder: ReplicaSettings = ReplicaSettings()
     language_model: ReplicaSettings = ReplicaSettings(num_cpus=0.3)
     codec_decoder: ReplicaSettings = ReplicaSettings()
@@ -85,6 +92,11 @@ class ModelSettings(StrictModel):
     def folder(self) -> Path | None:
         """The folder that the source names, there or not; None for a hub id."""
         return None if self.is_hub_id else (PROJECT_ROOT / Path(self.source).expanduser()).resolve()
+
+    @property
+    def deadline(self) -> Deadline:
+        """How long a generation may take."""
+        return Deadline(self.deadline_factor, self.deadline_floor_s)
 
     @property
     def total_cpus(self) -> float:
@@ -136,6 +148,7 @@ class Settings(StrictModel):
 
     default_model: the one a request gets that names none.
     cpu_util_target: the part of a node's cores that all language models on it compute with, together.
+    cache: what is kept of generations. records: what replicas have to agree upon.
     max_ongoing_requests: that each replica of the ingress and of the pipeline holds at once.
     """
 
@@ -143,6 +156,8 @@ class Settings(StrictModel):
     default_model: ModelName
     cpu_util_target: float = Field(default=1.0, gt=0, le=1)
     http: ApiSettings = ApiSettings()
+    cache: CacheSettings = CacheSettings()
+    records: RecordsSettings = RecordsSettings()
     max_ongoing_requests: int = Field(default=256, ge=1)
     ingress: ReplicaSettings = ReplicaSettings()
     pipeline: ReplicaSettings = ReplicaSettings()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import time
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 import psutil
 import ray
@@ -17,12 +19,13 @@ from deployments.language_model.cpu_share import CpuShare, num_cores
 from deployments.language_model.delay import num_steps
 from deployments.language_model.engine import Engine
 from deployments.language_model.engine_loop import EngineLoad, EngineLoop
+from deployments.language_model.errors import OtherEngine
 from deployments.language_model.gpus import held_bytes
 from deployments.language_model.loading import describe, load_decoder
 from deployments.language_model.offload import TEXT_TOKENS
 from deployments.language_model.placement import Placement, in_words
 from deployments.language_model.warm_up import warm_up
-from deployments.messages import CodeFrames, CodeRequest
+from deployments.messages import Beat, CodeFrames, CodeRequest, EngineIdentity
 
 _log = logging.getLogger("ray.serve.language_model")  # below Serve's own, whose files and format it shares
 
@@ -30,7 +33,8 @@ _log = logging.getLogger("ray.serve.language_model")  # below Serve's own, whose
 class LanguageModelDeployment:
     """source, revision: as `find_checkpoint` takes them. cpu_share: of what is computed on a CPU.
 
-    The rest as `load_decoder` and `Engine` take it. Ready once the model is warm; the log then says where it is.
+    The rest as `load_decoder` and `Engine` take it. Ready once the model is warm; the log then says where it is. When
+    the engine breaks the process ends: whoever listens hears at once that the replica is lost, and nobody else comes.
     """
 
     def __init__(
@@ -48,10 +52,11 @@ class LanguageModelDeployment:
         # It warns of weights that aren't in memory, as they should be; our own line says where they are.
         logging.getLogger("accelerate").setLevel(logging.ERROR)
         num_threads = cpu_share.num_threads(num_cores(), _node_cpus())
+        began_s = time.perf_counter()
+        checkpoint = Checkpoint.open(find_checkpoint(source, revision, root=ROOT))
+        fingerprint = checkpoint.fingerprint()
 
         def build() -> Engine:
-            began_s = time.perf_counter()
-            checkpoint = Checkpoint.open(find_checkpoint(source, revision, root=ROOT))
             max_frames = -(-max_duration_ms * checkpoint.codec_config.frame_rate // 1000)
             decoder = load_decoder(
                 checkpoint, dtype, placement, max_frames=max_frames, num_slots=num_slots, num_threads=num_threads
@@ -67,12 +72,22 @@ class LanguageModelDeployment:
             _log.info("%s is ready after %.1f s: %s", source, taken_s, where)
             return engine
 
-        self._loop = EngineLoop(build, name="engine")
+        self._loop = EngineLoop(build, name="engine", on_failure=_end_process)
+        self._identity = EngineIdentity(fingerprint, self._loop.numerics, checkpoint.decoder_config.vocab_size)
 
-    async def generate(self, request: CodeRequest) -> AsyncGenerator[CodeFrames, None]:
-        """Raises: as `EngineLoop.generate`. Cancelled, it frees the slot."""
-        async for frames in self._loop.generate(request):
-            yield frames
+    async def identity(self) -> EngineIdentity:
+        """What this replica's codes depend on; the same from its start to its end."""
+        return self._identity
+
+    async def generate(self, request: CodeRequest) -> AsyncGenerator[CodeFrames | Beat, None]:
+        """Raises: OtherEngine when the request names another engine; as `EngineLoop.generate`. Cancelled, it frees the
+        slot.
+        """
+        if request.identity not in (None, self._identity):
+            raise OtherEngine(self._identity)
+        async with aclosing(self._loop.generate(request)) as items:
+            async for item in items:
+                yield item
 
     async def load(self) -> EngineLoad:
         """Slots and queue, after a check that none of them is lost. Raises: AssertionError, EngineFailed."""
@@ -85,6 +100,13 @@ class LanguageModelDeployment:
     def check_health(self) -> None:
         """Called by Serve. Raises: EngineFailed."""
         self._loop.check_health()
+
+
+def _end_process(error: BaseException) -> None:
+    """Python's own way out would wait for threads, and Ray's is open to the main thread only."""
+    _log.critical("the engine broke, and this replica ends with it", exc_info=error)
+    logging.shutdown()  # writes what handlers have gathered
+    os._exit(1)
 
 
 def _memory(engine: Engine) -> str:

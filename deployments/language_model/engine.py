@@ -16,12 +16,13 @@ from torch import Tensor
 
 from deployments.language_model.decoder import Decoder
 from deployments.language_model.delay import num_steps
+from deployments.language_model.errors import OutOfMemory
 from deployments.language_model.generation import Generation
 from deployments.language_model.rows import MAX_TEXT_TOKENS
 from deployments.language_model.sampler import Draw
 from deployments.language_model.scheduler import Scheduler
 from deployments.language_model.step import Step
-from deployments.language_model.stepper import new_stepper
+from deployments.language_model.stepper import new_stepper, ran_out_of_memory
 from deployments.messages import CodeFrames, CodeRequest
 
 LogitsObserver = Callable[[str, int, Tensor], None]
@@ -85,15 +86,34 @@ class Engine:
         """Ends the decoder's threads."""
         self.decoder.close()
 
-    @torch.inference_mode()
-    def step(self) -> list[CodeFrames]:
-        """Admit, start one step for all, and give the frames that became whole.
-
-        Where tokens stay on a device their frames come with the step after theirs, which is under way by then.
-        """
+    def admit(self) -> list[tuple[str, OutOfMemory | None]]:
+        """Gives slots to those who wait. Their ids, and the error of each who found no memory and is gone again."""
+        admitted: list[tuple[str, OutOfMemory | None]] = []
         for slot, generation in self.scheduler.admit():
             self._step = None
-            self._stepper.admit(slot, generation)
+            try:
+                with torch.inference_mode():
+                    self._stepper.admit(slot, generation)
+            except Exception as error:
+                if not ran_out_of_memory(error):
+                    raise
+                self.abort(generation.request_id)
+                admitted.append((generation.request_id, _out_of_memory(generation, error)))
+            else:
+                admitted.append((generation.request_id, None))
+        return admitted
+
+    @torch.inference_mode()
+    def step(self) -> list[CodeFrames]:
+        """Admit whoever is not yet, start one step for all, and give the frames that became whole.
+
+        Where tokens stay on a device their frames come with the step after theirs, which is under way by then.
+        Raises: OutOfMemory from an admission; the others are as they were, and another step can be made. Whatever
+        else is raised, memory that ran out in the middle of a step too, leaves an engine that can't go on.
+        """
+        for _, error in self.admit():
+            if error:
+                raise error
         step = self._next_step()
         if step:
             draws = self._stepper.launch(step)
@@ -163,3 +183,11 @@ class Engine:
             f"{request.num_frames} frames of this prompt need {size_bytes} bytes of memory, and "
             f"{self.scheduler.memory_bytes} is all there is: {most} frames would fit"
         )
+
+
+def _out_of_memory(generation: Generation, error: Exception) -> OutOfMemory:
+    """In words alone: the error itself would keep alive what its frames hold."""
+    words = " ".join(str(error).split()) or type(error).__name__
+    return OutOfMemory(
+        f"there was no memory to begin a generation that takes {generation.size_bytes} bytes while it runs: {words}"
+    )

@@ -7,22 +7,19 @@ Everything that touches the engine runs in that thread, in the order it was aske
 from __future__ import annotations
 
 import asyncio
+import logging
 import queue
 import threading
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
-import numpy as np
-
 from deployments.language_model.engine import Engine
-from deployments.language_model.scheduler import EngineFull
-from deployments.messages import CodeFrames, CodeRequest
+from deployments.language_model.errors import EngineFailed, EngineFull, Lapsed
+from deployments.language_model.listener import Listener, call_soon
+from deployments.language_model.pulse import BEAT_S, Pulse
+from deployments.messages import Beat, CodeFrames, CodeRequest
 
-CHUNK_FRAMES = 10  # 0.2 s of sound: few enough messages, and fine enough for progress
-
-
-class EngineFailed(Exception):
-    """The engine's thread has ended; this replica can't make anything any more."""
+_log = logging.getLogger("ray.serve.language_model")  # below Serve's own, whose files and format it shares
 
 
 @dataclass(frozen=True)
@@ -34,40 +31,28 @@ class EngineLoad:
     waiting: int
 
 
-class _Listener:
-    """Where one request's frames go: an asyncio queue, fed from the engine's thread in chunks.
-
-    Chunks end at the frames the request names, else where (frame number) % CHUNK_FRAMES = 0; and at the last.
-    """
-
-    def __init__(self, chunk_ends: Collection[int]) -> None:
-        self._ends = frozenset(chunk_ends)
-        self.items: asyncio.Queue[CodeFrames | Exception] = asyncio.Queue()
-        self._loop = asyncio.get_running_loop()
-        self._gathered: list[CodeFrames] = []
-
-    def frames(self, new: CodeFrames) -> None:
-        self._gathered.append(new)
-        end = new.first_frame + new.codes.shape[1]
-        if new.finished or (end in self._ends if self._ends else end % CHUNK_FRAMES == 0):
-            codes = np.concatenate([part.codes for part in self._gathered], axis=1)
-            self._put(CodeFrames(new.request_id, self._gathered[0].first_frame, codes, new.finished))
-            self._gathered.clear()
-
-    def fail(self, error: Exception) -> None:
-        self._put(error)
-
-    def _put(self, item: CodeFrames | Exception) -> None:
-        _call_soon(self._loop, self.items.put_nowait, item)
-
-
 class EngineLoop:
     """Runs `build()` and then the engine it gives in one thread. Close it, or use it as a context manager."""
 
-    def __init__(self, build: Callable[[], Engine], name: str = "engine") -> None:
-        """Waits until the engine is built. Raises: whatever `build` raises."""
+    def __init__(
+        self,
+        build: Callable[[], Engine],
+        name: str = "engine",
+        *,
+        on_failure: Callable[[BaseException], None] = lambda error: None,
+        pulse: Pulse | None = None,
+        beat_s: float = BEAT_S,
+    ) -> None:
+        """Waits until the engine is built. Raises: whatever `build` raises.
+
+        on_failure: called in the engine's thread as soon as it has broken, before anybody else hears of it.
+        pulse: whose lapse has it give up all it holds; one of its own by default. beat_s: as `Listener` takes it.
+        """
         self._commands: queue.SimpleQueue[_Command | None] = queue.SimpleQueue()
-        self._listeners: dict[str, _Listener] = {}
+        self._listeners: dict[str, Listener] = {}
+        self._pulse = pulse or Pulse()
+        self._beat_s = beat_s
+        self._on_failure = on_failure
         self._failure: BaseException | None = None
         self._ended = False
         built = threading.Event()
@@ -106,26 +91,29 @@ class EngineLoop:
         """Raises: AssertionError, EngineFailed."""
         await self._in_thread(self._engine.check_integrity)
 
-    async def generate(self, request: CodeRequest) -> AsyncIterator[CodeFrames]:
+    async def generate(self, request: CodeRequest) -> AsyncGenerator[CodeFrames | Beat, None]:
         """The request's frames as they become whole. Leaving the iteration early frees the slot.
 
-        Raises: ValueError, EngineFull (from `Engine.add`), EngineFailed.
+        A beat comes once the request is in, one when it gets its slot, and one whenever nothing came for `beat_s`.
+        Raises: ValueError, EngineFull (from `Engine.add`), OutOfMemory, Lapsed, EngineFailed.
         """
-        listener = _Listener(request.chunk_ends)
+        listener = Listener(request.chunk_ends, self._beat_s, self._beat)
         try:
-            await self._in_thread(lambda: self._add(request, listener))
+            self._post(_Command(lambda: self._add(request, listener), listener.added))
             while True:
-                item = await listener.items.get()
-                if isinstance(item, Exception):
-                    raise item
+                item = await listener.next()
                 yield item
-                if item.finished:
+                if isinstance(item, CodeFrames) and item.finished:
                     return
         finally:
+            listener.close()
             self._post(_Command(lambda: self._forget(request.request_id, listener)))
 
+    def _beat(self) -> None:
+        self._pulse.beat(lambda: self._post(_Command(self._give_up)))
+
     async def _in_thread(self, function: Callable[[], None]) -> None:
-        """Run a function between two steps. Given up by its waiter, it runs all the same: `generate` undoes it."""
+        """Run a function between two steps. Given up by its waiter, it runs all the same."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
 
@@ -137,7 +125,7 @@ class EngineLoop:
             else:
                 done.set_exception(error)
 
-        self._post(_Command(function, lambda error: _call_soon(loop, finish, error)))
+        self._post(_Command(function, lambda error: call_soon(loop, finish, error)))
         await done
 
     def _post(self, command: _Command | None) -> None:
@@ -145,23 +133,35 @@ class EngineLoop:
         if self._ended:
             self._refuse_commands()
 
-    def _add(self, request: CodeRequest, listener: _Listener) -> None:
+    def _add(self, request: CodeRequest, listener: Listener) -> None:
         self._engine.add(request)
         self._listeners[request.request_id] = listener
 
-    def _forget(self, request_id: str, listener: _Listener) -> None:
+    def _forget(self, request_id: str, listener: Listener) -> None:
         if self._listeners.get(request_id) is listener:
             del self._listeners[request_id]
             self._engine.abort(request_id)
+
+    def _give_up(self) -> None:
+        """All who run and wait: whoever listens to them will have gone elsewhere."""
+        if self._engine.idle:
+            return
+        silence = f"no sign of life for more than {self._pulse.lease_s:g} s"
+        _log.warning("%s: %s is given up", silence, self.load)
+        for request_id, listener in self._listeners.items():
+            self._engine.abort(request_id)
+            listener.fail(Lapsed(f"the replica gave {silence}, and its generations may have been taken over"))
+        self._listeners.clear()
 
     def _run(self, build: Callable[[], Engine], built: threading.Event) -> None:
         try:
             self._engine = build()
             built.set()
             try:
-                while self._obey():
-                    for frames in self._engine.step():
-                        self._listeners[frames.request_id].frames(frames)
+                self._work()
+            except BaseException as error:
+                self._on_failure(error)
+                raise
             finally:
                 self._engine.close()
         except BaseException as error:  # noqa: BLE001 - it travels: to the builder, every listener, the health check
@@ -173,14 +173,30 @@ class EngineLoop:
                 listener.fail(self._reason())
             self._refuse_commands()
 
+    def _work(self) -> None:
+        while self._obey():
+            for request_id, error in self._engine.admit():
+                if error is None:
+                    self._listeners[request_id].admitted()
+                else:
+                    _log.warning("%s", error)
+                    self._listeners[request_id].fail(error)
+            for frames in self._engine.step():
+                self._listeners[frames.request_id].frames(frames)
+
     def _obey(self) -> bool:
         """Run what was asked for; wait for something when there is nothing to compute. False: the end."""
-        while not self._commands.empty() or self._engine.idle:
+        while True:
+            # Before the commands are looked at: a beat that ends a lapse asks for the same by one of them.
+            lapsed = self._pulse.lapsed
+            if lapsed:
+                self._give_up()
+            if not lapsed and self._commands.empty() and not self._engine.idle:
+                return True
             command = self._commands.get()
             if command is None:
                 return False
             command.run()
-        return True
 
     def _refuse_commands(self) -> None:
         while not self._commands.empty():
@@ -211,9 +227,3 @@ class _Command:
             self.finish(error)
         else:
             self.finish(None)
-
-
-def _call_soon(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *args: object) -> None:
-    """A loop that has been closed has nobody left to tell."""
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(function, *args)

@@ -25,6 +25,7 @@ class Generation:
         if codes is None:
             codes = np.zeros((len(delays), 0), dtype=np.int16)
         self.request_id = request.request_id
+        self.priority = request.priority
         self.text_states = request.text_states
         self.sampling: Sampling = request.sampling
         self.seed = request.seed

@@ -6,11 +6,8 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from deployments.language_model.errors import EngineFull
 from deployments.language_model.generation import Generation
-
-
-class EngineFull(Exception):
-    """No more requests can wait here."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +20,9 @@ class Turn:
 
 
 class Scheduler:
-    """First come, first served. A generation holds one slot, and its memory, from its admission until it is done or
-    aborted. Nobody overtakes one who waits for memory, so whoever fits at all gets in.
+    """First come, first served, those with priority before the others. A generation holds one slot, and its memory,
+    from its admission until it is done or aborted. Nobody overtakes one who waits for memory, unless by priority, so
+    whoever fits at all gets in.
 
     memory_bytes: for all who run at once; None: no limit.
     """
@@ -50,9 +48,14 @@ class Scheduler:
         return len(self._free)
 
     def add(self, generation: Generation) -> None:
-        """Raises: EngineFull when `max_waiting` wait beside those who join next; ValueError for an id in use."""
+        """Raises: ValueError for an id in use; EngineFull when `max_waiting` wait beside those who join next, but never
+        for one with priority.
+        """
         if generation.request_id in self:
             raise ValueError("a request with this id is already here")
+        if generation.priority:
+            self.waiting.insert(self._num_waiting_first, generation)
+            return
         if self.num_waiting >= self.max_waiting + self._num_joining(generation):
             raise EngineFull(
                 f"{len(self.running)} of {self.num_slots} slots are taken, {self.num_waiting} requests wait, "
@@ -100,6 +103,13 @@ class Scheduler:
         ids = [generation.request_id for generation in self._everyone()]
         assert len(ids) == len(set(ids)), "a request is here twice"
         assert not any(generation.finished for generation in self._everyone()), "a finished generation holds on"
+        first = [generation.priority for generation in self.waiting]
+        assert first == sorted(first, reverse=True), "someone waits before one with priority"
+
+    @property
+    def _num_waiting_first(self) -> int:
+        """Those with priority; they are at the head."""
+        return sum(generation.priority for generation in self.waiting)
 
     def _fits(self, size_bytes: int) -> bool:
         return self.memory_bytes is None or size_bytes <= self.memory_bytes

@@ -27,7 +27,10 @@ class Stepper(Protocol):
     def memory_bytes(self) -> int | None: ...
 
     def admit(self, slot: int, generation: Generation) -> None:
-        """The slot is this generation's from the next step on."""
+        """The slot is this generation's from the next step on.
+
+        Raises: what `ran_out_of_memory` knows, and then the slot is to be released as any other.
+        """
         ...
 
     def release(self, slot: int) -> None:
@@ -80,3 +83,8 @@ def new_stepper(decoder: Decoder, num_slots: int, memory_bytes: int | None, *, k
     if isinstance(decoder, DeviceDecoder):
         return decoder.new_stepper(num_slots, memory_bytes, keep_logits=keep_logits)
     return HostStepper(decoder, num_slots, memory_bytes)
+
+
+def ran_out_of_memory(error: Exception) -> bool:
+    """Of a device, of the process, or of torch on a CPU, which has no class of its own for it."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator: can't" in str(error)

@@ -1,8 +1,4 @@
-"""No request body beyond the limit is read.
-
-At Ray Serve's proxy a client could also set `x-request-timeout-seconds` and `x-request-disconnect-disabled`; those act
-before anything here does, and are stripped where the service meets the network.
-"""
+"""No request body beyond the limit is read."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ from typing import Any
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serve_app.api.client_headers import ClientHeaders
 from serve_app.api.errors import DeadlineExceeded
 
 PROXY_ENVIRONMENT = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": f"{__name__}:middlewares"}
@@ -35,8 +36,8 @@ TAKEN = "musicgen_serve.taken"
 
 
 def middlewares() -> list[Middleware]:
-    """What Serve's proxies are to put around themselves."""
-    return [Middleware(Acknowledge)]
+    """What Serve's proxies are to put around themselves, the outermost last."""
+    return [Middleware(Acknowledge), Middleware(ClientHeaders)]
 
 
 class Acknowledge:

@@ -4,78 +4,59 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
-from dataclasses import replace
 
 from fastapi import FastAPI
 from ray.exceptions import RayActorError
 from ray.serve.handle import DeploymentHandle
 
-from deployments.messages import Clip, CodeFrames, ModelCard, MusicRequest, PcmChunk
+from deployments.messages import EngineIdentity, ModelCard, MusicRequest, Resumption
 from serve_app.api.app import create_app
-from serve_app.api.errors import NotReady
+from serve_app.api.kept_sounds import KeptSounds
+from serve_app.api.pipeline_backend import PipelineBackend
 from serve_app.api.settings import ApiSettings
+from serve_app.cache.opening import open_cache
+from serve_app.cache.settings import CacheSettings
 from serve_app.pipeline.deployment import CodecHandle
-from serve_app.pipeline.sound import sound_of, whole
+from serve_app.pipeline.lasting import PipelineItem, PipelineLost
 
 READY_TIMEOUT_S = 5.0
 
 
-class PipelineBackend:
-    """The pipeline as the API sees it: codes come from the pipeline, and sound from the codecs as it is taken."""
+class PipelineHandle:
+    """The pipeline's replicas, reached through Serve, which leads one `affinity` to one replica."""
 
-    def __init__(
-        self,
-        pipeline: DeploymentHandle,
-        codecs: Mapping[str, DeploymentHandle],
-        cards: Sequence[ModelCard],
-        default_model: str,
-    ) -> None:
-        self.default_model = default_model
-        self._pipeline = pipeline
-        self._codecs = {model: CodecHandle(handle) for model, handle in codecs.items()}
-        self._cards = list(cards)
+    def __init__(self, handle: DeploymentHandle) -> None:
+        self._handle = handle
 
-    def models(self) -> Sequence[ModelCard]:
-        return self._cards
-
-    async def stream(self, request: MusicRequest) -> AsyncGenerator[PcmChunk, None]:
-        codec = self._codecs[request.model]
+    async def codes(
+        self, request: MusicRequest, resumption: Resumption | None, affinity: str
+    ) -> AsyncGenerator[PipelineItem, None]:
+        stream = self._handle.options(stream=True, session_id=affinity).codes.remote(request, resumption)
         try:
-            sound = await codec.sound_format()
-            async with aclosing(sound_of(self._codes(request), request, sound, codec)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
+            async for item in stream:
+                yield item
         except RayActorError as error:
-            raise NotReady("A worker was lost while it made this clip; try again.") from error
-
-    async def compose(self, request: MusicRequest) -> Clip:
-        async with aclosing(self.stream(request)) as chunks:
-            return await whole(chunks)
-
-    async def ready(self) -> Mapping[str, bool]:
-        try:
-            up = await asyncio.wait_for(self._pipeline.ready.remote(), READY_TIMEOUT_S)
-        except (asyncio.TimeoutError, RayActorError):
-            return {self._pipeline.deployment_name: False}
-        return {self._pipeline.deployment_name: True, **up}
-
-    async def complete_cards(self) -> None:
-        """Learns how each model sounds, once all are up."""
-        sounds = await asyncio.gather(*(self._codecs[card.name].sound_format() for card in self._cards))
-        self._cards = [replace(card, sound=sound) for card, sound in zip(self._cards, sounds, strict=True)]
-
-    async def _codes(self, request: MusicRequest) -> AsyncGenerator[CodeFrames, None]:
-        stream = self._pipeline.options(stream=True).codes.remote(request)
-        try:
-            async for frames in stream:
-                yield frames
+            raise PipelineLost(type(error).__name__) from error
         finally:
             stream.cancel()  # frees what the request still holds; of no effect on a stream that has ended
 
+    async def identity(self, model: str, affinity: str) -> EngineIdentity:
+        try:
+            identity: EngineIdentity = await self._handle.options(session_id=affinity).identity.remote(model)
+        except RayActorError as error:
+            raise PipelineLost(type(error).__name__) from error
+        return identity
+
+    async def ready(self) -> Mapping[str, bool]:
+        try:
+            up = await asyncio.wait_for(self._handle.ready.remote(), READY_TIMEOUT_S)
+        except (asyncio.TimeoutError, RayActorError):
+            return {self._handle.deployment_name: False}
+        return {self._handle.deployment_name: True, **up}
+
 
 class IngressDeployment:
-    """codecs: by model, its codec decoder. cards: of the models on offer.
+    """codecs: by model, its codec decoder. cards: of the models on offer. lease_s: of the pipelines' leases.
 
     It answers `/health` and `/ready` while the models still load.
     """
@@ -87,8 +68,13 @@ class IngressDeployment:
         cards: Sequence[ModelCard],
         default_model: str,
         settings: ApiSettings,
+        cache: CacheSettings,
+        lease_s: float,
     ) -> None:
-        self._backend = PipelineBackend(pipeline, codecs, cards, default_model)
+        codec_handles = {model: CodecHandle(handle) for model, handle in codecs.items()}
+        sounds = KeptSounds(open_cache(cache))
+        client = PipelineHandle(pipeline)
+        self._backend = PipelineBackend(client, codec_handles, cards, default_model, sounds, lease_s)
         self._settings = settings
 
     def __serve_build_asgi_app__(self) -> FastAPI:

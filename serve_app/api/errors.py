@@ -117,6 +117,20 @@ class Internal(ServiceError):
     status = 500
 
 
+class WorkerLostTwice(ServiceError):
+    """Two workers were lost while they made this clip, one after the other, so it is not tried again."""
+
+    type = "worker_lost_twice"
+    status = 500
+
+    def __init__(
+        self,
+        message: str = "Two workers were lost while they made this clip, and it is not tried again: "
+        "change the request, or report it with its request id.",
+    ) -> None:
+        super().__init__(message)
+
+
 class NotReady(ServiceError):
     """Something the request needs is not up (yet)."""
 

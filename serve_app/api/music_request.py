@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 
 from starlette.datastructures import Headers, QueryParams
@@ -11,9 +10,6 @@ from deployments.messages import ModelCard, MusicRequest
 from serve_app.api.errors import InvalidRequest, UnsupportedMediaType, plain_name
 from serve_app.api.schemas import MusicBody
 from serve_app.audio.containers import CONTAINER_FORMATS, DEFAULT_FORMAT, ContainerFormat
-
-# A drawn seed survives JavaScript, whose integers are exact below 2^53.
-_NUM_DRAWN_SEEDS = 2**53
 
 
 def check_media_type(headers: Headers) -> None:
@@ -58,10 +54,7 @@ def model_card(body: MusicBody, cards: Sequence[ModelCard], default_model: str) 
 
 
 def music_request(body: MusicBody, card: ModelCard, request_id: str) -> MusicRequest:
-    """The request as the pipeline takes it, its seed drawn if need be.
-
-    Raises InvalidRequest for more music than the model makes.
-    """
+    """The request as the pipeline takes it. Raises InvalidRequest for more music than the model makes."""
     if body.music_length_ms > card.max_duration_ms:
         raise InvalidRequest(
             f"music_length_ms must be an integer from 1 to {card.max_duration_ms} for this model.",
@@ -72,6 +65,7 @@ def music_request(body: MusicBody, card: ModelCard, request_id: str) -> MusicReq
         model=card.name,
         prompt=body.prompt,
         duration_ms=body.music_length_ms,
-        seed=secrets.randbelow(_NUM_DRAWN_SEEDS) if body.seed is None else body.seed,
+        seed=body.seed,
         sampling=body.sampling(),
+        cache=body.cache,
     )

@@ -4,55 +4,59 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from deployments.messages import ModelCard, MusicRequest, PcmChunk
+from deployments.messages import GenerationStart, ModelCard, MusicRequest, PcmChunk
+from serve_app.api.backend import Backend, SoundFile
+from serve_app.api.container_key import container_key
 from serve_app.api.credit import Credit
 from serve_app.api.errors import ClientClosedRequest
+from serve_app.api.gathering import Gathered, Gathering
 from serve_app.api.hangup import while_connected
 from serve_app.api.music_answer import music_headers, tags_of
-from serve_app.audio.containers import ContainerFormat
+from serve_app.audio.containers import ContainerFormat, Tags
 from serve_app.audio.streams import SoundStream
 from serve_app.pipeline.durations import num_samples
 
 
 class MusicStream(Response):
-    """Takes a piece of sound, encodes it, sends it, and only then takes the next: no sound gathers here.
+    """Takes a piece of sound, encodes it, sends it, and only then takes the next: no sound gathers here, but for what
+    `gathering` has room for, which is kept when it is whole.
 
     Behind a proxy that says what its client has taken, it keeps as little ahead of a slow one (see `credit`).
 
     The answer begins with its first sound, so what fails before is an error like any other. What fails later breaks the
     answer off: it stays without its last chunk, or shorter than its Content-Length, which every client can tell.
-    chunks: of the request, closed at the end. began_s: when the request came, by `time.perf_counter`.
-    deadline_s: for the whole answer.
+    began_s: when the request came, by `time.perf_counter`. deadline_s: for the whole answer.
     """
 
     def __init__(
         self,
-        chunks: AsyncGenerator[PcmChunk, None],
+        backend: Backend,
         request: MusicRequest,
         card: ModelCard,
         container: ContainerFormat,
+        gathering: Gathering,
         *,
         began_s: float,
         deadline_s: float,
     ) -> None:
         super().__init__(media_type=container.media_type)
         del self.headers["Content-Length"]
-        self._chunks = chunks
+        self._backend = backend
         self._request = request
         self._card = card
         self._container = container
+        self._gathering = gathering
         self._began_s = began_s
         self._deadline_s = deadline_s
         self._started = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Raises: what the chunks raise; DeadlineExceeded; ClientClosedRequest if nothing was sent by then."""
+        """Raises: what the backend raises; DeadlineExceeded; ClientClosedRequest if nothing was sent by then."""
         credit = Credit(scope, receive, send)
         try:
             await while_connected(self._send_all(credit.send), credit.receive, self._deadline_s)
@@ -61,30 +65,47 @@ class MusicStream(Response):
                 raise
 
     async def _send_all(self, send: Send) -> None:
-        async with aclosing(self._chunks) as chunks:
+        # Taken in here: between this and the block that closes the chunks, nothing can be cancelled.
+        take = await self._backend.take(self._request)
+        async with aclosing(take.chunks) as chunks:
             first = await anext(chunks)
-            stream = self._stream(first)
-            sound = await asyncio.to_thread(stream.write, first.pcm)
-            self.headers["Server-Timing"] = f"first;dur={1000 * (time.perf_counter() - self._began_s):.1f}"
-            self._started = True
-            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            await send(_body(sound))
-            async for chunk in chunks:
-                sound = await asyncio.to_thread(stream.write, chunk.pcm)
-                if sound:
-                    await send(_body(sound))
-            await send(_body(await asyncio.to_thread(stream.close), last=True))
+            samples = num_samples(self._request.duration_ms, first.sample_rate)
+            tags = tags_of(take.start, self._card, samples, first.sample_rate)
+            stream = SoundStream(first.sample_rate, len(first.pcm), samples, self._container, tags)
+            with self._gathering.one() as gathered:
+                if self._request.cache == "off":
+                    gathered.give_up()
+                sound = await asyncio.to_thread(stream.write, first.pcm)
+                gathered.add(sound)
+                await send(self._start(take.start, first, tags, stream.size_bytes))
+                await send(_body(sound))
+                async for chunk in chunks:
+                    sound = await asyncio.to_thread(stream.write, chunk.pcm)
+                    gathered.add(sound)
+                    if sound:
+                        await send(_body(sound))
+                sound = await asyncio.to_thread(stream.close)
+                gathered.add(sound)
+                self._keep(gathered, take.start, first, tags)
+        await send(_body(sound, last=True))
 
-    def _stream(self, first: PcmChunk) -> SoundStream:
-        """The encoder, once the sound's rate and channels are known, and the headers that say so."""
-        samples = num_samples(self._request.duration_ms, first.sample_rate)
-        num_channels = len(first.pcm)
-        tags = tags_of(self._request, self._card, samples, first.sample_rate)
-        self.headers.update(music_headers(tags, self._request, self._container, first.sample_rate, num_channels))
-        stream = SoundStream(first.sample_rate, num_channels, samples, self._container, tags)
-        if stream.size_bytes is not None:
-            self.headers["Content-Length"] = str(stream.size_bytes)
-        return stream
+    def _start(self, start: GenerationStart, first: PcmChunk, tags: Tags, size_bytes: int | None) -> dict[str, object]:
+        """The answer's first message, once the sound's rate and channels are known."""
+        headers = music_headers(
+            start, self._request, self._card, self._container, first.sample_rate, len(first.pcm), tags.duration_ms
+        )
+        self.headers.update(headers)
+        if size_bytes is not None:
+            self.headers["Content-Length"] = str(size_bytes)
+        self.headers["Server-Timing"] = f"first;dur={1000 * (time.perf_counter() - self._began_s):.1f}"
+        self._started = True
+        return {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+
+    def _keep(self, gathered: Gathered, start: GenerationStart, first: PcmChunk, tags: Tags) -> None:
+        sound = gathered.whole()
+        if sound is not None:
+            file = SoundFile(sound, self._container.media_type, first.sample_rate, len(first.pcm), tags.duration_ms)
+            self._backend.keep(self._request, start, container_key(self._container, streamed=True), file)
 
 
 def _body(sound: bytes, *, last: bool = False) -> dict[str, object]:

@@ -5,11 +5,12 @@ The routes read their input themselves, more strictly than FastAPI would, so thi
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from deployments.messages import Outcome
 from serve_app.api import errors, request_id
 from serve_app.api.backend import Backend
 from serve_app.api.errors import ServiceError
@@ -28,13 +29,15 @@ _RETRY_AFTER_HEADER = {"Retry-After": _header("Seconds to wait before another tr
 
 
 def _faults(*kinds: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
-    """FastAPI's `responses` for these errors; the first sentence of a class' docstring describes its status."""
+    """FastAPI's `responses` for these errors; a class' docstring describes it; those of one status stand together."""
     responses: dict[int | str, dict[str, Any]] = {}
     for kind in kinds:
         retried = _RETRY_AFTER_HEADER if kind in (errors.TooBusy, errors.NotReady) else {}
-        description = f"`{kind.type}`: {kind.__doc__}"
-        headers = {**_REQUEST_ID_HEADER, **retried}
-        responses[kind.status] = {"model": ErrorAnswer, "description": description, "headers": headers}
+        response = responses.setdefault(
+            kind.status, {"model": ErrorAnswer, "headers": {**_REQUEST_ID_HEADER, **retried}}
+        )
+        descriptions = [response["description"]] if "description" in response else []
+        response["description"] = "\n\n".join([*descriptions, f"`{kind.type}`: {kind.__doc__}"])
     return responses
 
 
@@ -51,7 +54,7 @@ MUSIC_RESPONSES: dict[int | str, dict[str, Any]] = {
             **_REQUEST_ID_HEADER,
             "Content-Disposition": _header("A name for the file"),
             "X-Generation-Id": _header(
-                "Names the sound: the same for the same request and seed", pattern="^[0-9a-f]{32}$"
+                "Names the music: the same for the same request and seed, however long", pattern="^[0-9a-f]{32}$"
             ),
             "X-Seed": _header("The seed used: send it with the same body to get the same sound", "integer", minimum=0),
             "X-Duration-Ms": _header("The length of the sound in milliseconds", "integer", minimum=0),
@@ -59,6 +62,13 @@ MUSIC_RESPONSES: dict[int | str, dict[str, Any]] = {
             "X-Channels": _header("Channels, interleaved in pcm", "integer", minimum=1),
             "X-Model": _header("The model that made it"),
             "X-Model-License": _header("The licence of the model's weights"),
+            "X-Cache": _header(
+                "Where the music came from. hit: it was kept; joined: it was being made for another request; "
+                "miss: it was made; cut: it is the beginning of longer music that was kept; extended: its beginning "
+                "was kept, and the rest was made. The same music is the same bytes, whichever it was",
+                enum=list(get_args(Outcome)),
+            ),
+            "Age": _header("How many seconds ago it was made, for hit and cut", "integer", minimum=0),
             "Server-Timing": _header("Milliseconds spent on each step"),
         },
     },
@@ -69,6 +79,7 @@ MUSIC_RESPONSES: dict[int | str, dict[str, Any]] = {
         errors.InvalidRequest,
         errors.TooBusy,
         errors.Internal,
+        errors.WorkerLostTwice,
         errors.NotReady,
         errors.DeadlineExceeded,
     ),
@@ -83,7 +94,7 @@ STREAM_RESPONSES: dict[int | str, dict[str, Any]] = {
         "headers": {
             **_SOUND["headers"],
             "Server-Timing": _header("Milliseconds until the first sound"),
-            "Content-Length": _header("The size of the whole, for wav and pcm", "integer", minimum=0),
+            "Content-Length": _header("The size of the whole, for wav and pcm, and what is kept", "integer", minimum=0),
         },
     },
 }

@@ -13,10 +13,15 @@ PATTERN = "[A-Za-z0-9._-]{1,128}"
 _PATTERN = re.compile(PATTERN)
 
 
+def is_fit(sent: str) -> bool:
+    """Whether an id of a client's making may stand in a log line."""
+    return _PATTERN.fullmatch(sent) is not None
+
+
 def request_id_of(headers: Headers) -> str:
     """The client's id where it sent one that is fit for a log line, else a new one."""
     sent = headers.getlist(HEADER)
-    if len(sent) == 1 and _PATTERN.fullmatch(sent[0]):
+    if len(sent) == 1 and is_fit(sent[0]):
         return sent[0]
     return uuid.uuid4().hex
 

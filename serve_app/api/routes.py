@@ -12,9 +12,11 @@ from starlette.responses import Response
 from deployments.messages import ModelCard, MusicRequest
 from serve_app.api import openapi
 from serve_app.api.backend import Backend
+from serve_app.api.container_key import container_key
 from serve_app.api.errors import ClientClosedRequest, NotReady
+from serve_app.api.gathering import Gathering
 from serve_app.api.hangup import while_connected
-from serve_app.api.music_answer import music_answer
+from serve_app.api.music_answer import music_answer, sound_file
 from serve_app.api.music_request import check_media_type, model_card, music_request, output_format
 from serve_app.api.music_stream import MusicStream
 from serve_app.api.schemas import HealthAnswer, IndexAnswer, ModelAnswer, ModelsAnswer, ReadyAnswer, parse_music_body
@@ -25,6 +27,7 @@ from serve_app.audio.containers import ContainerFormat
 
 def build_router(backend: Backend, settings: ApiSettings) -> APIRouter:
     router = APIRouter(redirect_slashes=False)
+    gathering = Gathering(settings.max_gathered_bytes)
 
     async def read(request: Request) -> tuple[ContainerFormat, ModelCard, MusicRequest]:
         """What is asked for. Raises: ServiceError for what can't be read or isn't allowed."""
@@ -35,22 +38,40 @@ def build_router(backend: Backend, settings: ApiSettings) -> APIRouter:
         request.state.model = card.name
         return container, card, music_request(body, card, request.state.request_id)
 
+    async def kept(
+        asked: MusicRequest, card: ModelCard, container: ContainerFormat, key: str, began_s: float
+    ) -> Response | None:
+        """The answer that need not be made: on this way nothing is encoded, and nothing waits but for the store."""
+        found = await backend.kept(asked, key) if asked.cache == "use" else None
+        if found is None:
+            return None
+        response = music_answer(found.file, found.start, asked, card, container)
+        response.headers["Server-Timing"] = _timing(total=time.perf_counter() - began_s)
+        return response
+
     @router.post(
         "/v1/music", response_class=Response, responses=openapi.MUSIC_RESPONSES, openapi_extra=openapi.MUSIC_REQUEST
     )
     async def compose_music(request: Request) -> Response:
-        """Make music from a text. The answer is the sound itself, whole."""
+        """Make music from a text, or answer with what is kept of it. The answer is the sound itself, whole."""
         began_s = time.perf_counter()
         container, card, asked = await read(request)
-        clip = await while_connected(backend.compose(asked), request.receive, settings.deadline_s)
+        key = container_key(container)
+        answer = await kept(asked, card, container, key, began_s)
+        if answer is not None:
+            return answer
+        composing_s = time.perf_counter()
+        composed = await while_connected(backend.compose(asked), request.receive, settings.deadline_s)
         composed_s = time.perf_counter()
-        response = await asyncio.to_thread(music_answer, clip, asked, card, container)
+        file = await asyncio.to_thread(sound_file, composed, card, container)
         ended_s = time.perf_counter()
-        timings_s = {"compose": composed_s - began_s, "encode": ended_s - composed_s, "total": ended_s - began_s}
-        response.headers["Server-Timing"] = ", ".join(
-            f"{step};dur={1000 * spent_s:.1f}" for step, spent_s in timings_s.items()
+        if asked.cache != "off":
+            backend.keep(asked, composed.start, key, file)
+        answer = music_answer(file, composed.start, asked, card, container)
+        answer.headers["Server-Timing"] = _timing(
+            compose=composed_s - composing_s, encode=ended_s - composed_s, total=ended_s - began_s
         )
-        return response
+        return answer
 
     @router.post(
         "/v1/music/stream",
@@ -59,15 +80,16 @@ def build_router(backend: Backend, settings: ApiSettings) -> APIRouter:
         openapi_extra=openapi.MUSIC_REQUEST,
     )
     async def stream_music(request: Request) -> Response:
-        """Make music from a text, and send the sound while it is made.
+        """Make music from a text, and send the sound while it is made; what is kept of it comes in one piece.
 
         WAV and PCM are the bytes that /v1/music answers, with their Content-Length. An answer that breaks off, without
         its last chunk or short of its length, is not whole.
         """
         began_s = time.perf_counter()
         container, card, asked = await read(request)
-        return MusicStream(
-            backend.stream(asked), asked, card, container, began_s=began_s, deadline_s=settings.deadline_s
+        answer = await kept(asked, card, container, container_key(container, streamed=True), began_s)
+        return answer or MusicStream(
+            backend, asked, card, container, gathering, began_s=began_s, deadline_s=settings.deadline_s
         )
 
     @router.get("/v1/models")
@@ -103,3 +125,8 @@ async def _body(request: Request) -> bytes:
         return await request.body()
     except ClientDisconnect as error:
         raise ClientClosedRequest("The client hung up.") from error
+
+
+def _timing(**spent_s: float) -> str:
+    """The header Server-Timing: what each step took, in milliseconds."""
+    return ", ".join(f"{step};dur={1000 * each_s:.1f}" for step, each_s in spent_s.items())

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from deployments.messages import ModelCard, Sampling
+from deployments.messages import CacheMode, ModelCard, Sampling
 from serve_app.api.errors import InvalidRequest, plain_name
 from serve_app.api.prompt import MAX_CHARS, PATTERN, canonical_prompt
 
@@ -45,8 +45,8 @@ class MusicBody(BaseModel):
     )
     seed: Annotated[int, Field(ge=0, le=MAX_SEED), BeforeValidator(_integral)] | None = Field(
         None,
-        description="an integer from 0 to 2^64 - 1, or null for a random one below 2^53: "
-        "the same body with the same seed gives the same sound",
+        description="an integer from 0 to 2^64 - 1, or null for that of the music which is kept for the same words, or "
+        "else a random one below 2^53: the same body with the same seed gives the same sound",
     )
     temperature: float = Field(
         Sampling.temperature,
@@ -72,6 +72,11 @@ class MusicBody(BaseModel):
         ge=0,
         le=100,
         description="a number from 0 to 100: how closely the music follows the prompt; 1 means no guidance",
+    )
+    cache: CacheMode = Field(
+        "use",
+        description='"use", "refresh" or "off": use answers with what is kept of the same request; refresh makes it '
+        "again, with a new seed where none is sent, and keeps that; off makes it again and keeps nothing",
     )
 
     def sampling(self) -> Sampling:

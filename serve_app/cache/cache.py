@@ -92,18 +92,26 @@ class Cache:
         return kept if isinstance(kept, KeptSound) else None
 
     async def look_up(
-        self, request: GenerationRequest, mode: CacheMode, seed: int | None, *, num_frames: int
+        self,
+        request: GenerationRequest,
+        mode: CacheMode,
+        seed: int | None,
+        *,
+        num_frames: int,
+        drawn: int | None = None,
     ) -> Lookup:
         """Reads what the rules need, and points the alias at the seed where they say so. seed: as `seed_for` gave it,
-        or as asked where the caller has not been there.
+        or as asked where the caller has not been there. drawn: the seed to take where one has to be drawn, if the
+        caller has told others already.
         """
         known = await self.seed_for(request, mode, seed)
+        draw = self._draw if drawn is None else lambda: drawn
         codes = None
         if known is not None and mode == "use":
             codes = await self._read(generation_key(request, known))
         kept = codes if isinstance(codes, KeptCodes) and codes.numerics == request.model.numerics else None
         frames_kept = 0 if kept is None else kept.codes.shape[1]
-        decision = decide(mode, known, num_frames=num_frames, frames_kept=frames_kept, draw=self._draw)
+        decision = decide(mode, known, num_frames=num_frames, frames_kept=frames_kept, draw=draw)
         if decision.writes_alias:
             self._later(self._write(alias_key(request), KeptAlias(decision.seed, self._clock())))
         key = generation_key(request, decision.seed)
@@ -116,6 +124,11 @@ class Cache:
     async def keep_sound(self, key: Key, sound: KeptSound) -> bool:
         """Keeps a finished file under a key of `audio_key`, in every mode but `off`. Returns whether it worked."""
         return await self._write(key, sound)
+
+    def remembers(self, key: Key) -> bool:
+        """Whether it is at hand without the store, and need not be kept again."""
+        kept = self._recent.get(key)
+        return kept is not None and is_live(kept.created_s, self._clock(), self._ttl_s)
 
     def age_s(self, kept: KeptCodes | KeptSound) -> int:
         """How long ago it was made, as the header Age has it: whole seconds, not negative."""

@@ -12,30 +12,57 @@ import numpy as np
 from ray.exceptions import RayActorError
 from ray.serve.handle import DeploymentHandle
 
-from deployments.language_model.scheduler import EngineFull
-from deployments.messages import CodeFrames, CodeRequest, CodeWindow, DecodedWindow, MusicRequest, SoundFormat
-from serve_app.api.errors import NotReady, TooBusy
+from deployments.language_model.errors import EngineFailed, EngineFull, Lapsed, OutOfMemory
+from deployments.messages import (
+    Beat,
+    CodeFrames,
+    CodeRequest,
+    CodeWindow,
+    DecodedWindow,
+    EngineIdentity,
+    GenerationStart,
+    MusicRequest,
+    Resumption,
+    SoundFormat,
+)
+from serve_app.api.errors import NotReady, TooBusy, WorkerLostTwice
+from serve_app.cache.opening import open_cache
+from serve_app.cache.settings import CacheSettings
+from serve_app.pipeline.asked import Model
+from serve_app.pipeline.deadline import Deadline
 from serve_app.pipeline.pipeline import Pipeline
+from serve_app.pipeline.stages import WorkerLost
+from serve_app.records.opening import open_leases
+from serve_app.records.settings import RecordsSettings
 
 PING_TIMEOUT_S = 2.0
+# A window is decoded in tens of milliseconds; a replica that takes so long for one is held up.
+WINDOW_S = 30.0
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("ray.serve.pipeline")  # below Serve's own, whose files and format it shares
 
 
 class CodecHandle:
-    """A model's codec decoder, reached through Serve. A window whose replica is lost goes to another one."""
+    """A model's codec decoder, reached through Serve. A window whose replica is lost or held up goes to another one."""
 
     def __init__(self, handle: DeploymentHandle) -> None:
         self._handle = handle
         self._sound: SoundFormat | None = None
 
     async def decode(self, window: CodeWindow) -> DecodedWindow:
-        """Raises: RayActorError when the second replica is lost too: the window may be what kills them."""
+        """Raises: WorkerLostTwice when the second replica is lost too: the window may be what kills them."""
         try:
-            return await self._decode(window)
-        except RayActorError as error:
+            return await asyncio.wait_for(self._decode(window), WINDOW_S)
+        except (RayActorError, asyncio.TimeoutError) as error:
             _log.warning("a codec replica was lost (%s); its window goes to another", type(error).__name__)
-            return await self._decode(window)
+        try:
+            return await asyncio.wait_for(self._decode(window), WINDOW_S)
+        except asyncio.TimeoutError as error:
+            raise NotReady("No codec decoder answers; try again in a moment.") from error
+        except RayActorError as error:
+            raise WorkerLostTwice(
+                "The workers that decode this clip were lost twice, it may be by the clip itself: it isn't tried again."
+            ) from error
 
     async def sound_format(self) -> SoundFormat:
         """Waits until the codec is up; asked for once."""
@@ -58,44 +85,74 @@ class StageHandles:
     codec: CodecHandle
 
     async def encode(self, prompt: str) -> np.ndarray:
-        states: np.ndarray = await self.text_encoder.encode.remote(prompt)
+        try:
+            states: np.ndarray = await self.text_encoder.encode.remote(prompt)
+        except RayActorError as error:
+            raise WorkerLost(type(error).__name__) from error
         return states
 
-    async def generate(self, request: CodeRequest) -> AsyncGenerator[CodeFrames, None]:
+    async def generate(self, request: CodeRequest) -> AsyncGenerator[CodeFrames | Beat, None]:
         stream = self.language_model.options(stream=True).generate.remote(request)
         try:
-            async for frames in stream:
-                yield frames
+            async for item in stream:
+                yield item
+        except (RayActorError, Lapsed, EngineFailed) as error:
+            raise WorkerLost(type(error).__name__) from error
         finally:
             stream.cancel()  # frees the slot if it is still held; of no effect on a stream that has ended
 
     async def sound_format(self) -> SoundFormat:
         return await self.codec.sound_format()
 
+    async def identity(self) -> EngineIdentity:
+        while True:
+            try:
+                identity: EngineIdentity = await self.language_model.identity.remote()
+                return identity
+            except RayActorError:
+                _log.warning("a language-model replica was lost when it was asked what it is; another one is asked")
+
     def by_name(self) -> dict[str, DeploymentHandle]:
         return {each.deployment_name: each for each in (self.text_encoder, self.language_model, self.codec_decoder)}
 
 
 class PipelineDeployment:
-    """handles: by model, its text encoder, language model and codec decoder, in this order."""
+    """handles: by model, its text encoder, language model and codec decoder, in this order. deadlines: by model."""
 
-    def __init__(self, handles: Mapping[str, tuple[DeploymentHandle, DeploymentHandle, DeploymentHandle]]) -> None:
+    def __init__(
+        self,
+        handles: Mapping[str, tuple[DeploymentHandle, DeploymentHandle, DeploymentHandle]],
+        deadlines: Mapping[str, Deadline],
+        cache: CacheSettings,
+        records: RecordsSettings,
+    ) -> None:
         self._stages = {model: StageHandles(*three, CodecHandle(three[2])) for model, three in handles.items()}
-        self._pipeline = Pipeline(self._stages)
+        models = {name: Model(stages, deadlines[name]) for name, stages in self._stages.items()}
+        self._pipeline = Pipeline(models, open_cache(cache), open_leases(records))
 
-    async def codes(self, request: MusicRequest) -> AsyncGenerator[CodeFrames, None]:
-        """The request's frames as they are made. Cancelled, it frees the slot.
+    async def codes(
+        self, request: MusicRequest, resumption: Resumption | None = None
+    ) -> AsyncGenerator[GenerationStart | CodeFrames | Beat, None]:
+        """As `Pipeline.listen`. Cancelled, it gives its place up.
 
-        Raises: TooBusy when the model's queue is full; NotReady when a replica was lost on the way.
+        Raises: TooBusy when the model's queue is full; NotReady when it has no memory for the clip now.
         """
         try:
-            async with aclosing(self._pipeline.codes(request)) as frames:
-                async for part in frames:
-                    yield part
+            async with aclosing(self._pipeline.listen(request, resumption)) as items:
+                async for item in items:
+                    yield item
         except EngineFull as error:
             raise TooBusy("All places at this model are taken, in the queue too; try again in a moment.") from error
-        except RayActorError as error:
-            raise NotReady("A worker was lost while it made this clip; try again.") from error
+        except OutOfMemory as error:
+            raise NotReady("The model has no memory for this clip now; try again in a moment.") from error
+
+    async def identity(self, model: str) -> EngineIdentity:
+        """Of the model's engines; waits until one is up."""
+        return await self._pipeline.identity(model)
+
+    async def load(self) -> int:
+        """Generations under way. Raises: AssertionError where something is left of those that have ended."""
+        return self._pipeline.load()
 
     async def ready(self) -> dict[str, bool]:
         """Which deployments answer, by name."""

@@ -1,57 +1,123 @@
-"""The pipeline: one request's way from words to codes.
+"""The pipeline: one request's way from words to codes. `sound.py` has the rest of the way.
 
-text → codes, each stage behind a small protocol, so that a test drives it without a cluster. Leaving early (the client
-hung up, a stage failed) closes the stream of codes, which frees the language model's slot. `sound.py` has the rest of
-the way.
+    kept?  →  under way?  →  text → codes, in a generation that all join who ask the same
+
+Leaving early closes a listener's place; the last to leave frees the language model's slot.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
-from deployments.codec_decoder.windows import windows
-from deployments.messages import CodeFrames, CodeRequest, MusicRequest, SoundFormat
+from deployments.language_model.errors import OtherEngine
+from deployments.messages import Beat, CodeFrames, EngineIdentity, GenerationStart, MusicRequest, Resumption
+from serve_app.api.errors import NotReady
+from serve_app.cache.cache import Cache
+from serve_app.pipeline.asked import Asked, Model
 from serve_app.pipeline.durations import num_frames
+from serve_app.pipeline.finder import Finder, Found
+from serve_app.pipeline.generation import BEAT_S
+from serve_app.pipeline.generations import Generations
+from serve_app.records.leases import Leases
+
+# Engines of several kinds in one deployment would send a request to and fro.
+_MAX_KINDS = 5
 
 
-class Stages(Protocol):
-    """One model's deployments, as far as codes need them."""
-
-    async def encode(self, prompt: str) -> np.ndarray:
-        """Text states, float32 [S, D]."""
-        ...
-
-    def generate(self, request: CodeRequest) -> AsyncGenerator[CodeFrames, None]:
-        """Frames in order, from the first not among the prompt codes to the last."""
-        ...
-
-    async def sound_format(self) -> SoundFormat: ...
+class EngineGone(Exception):
+    """No engine of the kind that began this clip is left; one of another kind would end it with other codes."""
 
 
-@dataclass(frozen=True)
 class Pipeline:
-    """Makes codes with the stages of the model a request names."""
+    """scope: of the cache. leases: shared by all replicas that have the cache in common."""
 
-    stages: Mapping[str, Stages]
+    def __init__(self, models: Mapping[str, Model], cache: Cache, leases: Leases, scope: str = "") -> None:
+        self._models = models
+        self._scope = scope
+        self._generations = Generations(cache, leases)
+        self._finder = Finder(cache, leases, self._generations)
+        self._identities: dict[str, EngineIdentity] = {}
 
-    async def codes(self, request: MusicRequest) -> AsyncGenerator[CodeFrames, None]:
-        """The request's frames as they are made. Raises: what a stage raises."""
-        stages = self.stages[request.model]
-        sound = await stages.sound_format()
-        frames_in_all = num_frames(request.duration_ms, sound.frame_rate)
-        code_request = CodeRequest(
-            request_id=request.request_id,
-            text_states=await stages.encode(request.prompt),
-            num_frames=frames_in_all,
-            seed=request.seed,
-            sampling=request.sampling,
-            chunk_ends=tuple(end + sound.lookahead for _, end in windows(frames_in_all, sound.lookahead)),
-        )
-        async with aclosing(stages.generate(code_request)) as frames:
-            async for part in frames:
-                yield part
+    async def identity(self, model: str) -> EngineIdentity:
+        """Of the model's engines, as far as is known here."""
+        if model not in self._identities:
+            self._identities[model] = await self._models[model].stages.identity()
+        return self._identities[model]
+
+    async def listen(
+        self, request: MusicRequest, resumption: Resumption | None = None
+    ) -> AsyncGenerator[GenerationStart | CodeFrames | Beat, None]:
+        """A Beat at once, and every second without anything else; then the start, and frames as they are there.
+
+        resumption: where a listener stands who has lost another pipeline; the frames are those from there on.
+        Raises: what a generation fails with; LeaseLost; EngineGone; NotReady.
+        """
+        started = resumption is not None
+        for _ in range(_MAX_KINDS):
+            try:
+                async with aclosing(self._listen(request, resumption)) as items:
+                    async for item in items:
+                        started = started or not isinstance(item, Beat)
+                        yield item
+                return
+            except OtherEngine as error:
+                if started:
+                    raise EngineGone("No worker of the kind that began this clip is left.") from error
+                self._identities[request.model] = error.identity
+        raise NotReady("The model's workers are of several kinds just now; try again in a moment.")
+
+    def load(self) -> int:
+        """Generations under way. Raises: AssertionError where something is left of those that have ended."""
+        self._finder.check_integrity()
+        return len(self._generations)
+
+    async def settled(self) -> None:
+        """Returns when no generation is under way, and what they made is kept."""
+        await self._generations.settled()
+
+    async def _listen(
+        self, request: MusicRequest, resumption: Resumption | None
+    ) -> AsyncGenerator[GenerationStart | CodeFrames | Beat, None]:
+        finding = asyncio.create_task(self._find(request, resumption))
+        try:
+            while not finding.done():
+                yield Beat(running=False)
+                await asyncio.wait({finding}, timeout=BEAT_S)
+            asked, found = finding.result()
+            at = 0 if resumption is None else resumption.codes.shape[1]
+            async for item in _items(asked, found, at):
+                yield item
+        finally:
+            finding.cancel()
+            await asyncio.gather(finding, return_exceptions=True)
+            if not finding.cancelled() and finding.exception() is None:
+                finding.result()[1].close()
+
+    async def _find(self, request: MusicRequest, resumption: Resumption | None) -> tuple[Asked, Found]:
+        model = self._models[request.model]
+        sound = await model.stages.sound_format()
+        identity = await self.identity(request.model) if resumption is None else resumption.start.identity
+        frames = num_frames(request.duration_ms, sound.frame_rate)
+        asked = Asked(request, model, self._scope, identity, frames, resumption)
+        return asked, await self._finder.find(asked)
+
+
+async def _items(asked: Asked, found: Found, at: int) -> AsyncGenerator[GenerationStart | CodeFrames | Beat, None]:
+    """The start, once the first frames are there, and the frames from `at` on."""
+    digest = found.key.digest
+    if isinstance(found.source, np.ndarray):
+        yield GenerationStart(digest, found.seed, found.outcome, asked.identity, found.age_s)
+        yield CodeFrames(digest, at, found.source[:, at:], True)
+        return
+    started = False
+    async with aclosing(found.source.listen(at)) as items:
+        async for item in items:
+            if not started and isinstance(item, CodeFrames):
+                started = True
+                states = found.source.generation.text_states
+                yield GenerationStart(digest, found.seed, found.outcome, asked.identity, text_states=states)
+            yield item

@@ -47,12 +47,11 @@ def run(options: Options, folder: Path, guardian: Guardian, progress: Progress) 
         url = service.wait_until_ready(progress.step)
         progress.line(f"the service is ready: {url} (how to use it: {url}/docs)")
         progress.step(f"making {options.duration_ms / 1000:g} s of {options.prompt!r}")
-        clip = ask(url, options.prompt, options.duration_ms, options.seed, progress.update)
+        clip = ask(url, options.prompt, options.duration_ms, options.seed, options.cache, progress.update)
         path = save(clip, CLIPS)
         progress.line(f"saved {path}")
         progress.line(
-            f"  {clip.duration_s:g} s of music in {clip.took_s:.1f} s (real-time factor {clip.real_time_factor:.2f}), "
-            f"the first sound after {clip.first_sound_s:.2f} s, "
+            f"  {clip.told(seed_given=options.seed is not None)}, "
             f"model {clip.model}, licence of its weights {clip.license}, seed {clip.seed}"
         )
         if options.once:

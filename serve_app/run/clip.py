@@ -16,9 +16,13 @@ import httpx
 import numpy as np
 import soundfile
 
+from deployments.messages import CacheMode
+
 _SLUG_CHARACTERS = 48
 # A clip takes as long as it takes: the service has a deadline of its own.
 _TIMEOUT = httpx.Timeout(10, read=None)
+# What a person does not notice.
+_AT_ONCE_S = 0.5
 
 
 class ClipError(Exception):
@@ -27,7 +31,10 @@ class ClipError(Exception):
 
 @dataclass(frozen=True)
 class Clip:
-    """What the service made. wav: the file's bytes. first_sound_s, took_s: from the request to its first and last."""
+    """What the service answered. wav: the file's bytes. first_sound_s, took_s: from the request to its first and last.
+
+    outcome: where it came from, as X-Cache has it. age_s: how long ago it was made, where it was kept.
+    """
 
     prompt: str
     seed: int
@@ -37,23 +44,50 @@ class Clip:
     license: str
     first_sound_s: float
     took_s: float
+    outcome: str
+    age_s: int | None = None
 
     @property
     def real_time_factor(self) -> float:
         """Seconds of work for each second of music: below 1 is faster than listening to it."""
         return self.took_s / self.duration_s
 
+    def told(self, *, seed_given: bool) -> str:
+        """How it came about, as the beginning of a sentence. seed_given: the request had it, so a refresh keeps it."""
+        quick = "at once" if self.took_s < _AT_ONCE_S else f"in {self.took_s:.1f} s"
+        first = f"the first sound after {self.first_sound_s:.2f} s"
+        ago = "" if self.age_s is None else f" {_rounded(self.age_s)} ago"
+        same, refresh = ("words and seed", "makes it again") if seed_given else ("words", "makes another")
+        refresh = f"(CACHE=refresh {refresh})"
+        how = {
+            "miss": f"in {self.took_s:.1f} s (real-time factor {self.real_time_factor:.2f}), {first}",
+            "hit": f"{quick}: the same {same} gave this clip{ago} {refresh}",
+            "cut": f"{quick}: the same {same} gave a longer clip{ago}, and this is its beginning {refresh}",
+            "extended": f"{quick}: the same {same} gave a shorter clip, and this goes on from it {refresh}, {first}",
+            "joined": f"{quick}: the same {same} were being made into this clip for another request, {first}",
+        }
+        return f"{self.duration_s:g} s of music {how[self.outcome]}"
 
-def ask(url: str, prompt: str, duration_ms: int, seed: int | None, say: Callable[[str], None]) -> Clip:
+
+def _rounded(age_s: int) -> str:
+    if age_s < 120:
+        return f"{age_s} s"
+    return f"{age_s // 60} min" if age_s < 7200 else f"{age_s // 3600} h"
+
+
+def ask(
+    url: str, prompt: str, duration_ms: int, seed: int | None, cache: CacheMode, say: Callable[[str], None]
+) -> Clip:
     """A clip from the service at `url`, found valid and of the length asked. say: how far it is, as sound comes in.
 
     Raises ClipError.
     """
     start = time.monotonic()
+    body = _body(prompt, duration_ms, seed, cache)
     try:
         with (
             httpx.Client(trust_env=False, timeout=_TIMEOUT) as client,
-            client.stream("POST", f"{url}/v1/music/stream", json=_body(prompt, duration_ms, seed)) as answer,
+            client.stream("POST", f"{url}/v1/music/stream", json=body) as answer,
         ):
             if answer.status_code != 200:
                 answer.read()
@@ -76,6 +110,8 @@ def ask(url: str, prompt: str, duration_ms: int, seed: int | None, say: Callable
         license=answer.headers["X-Model-License"],
         first_sound_s=first_sound_s,
         took_s=took_s,
+        outcome=answer.headers["X-Cache"],
+        age_s=int(answer.headers["Age"]) if "Age" in answer.headers else None,
     )
 
 
@@ -127,16 +163,21 @@ def slug(prompt: str) -> str:
 
 def curl_line(url: str, prompt: str, duration_ms: int) -> str:
     """A shell command that makes the next clip."""
-    body = json.dumps(_body(prompt, duration_ms, None), ensure_ascii=False)
+    body = json.dumps(_body(prompt, duration_ms, None, "refresh"), ensure_ascii=False)
     return (
         f"curl -fS {shlex.quote(url + '/v1/music')} -H 'Content-Type: application/json' "
         f"-d {shlex.quote(body)} -o next.wav"
     )
 
 
-def _body(prompt: str, duration_ms: int, seed: int | None) -> dict[str, str | int]:
+def _body(prompt: str, duration_ms: int, seed: int | None, cache: CacheMode) -> dict[str, str | int]:
+    """The request, without what is the default."""
     body: dict[str, str | int] = {"prompt": prompt, "music_length_ms": duration_ms}
-    return body if seed is None else {**body, "seed": seed}
+    if seed is not None:
+        body["seed"] = seed
+    if cache != "use":
+        body["cache"] = cache
+    return body
 
 
 def _message(answer: httpx.Response) -> str:

@@ -6,7 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast, get_args
 
+from deployments.messages import CacheMode
 from serve_app.settings import MAX_DURATION_MS
 
 DEFAULT_CONFIG = Path("serve_app/configs/local.yaml")
@@ -20,19 +22,20 @@ class OptionError(Exception):
 
 @dataclass(frozen=True)
 class Options:
-    """config: the deploy file. seed: None lets the service draw one. port: None keeps the file's.
-    once: end after the clip."""
+    """config: the deploy file. seed: None leaves it to the service. port: None keeps the file's.
+    cache: whether a clip kept from before will do. once: end after the clip."""
 
     config: Path
     prompt: str
     duration_ms: int
     seed: int | None
     port: int | None
+    cache: CacheMode
     once: bool
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Options:
-        """CONFIG, PROMPT, DURATION (seconds), SEED, PORT and ONCE; an empty one counts as not given."""
+        """CONFIG, PROMPT, DURATION (seconds), SEED, PORT, CACHE and ONCE; an empty one counts as not given."""
         given = {name: value.strip() for name, value in environment.items()}
         config = Path(given.get("CONFIG") or DEFAULT_CONFIG)
         if not config.is_file():
@@ -43,6 +46,7 @@ class Options:
             duration_ms=_duration_ms(given.get("DURATION") or DEFAULT_DURATION_S),
             seed=_whole_number("SEED", given.get("SEED"), 0, 2**64 - 1),
             port=_whole_number("PORT", given.get("PORT"), 1, 65535),
+            cache=_cache_mode(given.get("CACHE") or "use"),
             once=_flag("ONCE", given.get("ONCE")),
         )
 
@@ -65,6 +69,13 @@ def _whole_number(name: str, text: str | None, low: int, high: int) -> int | Non
     if not (text.isascii() and text.isdigit() and len(text) <= 20 and low <= int(text) <= high):
         raise OptionError(f"{name} is {text!r}; it must be a whole number from {low} to {high}")
     return int(text)
+
+
+def _cache_mode(text: str) -> CacheMode:
+    for mode in get_args(CacheMode):
+        if text == mode:
+            return cast(CacheMode, mode)
+    raise OptionError(f"CACHE is {text!r}; it must be one of {', '.join(get_args(CacheMode))}")
 
 
 def _flag(name: str, text: str | None) -> bool:

@@ -147,7 +147,7 @@ def test_a_run_that_ends_early_leaves_nothing(tmp_path: Path, monkeypatch: pytes
         assert not (tmp_path / "checkpoint").exists()
         raise Killed
 
-    monkeypatch.setattr(random_checkpoint, "_open_to_readers", stop)
+    monkeypatch.setattr(random_checkpoint, "open_to_readers", stop)
     with pytest.raises(Killed):
         tiny_checkpoint(tmp_path / "checkpoint", vocab=64)
     assert not list(tmp_path.iterdir())

@@ -38,6 +38,8 @@ class RunningService:
 def settings(source: Path, **model: object) -> dict[str, Any]:
     return {
         "default_model": "tiny",
+        "cache": {"store": {"kind": "folder", "folder": str(source.parent / "cache")}},
+        "records": {"url": f"sqlite:///{source.parent}/records.sqlite"},
         "models": {
             "tiny": {"source": str(source), "license": "CC0-1.0", "slots": SLOTS, "max_queued": MAX_QUEUED, **model}
         },

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
+import platform
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,9 +23,11 @@ from deployments.language_model import deployment as shim
 from deployments.language_model.config import DecoderConfig
 from deployments.language_model.cpu_share import CpuShare
 from deployments.language_model.deployment import LanguageModelDeployment
+from deployments.language_model.errors import OtherEngine
 from deployments.language_model.offload import reserved_bytes
 from deployments.language_model.offload_folder import OffloadFolder
 from deployments.language_model.placement import Offloaded, OnCpu, Placement
+from deployments.messages import Beat, CodeFrames, CodeRequest, EngineIdentity, Sampling
 from tests.tiny import tiny_checkpoint
 
 
@@ -83,6 +91,52 @@ def test_a_start_that_fails_lets_the_offloaded_weights_go(folder: Path, tmp_path
     assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 1
     with closing(OffloadFolder.open(tmp_path, "other", 1, iter([]))) as other:
         assert [path for path in tmp_path.iterdir() if path.is_dir()] == [other.path]
+
+
+def asked(name: str, identity: EngineIdentity | None = None) -> CodeRequest:
+    return CodeRequest(name, np.ones((3, 32), np.float32), 5, 0, Sampling(), identity=identity)
+
+
+def test_its_identity_is_the_checkpoints_and_the_engines(folder: Path) -> None:
+    deployment = deploy(folder, OnCpu())
+    identity = asyncio.run(deployment.identity())
+    assert identity.fingerprint == Checkpoint.open(folder).fingerprint()
+    assert identity.numerics == deployment._loop.numerics
+    assert identity.numerics.startswith(f"{platform.machine()} torch {torch.__version__} float32")
+    assert identity.vocab_size == 64
+    deployment._loop.close()
+
+
+def test_a_generation_of_another_engine_is_refused_with_the_one_this_is(folder: Path) -> None:
+    deployment = deploy(folder, OnCpu())
+
+    async def made(request: CodeRequest) -> list[CodeFrames | Beat]:
+        return [item async for item in deployment.generate(request)]
+
+    async def scenario() -> None:
+        own = await deployment.identity()
+        for change in ({"fingerprint": "0" * 64}, {"numerics": "arm64"}, {"vocab_size": 65}):
+            with pytest.raises(OtherEngine) as refused:
+                await made(asked("other", replace(own, **change)))
+            assert refused.value.identity == own
+        for identity in (None, own):
+            *_, last = await made(asked("mine", identity))
+            assert isinstance(last, CodeFrames)
+            assert last.finished
+
+    asyncio.run(scenario())
+    deployment._loop.close()
+
+
+def test_a_replica_whose_engine_breaks_says_why_and_ends_at_once(folder: Path, project_root: Path) -> None:
+    command = [sys.executable, "-m", "tests.deployments.language_model.broken_replica", str(folder)]
+    done = subprocess.run(command, cwd=project_root, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stdout == "at work\n"
+    _, line, cause = done.stderr.partition("CRITICAL the engine broke, and this replica ends with it\n")
+    assert line
+    assert cause.startswith("Traceback")
+    assert cause.endswith("MemoryError: no more\n")
 
 
 def test_outside_of_a_cluster_a_node_has_room_for_all() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from deployments.language_model.decoder import Decoder
 from deployments.language_model.engine import Engine
-from deployments.language_model.scheduler import EngineFull
+from deployments.language_model.errors import EngineFull
 from deployments.messages import CodeRequest, Sampling
 from tests.deployments.language_model.random_decoder import collect, request, run
 
@@ -26,7 +27,8 @@ def random_request(name: str, rng: random.Random) -> CodeRequest:
     if num_frames > 1 and rng.random() < 0.3:
         prompt = np.full((4, rng.randint(1, num_frames - 1)), rng.randrange(192), dtype=np.int16)
     sampling = Sampling(guidance_scale=rng.choice([1.0, 3.0]), top_k=rng.choice([0, 5, 250]))
-    return request(name, num_frames=num_frames, seed=rng.getrandbits(64), prompt_codes=prompt, sampling=sampling)
+    made = request(name, num_frames=num_frames, seed=rng.getrandbits(64), prompt_codes=prompt, sampling=sampling)
+    return replace(made, priority=rng.random() < 0.1)
 
 
 def test_ten_thousand_random_operations_lose_no_slot(decoder: Decoder) -> None:

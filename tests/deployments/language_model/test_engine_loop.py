@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import threading
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -12,9 +13,11 @@ import pytest
 
 from deployments.language_model.decoder import Decoder
 from deployments.language_model.engine import Engine
-from deployments.language_model.engine_loop import CHUNK_FRAMES, EngineFailed, EngineLoad, EngineLoop
-from deployments.language_model.scheduler import EngineFull
-from deployments.messages import CodeRequest
+from deployments.language_model.engine_loop import EngineLoad, EngineLoop
+from deployments.language_model.errors import EngineFailed, EngineFull, OutOfMemory
+from deployments.language_model.listener import CHUNK_FRAMES
+from deployments.language_model.model import MusicgenDecoder
+from deployments.messages import Beat, CodeFrames, CodeRequest
 from tests.deployments.language_model.random_decoder import collect, request, run
 
 
@@ -25,12 +28,19 @@ def loop(decoder: Decoder) -> Iterator[EngineLoop]:
 
 
 async def codes_of(loop: EngineLoop, one: CodeRequest) -> np.ndarray:
-    return collect([frames async for frames in loop.generate(one)])[one.request_id]
+    return collect([item async for item in loop.generate(one) if isinstance(item, CodeFrames)])[one.request_id]
+
+
+async def until(items: AsyncGenerator[CodeFrames | Beat, None], kind: type) -> None:
+    """Read up to the first of a kind."""
+    async for item in items:
+        if isinstance(item, kind):
+            return
 
 
 async def leave_after_first_chunk(loop: EngineLoop, one: CodeRequest) -> None:
-    async with aclosing(loop.generate(one)) as frames:
-        await anext(frames)
+    async with aclosing(loop.generate(one)) as items:
+        await until(items, CodeFrames)
 
 
 def test_concurrent_listeners_get_what_the_bare_engine_makes(loop: EngineLoop, decoder: Decoder) -> None:
@@ -46,7 +56,8 @@ def test_concurrent_listeners_get_what_the_bare_engine_makes(loop: EngineLoop, d
 
 def test_chunks_end_at_fixed_frame_numbers_however_a_generation_began(loop: EngineLoop) -> None:
     async def ends(one: CodeRequest) -> list[int]:
-        return [part.first_frame + part.codes.shape[1] async for part in loop.generate(one)]
+        parts = [item async for item in loop.generate(one) if isinstance(item, CodeFrames)]
+        return [part.first_frame + part.codes.shape[1] for part in parts]
 
     assert asyncio.run(ends(request("new", num_frames=23))) == [CHUNK_FRAMES, 2 * CHUNK_FRAMES, 23]
     prompt = np.zeros((4, 3), np.int16)
@@ -124,15 +135,112 @@ def test_a_broken_engine_fails_its_listeners_its_health_check_and_those_who_come
         loop.check_health()
 
 
+def test_whoever_is_told_of_a_broken_engine_hears_of_it_before_its_listeners(
+    decoder: Decoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, go_on = threading.Event(), threading.Event()
+
+    def on_failure(error: BaseException) -> None:
+        assert str(error) == "no more"
+        told.set()
+        go_on.wait()
+
+    def broken(self: Engine) -> None:
+        raise MemoryError("no more")
+
+    async def scenario(loop: EngineLoop) -> None:
+        listening = asyncio.create_task(codes_of(loop, request("unlucky")))
+        await asyncio.to_thread(told.wait)
+        heard_before = listening.done()
+        go_on.set()
+        with pytest.raises(EngineFailed, match="no more"):
+            await listening
+        assert not heard_before
+
+    monkeypatch.setattr(Engine, "step", broken)
+    asyncio.run(scenario(EngineLoop(lambda: Engine(decoder, num_slots=1), on_failure=on_failure)))
+
+
+def test_a_beat_comes_first_and_one_with_the_slot(loop: EngineLoop) -> None:
+    async def scenario() -> None:
+        async with (
+            aclosing(loop.generate(request("a", num_frames=1500))) as first,
+            aclosing(loop.generate(request("b", num_frames=1500))) as second,
+            aclosing(loop.generate(request("c", num_frames=15))) as waiting,
+        ):
+            for items in (first, second):
+                await until(items, CodeFrames)
+            assert await anext(waiting) == Beat(running=False)
+            await first.aclose()
+            told = [item async for item in waiting]
+            assert told[: told.index(Beat(running=True))] in ([], [Beat(running=False)])
+            assert [item.first_frame for item in told if isinstance(item, CodeFrames)] == [0, 10]
+
+    asyncio.run(scenario())
+
+
+def test_beats_go_on_while_a_step_takes_its_time_and_before_the_request_is_in(
+    decoder: Decoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, step = threading.Event(), Engine.step
+
+    def slow(self: Engine) -> list[CodeFrames]:
+        go_on.wait()
+        return step(self)
+
+    async def scenario(loop: EngineLoop) -> None:
+        async with (
+            aclosing(loop.generate(request("slow"))) as running,
+            aclosing(loop.generate(request("next"))) as asking,
+        ):
+            try:
+                while await anext(running) != Beat(running=True):
+                    pass
+                assert [await anext(running) for _ in range(3)] == [Beat(running=True)] * 3
+                assert [await anext(asking) for _ in range(3)] == [Beat(running=False)] * 3
+            finally:
+                go_on.set()
+            made = [item async for item in running if isinstance(item, CodeFrames)]
+        assert collect(made)["slow"].shape == (4, 20)
+
+    monkeypatch.setattr(Engine, "step", slow)
+    with EngineLoop(lambda: Engine(decoder, num_slots=1), beat_s=0.01) as loop:
+        asyncio.run(scenario(loop))
+
+
+def test_who_finds_no_memory_fails_alone(loop: EngineLoop, decoder: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    read_text = MusicgenDecoder.read_text
+
+    def stingy(self: MusicgenDecoder, cache: object, slot: int, text_states: np.ndarray) -> None:
+        if len(text_states) == 9:
+            raise MemoryError("9 words are too many")
+        read_text(self, cache, slot, text_states)  # type: ignore[arg-type]
+
+    good = request("good", num_frames=60)
+
+    async def scenario() -> np.ndarray:
+        listening = asyncio.create_task(codes_of(loop, good))
+        for i in range(5):
+            with pytest.raises(OutOfMemory, match="9 words are too many"):
+                await codes_of(loop, request(f"unlucky{i}", num_tokens=9))
+            await loop.check_integrity()
+        return await listening
+
+    monkeypatch.setattr(MusicgenDecoder, "read_text", stingy)
+    codes = asyncio.run(scenario())
+    loop.check_health()
+    np.testing.assert_array_equal(codes, run(Engine(decoder, num_slots=1), good)["good"])
+
+
 def test_closing_fails_whoever_still_listens(decoder: Decoder) -> None:
     loop = EngineLoop(lambda: Engine(decoder, num_slots=1, max_frames=1500))
 
     async def scenario() -> None:
-        async with aclosing(loop.generate(request("long", num_frames=1500))) as frames:
-            await anext(frames)
+        async with aclosing(loop.generate(request("long", num_frames=1500))) as items:
+            await until(items, CodeFrames)
             await asyncio.to_thread(loop.close)
             with pytest.raises(EngineFailed, match="closed"):
-                async for _ in frames:
+                async for _ in items:
                     pass
 
     asyncio.run(scenario())

@@ -9,6 +9,7 @@ import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.api import credit
+from serve_app.api.client_headers import ClientHeaders
 from serve_app.api.credit import TAKEN, WINDOW_BYTES, Acknowledge, Credit, middlewares
 from serve_app.api.errors import DeadlineExceeded
 from tests.serve_app.api.asgi import DISCONNECT, Exchange, post_scope
@@ -160,4 +161,5 @@ def test_an_answer_in_one_piece_and_what_is_no_request_pass_untouched() -> None:
     asyncio.run(exchange.run(Acknowledge(app), {"type": "websocket"}))
     assert scopes == [{"type": "websocket"}]
     assert len(exchange.sent) == 2
-    assert [each.cls for each in middlewares()] == [Acknowledge]
+    outermost_last: list[object] = [Acknowledge, ClientHeaders]
+    assert [each.cls for each in middlewares()] == outermost_last

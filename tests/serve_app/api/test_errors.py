@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections import Counter
 
 import pytest
 
@@ -18,6 +19,7 @@ EVERY_ERROR: tuple[ServiceError, ...] = (
     errors.TooBusy("m", retry_after_s=1.5),
     errors.ClientClosedRequest("m"),
     errors.Internal("m"),
+    errors.WorkerLostTwice("m"),
     errors.NotReady("m", retry_after_s=2),
     errors.DeadlineExceeded("m"),
 )
@@ -62,8 +64,10 @@ def test_every_answer_has_the_one_shape(error: ServiceError) -> None:
     assert json.loads(bytes(response.body)) == {"error": {"type": error.type, "message": "m", "param": error.param}}
 
 
-def test_types_and_statuses_tell_the_errors_apart() -> None:
-    assert len({error.type for error in EVERY_ERROR}) == len({error.status for error in EVERY_ERROR}) == 11
+def test_types_tell_the_errors_apart_and_statuses_all_but_the_faults_of_the_service() -> None:
+    assert len({error.type for error in EVERY_ERROR}) == len(EVERY_ERROR)
+    by_status = Counter(error.status for error in EVERY_ERROR)
+    assert [status for status, number in by_status.items() if number > 1] == [500]
 
 
 @pytest.mark.parametrize(
@@ -84,3 +88,10 @@ def test_what_a_client_needs_to_go_on_is_in_the_headers(error: ServiceError, hea
 def test_names_that_are_not_plain_are_not_repeated(name: str) -> None:
     assert plain_name(name) is None
     assert plain_name("top_K-2") == "top_K-2"
+
+
+def test_a_request_that_lost_two_workers_is_told_what_helps_and_not_to_try_again() -> None:
+    error = errors.WorkerLostTwice()
+    assert "not tried again" in error.message
+    assert "change the request, or report it" in error.message
+    assert "Retry-After" not in error_response(error).headers

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from tests.serve_app.api.service import call, fault, service
 
 APP = service()
-FIELDS = ("prompt", "music_length_ms", "model_id", "seed", "temperature", "top_k", "top_p", "guidance_scale")
+FIELDS = ("prompt", "music_length_ms", "model_id", "seed", "temperature", "top_k", "top_p", "guidance_scale", "cache")
 
 scalars = (
     st.none()
     | st.booleans()
     | st.integers()
-    | st.sampled_from([0, 1, 10_000, 2_048, 2**63, 2**64, 10**400, "etude", "a"])
+    | st.sampled_from([0, 1, 10_000, 2_048, 2**63, 2**64, 10**400, "etude", "refresh", "off", "a"])
     | st.floats()
     | st.text()
 )

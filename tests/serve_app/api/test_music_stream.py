@@ -12,17 +12,17 @@ import httpx
 import numpy as np
 import pytest
 
-from deployments.messages import MusicRequest, PcmChunk
-from serve_app.api.errors import NotReady, TooBusy
+from deployments.messages import Clip, MusicRequest, PcmChunk
+from serve_app.api.errors import DeadlineExceeded, NotReady, ServiceError, TooBusy, WorkerLostTwice
 from serve_app.audio.containers import CONTAINER_FORMATS
-from tests.serve_app.api.service import SAMPLE_RATE, SineBackend, call, fault, service, sine
+from tests.serve_app.api.service import SAMPLE_RATE, SineBackend, call, fault, service
 from tests.serve_app.api.test_hangup import PATIENCE_S, Served, assert_no_task_is_left, forever, over_a_socket
 
 SECOND = {"prompt": "a tone", "music_length_ms": 1000, "seed": 7}
 
 
 class Pieces(SineBackend):
-    """Streams its clip in equal pieces, and does `after` each: it may fail, or wait."""
+    """Streams its clip in equal pieces, and does `after` each, and after none: it may fail, or wait."""
 
     def __init__(self, num_pieces: int = 4, after: Callable[[int], object] = lambda taken: None) -> None:
         super().__init__()
@@ -31,16 +31,19 @@ class Pieces(SineBackend):
         self.taken = 0
         self.closed = asyncio.Event()
 
-    async def stream(self, request: MusicRequest) -> AsyncGenerator[PcmChunk, None]:
+    async def chunks(self, clip: Clip) -> AsyncGenerator[PcmChunk, None]:
         try:
-            for pcm in np.array_split(sine(request).pcm, self.num_pieces, axis=1):
+            await self._pause()
+            for pcm in np.array_split(clip.pcm, self.num_pieces, axis=1):
                 yield PcmChunk(pcm, SAMPLE_RATE, np.zeros((4, 1), np.int16))
                 self.taken += 1
-                waiting = self.after(self.taken)
-                if waiting is not None:
-                    await forever()
+                await self._pause()
         finally:
             self.closed.set()
+
+    async def _pause(self) -> None:
+        if self.after(self.taken) is not None:
+            await forever()
 
 
 def failing_after(pieces: int, error: Exception) -> Callable[[int], None]:
@@ -84,27 +87,41 @@ def test_what_the_whole_answer_refuses_the_stream_refuses_alike(content: dict[st
     assert fault(stream) == fault(whole)
 
 
-def test_what_fails_before_the_first_sound_is_an_error_like_any_other() -> None:
-    class Busy(SineBackend):
-        async def stream(self, request: MusicRequest) -> AsyncGenerator[PcmChunk, None]:
-            if request:
-                raise TooBusy("All places are taken.")
-            yield
+@pytest.mark.parametrize(
+    ("error", "retry_after"),
+    [
+        (TooBusy("All places are taken."), "5"),
+        (NotReady("A worker was lost."), "5"),
+        (DeadlineExceeded("It takes too long."), None),
+        (WorkerLostTwice(), None),
+    ],
+    ids=lambda each: getattr(each, "type", ""),
+)
+@pytest.mark.parametrize("path", ["/v1/music", "/v1/music/stream"])
+def test_what_fails_before_the_first_sound_is_an_error_like_any_other(
+    path: str, error: ServiceError, retry_after: str | None
+) -> None:
+    async def fail(request: MusicRequest) -> Clip:
+        raise error
 
-    response = call(service(Busy()), "POST", "/v1/music/stream", json=SECOND)
-    assert response.status_code == 429
-    assert response.headers["retry-after"] == "5"
-    assert fault(response)["type"] == "too_busy"
+    response = call(service(SineBackend(fail)), "POST", path, json=SECOND)
+    assert response.status_code == error.status
+    assert response.headers.get("retry-after") == retry_after
+    assert fault(response)["type"] == error.type
 
 
-def test_a_first_sound_that_takes_too_long_is_a_504() -> None:
-    class Silent(SineBackend):
-        async def stream(self, request: MusicRequest) -> AsyncGenerator[PcmChunk, None]:
-            await forever()
-            yield
+def test_what_fails_at_the_first_sound_is_an_error_too_and_closes_the_take() -> None:
+    backend = Pieces(after=failing_after(0, NotReady("A codec was lost.")))
+    response = call(service(backend), "POST", "/v1/music/stream", json=SECOND)
+    assert fault(response)["type"] == "not_ready"
+    assert backend.open_takes == 0
 
-    response = call(service(Silent(), deadline_s=0.01), "POST", "/v1/music/stream", json=SECOND)
+
+@pytest.mark.parametrize("backend", [Pieces(after=lambda taken: "wait"), SineBackend(forever)], ids=["sound", "codes"])
+def test_a_first_sound_that_takes_too_long_is_a_504(backend: SineBackend) -> None:
+    response = call(service(backend, deadline_s=0.01), "POST", "/v1/music/stream", json=SECOND)
     assert fault(response)["type"] == "deadline_exceeded"
+    assert backend.open_takes == 0
 
 
 def request_bytes(name: str, length_ms: int = 1000) -> bytes:

@@ -20,22 +20,18 @@ def _from_the_root(project_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_everything_has_a_default_and_empty_counts_as_not_given() -> None:
     defaults = Options.from_environment({})
     assert defaults == Options.from_environment(
-        dict.fromkeys(("CONFIG", "PROMPT", "DURATION", "SEED", "PORT", "ONCE"), "")
+        dict.fromkeys(("CONFIG", "PROMPT", "DURATION", "SEED", "PORT", "CACHE", "ONCE"), "")
     )
-    assert (defaults.duration_ms, defaults.seed, defaults.port, defaults.once) == (10_000, None, None, False)
+    assert (defaults.duration_ms, defaults.seed, defaults.port) == (10_000, None, None)
+    assert (defaults.cache, defaults.once) == ("use", False)
 
 
 def test_what_is_given_is_taken() -> None:
     prompt = 'it\'s "5 $" of 音楽'
-    given = {"PROMPT": prompt, "DURATION": "2.5", "SEED": str(2**64 - 1), "PORT": "8001", "ONCE": "1"}
+    given = {"PROMPT": prompt, "DURATION": "2.5", "SEED": str(2**64 - 1), "PORT": "8001", "ONCE": "1", "CACHE": "off"}
     options = Options.from_environment(given)
-    assert (options.prompt, options.duration_ms, options.seed, options.port, options.once) == (
-        prompt,
-        2500,
-        2**64 - 1,
-        8001,
-        True,
-    )
+    assert (options.prompt, options.duration_ms, options.seed) == (prompt, 2500, 2**64 - 1)
+    assert (options.port, options.cache, options.once) == (8001, "off", True)
 
 
 @pytest.mark.parametrize(
@@ -44,6 +40,7 @@ def test_what_is_given_is_taken() -> None:
         *(("DURATION", value) for value in ("abc", "0", "-1", "99", "nan", "inf", "1e999", "0.0001", "10s")),
         *(("SEED", value) for value in ("abc", "-1", "1.5", str(2**64), "9" * 5000, "²")),
         *(("PORT", value) for value in ("abc", "0", "65536", "-1")),
+        *(("CACHE", value) for value in ("yes", "Use", "use|refresh")),
         ("ONCE", "yes"),
         ("CONFIG", "no/such/file.yaml"),
     ],

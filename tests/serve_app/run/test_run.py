@@ -92,7 +92,7 @@ def nothing_left_of(run: subprocess.Popen[str], within_s: float = 10) -> Iterato
 
 
 def test_once_ends_after_a_clip_of_the_length_asked(start: Start, tmp_path: Path) -> None:
-    run = start(ONCE="1", PROMPT='it\'s "slow" & $low', SEED="42")
+    run = start(args={"kept_s": 60}, ONCE="1", PROMPT='it\'s "slow" & $low', SEED="42", CACHE="refresh")
     output, _ = run.communicate()
     assert run.returncode == 0, output
     info = soundfile.info(tmp_path / "clips" / "it-s-slow-low-42.wav")
@@ -142,6 +142,12 @@ def test_a_deployment_that_fails_is_one_sentence_and_its_logs_are_kept(start: St
     assert "Traceback" not in output
     kept = [path.read_text() for path in (tmp_path / "build" / "run-logs").rglob("*.log")]
     assert any("the folder x is missing" in text for text in kept)
+
+
+@pytest.mark.slow
+def test_a_clip_that_was_kept_is_said_to_be_no_new_one(start: Start) -> None:
+    output, _ = start(args={"kept_s": 60}, ONCE="1").communicate()
+    assert re.search(r"1\.5 s of music (at once|in \d\.\d s): the same words gave this clip 60 s ago", output)
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """A service like ours to everyone who only knows its HTTP: a sine for every prompt, without a model.
 
-args: `failure` is raised when the replica starts; `error` is what every clip ends with.
+args: `failure` is raised when the replica starts; `error` is what every clip ends with; `kept_s` is how many seconds
+ago every clip was made that need not be made anew.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ SAMPLE_RATE = 8000
 
 @serve.deployment(ray_actor_options={"num_cpus": 0.1})
 class Tone:
-    def __init__(self, failure: str | None = None, error: str | None = None) -> None:
+    def __init__(self, failure: str | None = None, error: str | None = None, kept_s: int | None = None) -> None:
         if failure is not None:
             raise ValueError(failure)
         self.error = error
+        self.kept_s = kept_s
 
     async def __call__(self, request: Request) -> Response:
         if request.url.path == "/ready":
@@ -35,6 +37,10 @@ class Tone:
         wav = io.BytesIO()
         soundfile.write(wav, pcm, SAMPLE_RATE, format="WAV")
         headers = {"X-Seed": str(asked.get("seed", 7)), "X-Model": "tone", "X-Model-License": "CC0-1.0"}
+        if self.kept_s is not None and asked.get("cache", "use") == "use":
+            headers |= {"X-Cache": "hit", "Age": str(self.kept_s)}
+        else:
+            headers["X-Cache"] = "miss"
         return Response(wav.getvalue(), media_type="audio/wav", headers=headers)
 
 

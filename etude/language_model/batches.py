@@ -1,0 +1,141 @@
+"""What a training step sees: a function of the data, the seed and the step's number.
+
+A clip's columns follow the delay pattern (`deployments.language_model.delay`): column s holds, for codebook k, frame
+s - delays[k] of the window, and the model foresees column s from those before it, the first from pads alone.
+
+What is read in the last columns, where the first codebooks are through with the window, is one of two things. Our engine
+goes on with them, so that a clip's beginning never depends on its length; transformers' `generate` feeds pads. Half of
+the windows have it one way and half the other; of a piece that ends with its window only the second can be shown, so
+pieces should be a little longer than windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from deployments.language_model.config import DecoderConfig
+from deployments.language_model.delay import num_steps
+from etude.language_model.code_shards import CodeClip
+
+# Of a text; T5 was trained on as many, and a description has rarely a tenth of it.
+_MAX_TOKENS = 512
+
+# The label of what is not to be foreseen, torch's and transformers' own.
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Batch:
+    """labels: int64 [B, K, S], columns to be foreseen, IGNORED where there is nothing. text, text_mask: int64 [B, N],
+    tokens and 1 for each that is no padding. unheard: bool [B], clips whose text is not shown.
+    """
+
+    labels: Tensor
+    text: Tensor
+    text_mask: Tensor
+    unheard: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        return Batch(*(each.to(device) for each in (self.labels, self.text, self.text_mask, self.unheard)))
+
+
+class Batches:
+    """clips: to draw from, with the codebooks of `config`. num_frames: of a window.
+
+    Raises ValueError for clips of other codebooks, or none.
+    """
+
+    def __init__(
+        self,
+        clips: Sequence[CodeClip],
+        tokenizer: PreTrainedTokenizerBase,
+        config: DecoderConfig,
+        *,
+        num_frames: int,
+        text_dropout: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        if not clips:
+            raise ValueError("there are no clips to learn from")
+        wrong = {len(clip.codes) for clip in clips} - {config.num_codebooks}
+        if wrong:
+            raise ValueError(f"the model has {config.num_codebooks} codebooks, and there are clips with {min(wrong)}")
+        self._clips = clips
+        self._tokenizer = tokenizer
+        self._config = config
+        self._num_frames = num_frames
+        self._text_dropout = text_dropout
+        self._seed = seed
+
+    def __len__(self) -> int:
+        """How many clips there are."""
+        return len(self._clips)
+
+    def batch(self, step: int, size: int, process: int = 0) -> Batch:
+        """Random windows of random clips, each with one of its texts or none; others for every step and process."""
+        draw = np.random.default_rng([self._seed, process, step])
+        clips = [self._clips[i] for i in draw.integers(len(self._clips), size=size)]
+        stops = draw.random(size) < 0.5
+        starts = [int(draw.integers(max(1, clip.codes.shape[1] - self._num_frames + 1))) for clip in clips]
+        texts = [clip.texts[draw.integers(len(clip.texts))] for clip in clips]
+        return self._batch(clips, starts, stops, texts, draw.random(size) < self._text_dropout)
+
+    def beginnings(self, first: int, size: int, *, texts_of: int = 0) -> Batch:
+        """The beginnings of `size` clips from number `first` on, fewer at the end, each with its first text.
+
+        texts_of: how many clips further on the text is taken from, in a circle.
+        """
+        last = min(first + size, len(self._clips))
+        clips = self._clips[first:last]
+        texts = [self._clips[(i + texts_of) % len(self._clips)].texts[0] for i in range(first, last)]
+        nowhere = np.zeros(len(clips), dtype=bool)
+        return self._batch(clips, [0] * len(clips), nowhere, texts, nowhere)
+
+    def _batch(
+        self,
+        clips: Sequence[CodeClip],
+        starts: Sequence[int],
+        stops: NDArray[np.bool_],
+        texts: Sequence[str],
+        unheard: NDArray[np.bool_],
+    ) -> Batch:
+        windows = zip(clips, starts, stops, strict=True)
+        labels = np.stack([self._columns(clip.codes, start, bool(stop)) for clip, start, stop in windows])
+        # Columns that none of the clips has any code in, where all of them are short.
+        filled = np.flatnonzero((labels != IGNORED).any(axis=(0, 1)))[-1] + 1
+        tokens = self._tokenizer(
+            list(texts), padding=True, truncation=True, max_length=_MAX_TOKENS, return_tensors="pt"
+        )
+        return Batch(
+            torch.from_numpy(labels[:, :, :filled]),
+            tokens.input_ids,
+            tokens.attention_mask,
+            torch.from_numpy(unheard),
+        )
+
+    def _columns(self, codes: NDArray[np.int16], start: int, stops: bool) -> NDArray[np.int64]:
+        """The columns of the window from frame `start` on: [K, num_frames + the longest delay].
+
+        stops: leave out the frames after the window, as if the piece ended there.
+        """
+        delays = self._config.delays
+        columns = np.full((len(codes), num_steps(self._num_frames, delays)), IGNORED, dtype=np.int64)
+        for row, lag, own in zip(columns, delays, codes, strict=True):
+            seen = own[start : start + (self._num_frames if stops else len(row) - lag)]
+            row[lag : lag + len(seen)] = seen
+        return columns
+
+
+def inputs_of(labels: Tensor, pad_token: int) -> Tensor:
+    """What is read to foresee each column: the columns one later, pads first and where there is no code. [B, K, S]."""
+    shifted = torch.full_like(labels, pad_token)
+    shifted[..., 1:] = labels[..., :-1]
+    return shifted.masked_fill(shifted == IGNORED, pad_token)

@@ -1,0 +1,164 @@
+"""The backend of the service: codes come from the pipeline, and sound from the codecs as it is taken."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Protocol
+
+from deployments.messages import (
+    CodeFrames,
+    EngineIdentity,
+    GenerationStart,
+    ModelCard,
+    MusicRequest,
+    PcmChunk,
+    Resumption,
+    SoundFormat,
+)
+from serve_app.api.backend import Composed, Kept, SoundFile, Take
+from serve_app.api.errors import NotReady
+from serve_app.api.kept_sounds import KeptSounds
+from serve_app.pipeline.lasting import FIRST_SIGN_S, PipelineItem, PipelineLost, lasting
+from serve_app.pipeline.pipeline import EngineGone
+from serve_app.pipeline.shared_windows import SharedCodec, SharedWindows
+from serve_app.pipeline.sound import Codec, sound_of, whole
+
+_MAX_TRIES = 3
+
+
+class PipelineClient(Protocol):
+    """The pipeline's replicas. affinity: which of them to ask; the same leads to the same while there are as many."""
+
+    def codes(
+        self, request: MusicRequest, resumption: Resumption | None, affinity: str
+    ) -> AsyncGenerator[PipelineItem, None]:
+        """As `Pipeline.listen`. Raises also: PipelineLost."""
+        ...
+
+    async def identity(self, model: str, affinity: str) -> EngineIdentity:
+        """Raises: PipelineLost."""
+        ...
+
+    async def ready(self) -> Mapping[str, bool]:
+        """As `Backend.ready`."""
+        ...
+
+
+class SoundCodec(Codec, Protocol):
+    async def sound_format(self) -> SoundFormat: ...
+
+
+class PipelineBackend:
+    """codecs: by model. lease_s: of the pipelines' leases."""
+
+    def __init__(
+        self,
+        pipeline: PipelineClient,
+        codecs: Mapping[str, SoundCodec],
+        cards: Sequence[ModelCard],
+        default_model: str,
+        sounds: KeptSounds,
+        lease_s: float,
+    ) -> None:
+        self.default_model = default_model
+        self._pipeline = pipeline
+        self._codecs = codecs
+        self._cards = list(cards)
+        self._sounds = sounds
+        self._silence_s = lease_s + FIRST_SIGN_S
+        self._windows = SharedWindows()
+        self._identities: dict[str, EngineIdentity] = {}
+
+    def models(self) -> Sequence[ModelCard]:
+        return self._cards
+
+    async def kept(self, request: MusicRequest, container: str) -> Kept | None:
+        identity = self._identities.get(request.model)  # not known yet: nothing to wait for here
+        return None if identity is None else await self._sounds.find(request, identity, container)
+
+    async def compose(self, request: MusicRequest) -> Composed:
+        for _ in range(_MAX_TRIES):
+            take = await self.take(request)
+            try:
+                async with aclosing(take.chunks) as chunks:
+                    return Composed(take.start, await whole(chunks))
+            except EngineGone:
+                continue  # nothing of it has been sent yet: engines of another kind may make it from the beginning
+        raise NotReady("The model's workers change just now; try again in a moment.")
+
+    async def take(self, request: MusicRequest) -> Take:
+        codec = self._codecs[request.model]
+        sound = await codec.sound_format()
+        affinity = self._sounds.affinity(request, await self._identity(request.model))
+
+        def call(attempt: int, resumption: Resumption | None) -> AsyncGenerator[PipelineItem, None]:
+            return self._pipeline.codes(request, resumption, f"{affinity}~{attempt}" if attempt else affinity)
+
+        items = lasting(call, self._silence_s)
+        try:
+            start = await anext(items)
+            assert isinstance(start, GenerationStart), "the start comes before the frames"
+        except BaseException:
+            await items.aclose()
+            raise
+        self._identities[request.model] = start.identity
+        shared = SharedCodec(codec, self._windows, start.key)
+        return Take(start, _Chunks(sound_of(_frames(items), request, sound, shared), items))
+
+    def keep(self, request: MusicRequest, start: GenerationStart, container: str, file: SoundFile) -> None:
+        self._sounds.keep(request, start, container, file)
+
+    async def ready(self) -> Mapping[str, bool]:
+        return await self._pipeline.ready()
+
+    async def complete_cards(self) -> None:
+        """Learns how each model sounds and what its engines are, once all are up."""
+        sounds = await asyncio.gather(*(self._codecs[card.name].sound_format() for card in self._cards))
+        self._cards = [replace(card, sound=sound) for card, sound in zip(self._cards, sounds, strict=True)]
+        await asyncio.gather(*(self._identity(card.name) for card in self._cards))
+
+    async def _identity(self, model: str) -> EngineIdentity:
+        attempt = 0
+        while model not in self._identities:
+            # A replica that is held up or gone is left for another; where the model itself is not up, all wait for it.
+            try:
+                asking = self._pipeline.identity(model, f"{model}~{attempt}")
+                self._identities[model] = await asyncio.wait_for(asking, FIRST_SIGN_S)
+            except (PipelineLost, asyncio.TimeoutError):
+                attempt += 1
+        return self._identities[model]
+
+
+async def _frames(items: AsyncGenerator[GenerationStart | CodeFrames, None]) -> AsyncGenerator[CodeFrames, None]:
+    async for item in items:
+        assert isinstance(item, CodeFrames), "there is one start"
+        yield item
+
+
+class _Chunks(AsyncGenerator[PcmChunk, None]):
+    """Chunks that close what they are made from also when nobody has asked for the first one."""
+
+    def __init__(self, chunks: AsyncGenerator[PcmChunk, None], source: AsyncGenerator[Any, None]) -> None:
+        self._chunks = chunks
+        self._source = source
+
+    async def asend(self, value: None) -> PcmChunk:
+        return await self._chunks.asend(value)
+
+    async def athrow(
+        self,
+        kind: type[BaseException] | BaseException,
+        value: BaseException | object = None,
+        traceback: TracebackType | None = None,
+    ) -> PcmChunk:
+        return await self._chunks.athrow(kind, value, traceback)  # type: ignore[arg-type]
+
+    async def aclose(self) -> None:
+        try:
+            await self._chunks.aclose()
+        finally:
+            await self._source.aclose()

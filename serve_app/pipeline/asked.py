@@ -1,0 +1,48 @@
+"""A request as the pipeline works on it, and the model that it asks for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from deployments.messages import EngineIdentity, MusicRequest, Resumption
+from serve_app.cache.keys import GenerationRequest, ModelIdentity
+from serve_app.pipeline.deadline import Deadline
+from serve_app.pipeline.generation import Work
+from serve_app.pipeline.stages import Stages
+from serve_app.pipeline.suspects import Suspects
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model, as the pipeline sees it."""
+
+    stages: Stages
+    deadline: Deadline
+    suspects: Suspects = field(default_factory=Suspects)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """scope: of the cache. identity: of the engines that are to make it. resumption: see `Pipeline.listen`."""
+
+    request: MusicRequest
+    model: Model
+    scope: str
+    identity: EngineIdentity
+    num_frames: int
+    resumption: Resumption | None = None
+
+    @cached_property
+    def generation_request(self) -> GenerationRequest:
+        """What the keys are made of."""
+        return generation_request(self.request, self.identity, self.scope)
+
+    def work(self, key: str, seed: int) -> Work:
+        return Work(key, self.request.prompt, seed, self.request.sampling, self.identity)
+
+
+def generation_request(request: MusicRequest, identity: EngineIdentity, scope: str) -> GenerationRequest:
+    """What the keys of a request are made of, the same for whoever looks into the cache."""
+    model = ModelIdentity(request.model, identity.fingerprint, identity.numerics, identity.vocab_size)
+    return GenerationRequest(scope, model, request.prompt, request.sampling)

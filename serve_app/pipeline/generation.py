@@ -1,0 +1,236 @@
+"""One generation: the codes made so far, and whatever it takes to make the rest, wherever there is a worker.
+
+It outlives its workers: when one is lost, the next goes on from these codes and text states, and makes the same bits.
+It is made once for all who listen, each from the beginning and as far as it asked; it ends early when nobody is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass
+
+import numpy as np
+
+from deployments.codec_decoder.windows import windows
+from deployments.messages import Beat, CodeFrames, CodeRequest, EngineIdentity, Sampling
+from serve_app.api.errors import DeadlineExceeded, WorkerLostTwice
+from serve_app.pipeline.deadline import Deadline
+from serve_app.pipeline.frames import Frames
+from serve_app.pipeline.losses import Losses
+from serve_app.pipeline.stages import Stages, WorkerLost
+from serve_app.pipeline.suspects import Suspects
+
+BEAT_S = 1.0
+# A worker that has shown that it is there gives up by itself after 5 s without a sign of life (`language_model.pulse`).
+SILENCE_S = 7.0
+# One that hasn't may be held up before it takes the call; another is asked then, or the same one again.
+FIRST_SIGN_S = 10.0
+# Encoding a text takes milliseconds, and waiting for it is no work lost.
+ENCODE_S = 30.0
+
+_log = logging.getLogger("ray.serve.pipeline")  # below Serve's own, whose files and format it shares
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be made. key: of the generation, for the log and the engine; no two differ in all but their length."""
+
+    key: str
+    prompt: str
+    seed: int
+    sampling: Sampling
+    identity: EngineIdentity
+
+
+class Generation:
+    """codes: int16 [K, n], made before, and text_states: float32 [S, D], with which they were; None: there are none.
+
+    `join` before `run`. suspects: of the model.
+    """
+
+    def __init__(
+        self,
+        work: Work,
+        stages: Stages,
+        suspects: Suspects,
+        deadline: Deadline,
+        *,
+        codes: np.ndarray | None = None,
+        text_states: np.ndarray | None = None,
+    ) -> None:
+        self.work = work
+        self.frames = Frames(codes)
+        self.text_states = text_states
+        self._stages = stages
+        self._suspects = suspects
+        self._deadline = deadline
+        self._losses = Losses()
+        self._wanted: dict[Ticket, int] = {}
+        self._news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._running: asyncio.Task[None] | None = None
+        self.error: Exception | None = None
+        self._admitted_s: float | None = None
+        self._over = False
+
+    @property
+    def num_wanted(self) -> int:
+        """Frames that those who listen want, the most of them."""
+        return max(self._wanted.values(), default=0)
+
+    def join(self, num_frames: int) -> Ticket | None:
+        """A place to hear the first num_frames from; None when it is too late: who asks again finds what was made."""
+        if self.error is not None or (self._over and num_frames > self.frames.number):
+            return None
+        ticket = Ticket(self, num_frames)
+        self._wanted[ticket] = num_frames
+        return ticket
+
+    async def run(self) -> None:
+        """Makes what is wanted. Returns early when nobody listens any more; an error is for those who do."""
+        if not self._wanted:
+            self._over = True
+            return
+        self._running = asyncio.ensure_future(self._make())
+        try:
+            await asyncio.wait({self._running})
+        finally:
+            self._over = True
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+        error = None if self._running.cancelled() else self._running.exception()
+        if isinstance(error, Exception):
+            self.fail(error)
+
+    def fail(self, error: Exception) -> None:
+        """Nothing more is made; whoever listens gets what there is, and then this. The first one stays."""
+        self._over = True
+        if self.error is None:
+            self.error = error
+            self._tell()
+
+    def _leave(self, ticket: Ticket) -> None:
+        del self._wanted[ticket]
+        if not self._wanted:
+            self._over = True
+            if self._running is not None:
+                self._running.cancel()
+
+    def _tell(self) -> None:
+        self._news.set_result(None)
+        self._news = asyncio.get_running_loop().create_future()
+
+    async def _make(self) -> None:
+        sound = await self._stages.sound_format()
+        if self.text_states is None:
+            self.text_states = await self._encode()
+        while self.frames.number < self.num_wanted:
+            num_frames = self.num_wanted
+            ends = tuple(end + sound.lookahead for _, end in windows(num_frames, sound.lookahead))
+            deadline_s = self._deadline.seconds(num_frames / sound.frame_rate)
+            request = CodeRequest(
+                # Another one each time: the last worker may still have a request of the same name.
+                request_id=f"{self.work.key[:16]}-{uuid.uuid4().hex[:8]}",
+                text_states=self.text_states,
+                num_frames=num_frames,
+                seed=self.work.seed,
+                sampling=self.work.sampling,
+                prompt_codes=self.frames.all() if self.frames.number else None,
+                chunk_ends=tuple(end for end in ends if end > self.frames.number),
+                identity=self.work.identity,
+                priority=self._admitted_s is not None,
+            )
+            try:
+                await self._take_from_worker(request, deadline_s)
+            except WorkerLost as error:
+                self._lost(error)
+        self._over = True
+
+    async def _encode(self) -> np.ndarray:
+        while True:
+            try:
+                return await asyncio.wait_for(self._stages.encode(self.work.prompt), ENCODE_S)
+            except asyncio.TimeoutError:
+                _log.warning("generation %s: no text encoder answered in %g s", self.work.key[:16], ENCODE_S)
+            except WorkerLost as error:
+                self._lost(error)
+
+    async def _take_from_worker(self, request: CodeRequest, deadline_s: float) -> None:
+        """Until the request is done, or less is wanted. Raises: WorkerLost; DeadlineExceeded; what a worker raises."""
+        async with AsyncExitStack() as stack:
+            turn = await stack.enter_async_context(self._suspects.turn()) if self._losses.suspicious else None
+            stream = await stack.enter_async_context(aclosing(self._stages.generate(request)))
+            silence_s = FIRST_SIGN_S
+            while self.frames.number < min(request.num_frames, self.num_wanted):
+                try:
+                    item = await asyncio.wait_for(anext(stream, None), min(silence_s, self._left_s(deadline_s)))
+                except asyncio.TimeoutError:
+                    if self._left_s(deadline_s) <= 0:
+                        raise DeadlineExceeded(
+                            f"The clip was not made within {deadline_s:g} s: ask for a shorter one, or later."
+                        ) from None
+                    if silence_s == FIRST_SIGN_S:
+                        return  # nobody took the call; the next one finds who does
+                    raise WorkerLost(f"no sign of life for {silence_s:g} s") from None
+                if item is None:
+                    raise WorkerLost("its stream ended early")
+                silence_s = SILENCE_S
+                if self._admitted_s is None and (isinstance(item, CodeFrames) or item.running):
+                    self._admitted_s = asyncio.get_running_loop().time()
+                if isinstance(item, CodeFrames):
+                    self.frames.append(item)
+                    self._losses.progressed()
+                    if turn is not None:
+                        turn.end()
+                    self._tell()
+
+    def _left_s(self, deadline_s: float) -> float:
+        """Of the time there is, which begins with a slot."""
+        if self._admitted_s is None:
+            return deadline_s
+        return max(0.0, self._admitted_s + deadline_s - asyncio.get_running_loop().time())
+
+    def _lost(self, error: WorkerLost) -> None:
+        at = self.frames.number
+        if self._losses.lost(at):
+            _log.error("generation %s lost %d workers, and is given up", self.work.key[:16], self._losses.number)
+            raise WorkerLostTwice(
+                "The workers that made this clip were lost again and again, it may be by the request itself: it is not "
+                "tried again. Another prompt or seed may do."
+            ) from error
+        _log.warning("generation %s lost its worker at frame %d (%s); another goes on", self.work.key[:16], at, error)
+
+
+class Ticket:
+    """A listener's place at a generation, given back by `close`, or by `listen` at its end."""
+
+    def __init__(self, generation: Generation, num_frames: int) -> None:
+        self.generation = generation
+        self.num_frames = num_frames
+
+    def close(self) -> None:
+        """The last to leave ends the generation. Once or more often."""
+        if self in self.generation._wanted:
+            self.generation._leave(self)
+
+    async def listen(self, first_frame: int = 0) -> AsyncGenerator[CodeFrames | Beat, None]:
+        """The frames from `first_frame` to the last, as they are made or at once, and a Beat every second without.
+
+        Raises: what the generation failed with, after the frames it has.
+        """
+        generation, at = self.generation, first_frame
+        try:
+            while at < self.num_frames:
+                new = generation.frames.some(at, self.num_frames)
+                if new.shape[1]:
+                    at += new.shape[1]
+                    yield CodeFrames(generation.work.key, at - new.shape[1], new, at == self.num_frames)
+                elif generation.error is not None:
+                    raise generation.error.with_traceback(None)
+                elif not (await asyncio.wait({generation._news}, timeout=BEAT_S))[0]:
+                    yield Beat(running=generation._admitted_s is not None)
+        finally:
+            self.close()

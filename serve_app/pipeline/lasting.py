@@ -1,0 +1,68 @@
+"""One listener's codes, from whichever pipeline replica can go on with them.
+
+What has been received goes along when the next replica is asked, with the text states that it was made with, so that
+what follows fits bit for bit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+
+from deployments.messages import Beat, CodeFrames, GenerationStart, Resumption
+from serve_app.api.errors import NotReady
+from serve_app.pipeline.frames import Frames
+from serve_app.pipeline.generations import LeaseLost
+from serve_app.pipeline.losses import Losses
+
+# A replica says at once that it is there. One that doesn't is held up: another is asked, which the next attempt's name
+# leads to sooner or later.
+FIRST_SIGN_S = 3.0
+
+PipelineItem = GenerationStart | CodeFrames | Beat
+# attempt: from 0 on, so that each may go to another replica.
+Call = Callable[[int, Resumption | None], AsyncGenerator[PipelineItem, None]]
+
+_log = logging.getLogger("ray.serve.ingress")  # below Serve's own, whose files and format it shares
+
+
+class PipelineLost(Exception):
+    """The replica that was asked is gone."""
+
+
+async def lasting(call: Call, silence_s: float) -> AsyncGenerator[GenerationStart | CodeFrames, None]:
+    """The start and then the frames, each once. Closing it gives the place up.
+
+    call: raises PipelineLost. silence_s: without a sign of life, after which a replica has lost its leases.
+    Raises: what a pipeline raises; NotReady after several replicas lost.
+    """
+    start: GenerationStart | None = None
+    frames, losses, attempt = Frames(), Losses(), 0
+    while True:
+        resumption = None if start is None else Resumption(start, frames.all())
+        try:
+            async with aclosing(call(attempt, resumption)) as items:
+                patience_s = FIRST_SIGN_S
+                while True:
+                    item = await asyncio.wait_for(anext(items, None), patience_s)
+                    patience_s = silence_s
+                    if isinstance(item, CodeFrames):
+                        frames.append(item)
+                        losses.progressed()
+                        yield item
+                        if item.finished:
+                            return
+                    elif isinstance(item, GenerationStart) and start is None:
+                        start = item
+                        yield item
+                    elif item is None:
+                        raise PipelineLost("its stream ended early")
+        except asyncio.TimeoutError:
+            _log.warning("a pipeline replica gave no sign of life for %g s; another is asked", patience_s)
+        except (PipelineLost, LeaseLost) as error:
+            if losses.lost(frames.number):
+                raise NotReady("The workers that made this clip were lost one after the other; try again.") from error
+            _log.warning("a pipeline replica was lost at frame %d (%s); another is asked", frames.number, error)
+        attempt += 1

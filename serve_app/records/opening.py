@@ -1,0 +1,42 @@
+"""From settings to leases: the one place that says which parts they are made of."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from pathlib import Path
+
+from sqlalchemy import URL
+
+from serve_app.cache.faults import Faults
+from serve_app.records.database import Database
+from serve_app.records.lease_table import LeaseTable
+from serve_app.records.leases import Leases
+from serve_app.records.moment import uptime_s
+from serve_app.records.postgresql import PostgresqlDatabase
+from serve_app.records.settings import RecordsSettings
+from serve_app.records.sqlite import SqliteDatabase
+from serve_app.records.threads import Threads
+
+
+def open_leases(settings: RecordsSettings) -> Leases:
+    """The leases, of a holder of its own; nothing is read or connected to yet.
+
+    Raises: ModuleNotFoundError for PostgreSQL where psycopg is not installed.
+    """
+    table = LeaseTable(_database(settings, settings.database), lease_s=settings.lease_s)
+    threads = Threads(settings.max_connections, "records")
+    return Leases(table, threads, Faults(uptime_s), holder=own_name(), timeout_s=settings.timeout_s)
+
+
+def own_name() -> str:
+    """Like no other process's, also after a number of a process is used again: `host/process/random`."""
+    return f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
+
+
+def _database(settings: RecordsSettings, url: URL) -> Database:
+    timeout_s, max_connections = settings.timeout_s, settings.max_connections
+    if url.drivername == "sqlite":
+        return SqliteDatabase(Path(url.database or ""), timeout_s=timeout_s, max_connections=max_connections)
+    return PostgresqlDatabase(url, timeout_s=timeout_s, max_connections=max_connections)

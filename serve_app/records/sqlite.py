@@ -1,0 +1,100 @@
+"""SQLite: a file for the processes of one machine.
+
+It has a write-ahead log, so that nobody waits to read. Writers take turns: a transaction asks for its turn when it
+begins, since one that has read first and writes then is told "locked" at once. With `synchronous=NORMAL` a loss of
+power may take the last commits with it, and breaks nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from pathlib import Path
+
+from sqlalchemy import URL, Connection, create_engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from serve_app.records import schema
+from serve_app.records.database import Database
+
+_POLL_S = 0.01
+
+
+class SqliteDatabase(Database):
+    """path: of the file, made with its folder when first needed, for its owner only. A network's file system won't do.
+
+    timeout_s: how long a writer waits for its turn. max_connections: one for each thread.
+    """
+
+    def __init__(self, path: Path, *, timeout_s: float, max_connections: int) -> None:
+        engine = create_engine(
+            URL.create("sqlite", database=str(path)),
+            # Transactions are begun below, not by the driver, which begins them too late.
+            connect_args={"timeout": timeout_s, "isolation_level": None},
+            pool_size=max_connections,
+            max_overflow=0,
+            pool_timeout=timeout_s,
+            hide_parameters=True,
+        )
+        super().__init__(engine, str(path))
+        self._path = path
+        self._timeout_s = timeout_s
+        self._ready_file: tuple[int, int] | None = None
+        event.listen(engine, "connect", self._set_up)
+        event.listen(engine, "begin", _begin)
+
+    def _make_ready(self) -> None:
+        file = self._file()
+        if file is not None and file == self._ready_file:
+            return
+        # Connections to a file that was deleted go on without an error, and nobody else sees what they write.
+        self.engine.dispose()
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        # Not open(): to close any descriptor of the file would take the locks of this process from it.
+        with contextlib.suppress(FileExistsError):
+            os.mknod(self._path, 0o600)
+        file = self._file()
+        with self.engine.connect() as connection:
+            connection.execution_options(writes=True)
+            with connection.begin():
+                schema.create(connection)
+        self._ready_file = file
+
+    def _file(self) -> tuple[int, int] | None:
+        try:
+            stat = self._path.stat()
+        except FileNotFoundError:
+            return None
+        return stat.st_dev, stat.st_ino
+
+    def _set_up(self, connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA synchronous=NORMAL")
+        cursor.execute("PRAGMA journal_mode")
+        if cursor.fetchone() != ("wal",):
+            self._start_log(connection)
+        cursor.close()
+
+    def _start_log(self, connection: DBAPIConnection) -> None:
+        """This one thing does not wait while another does it: "locked" is said at once."""
+        until = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                connection.cursor().execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() >= until:
+                    raise
+            time.sleep(_POLL_S)
+
+    def _faults(self, connection: Connection) -> list[str]:
+        found = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
+        return [] if found == ["ok"] else [str(each) for each in found]
+
+
+def _begin(connection: Connection) -> None:
+    writes = connection.get_execution_options()["writes"]
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,137 @@
+"""A model whose codes are a pure function of the seed, and whose workers die, stall and refuse as a test says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from deployments.language_model.errors import OtherEngine
+from deployments.messages import Beat, CodeFrames, CodeRequest, EngineIdentity, Sampling, SoundFormat
+from serve_app.pipeline.generation import Work
+from serve_app.pipeline.stages import WorkerLost
+
+IDENTITY = EngineIdentity("f" * 64, "scripted", 2048)
+SOUND = SoundFormat(32_000, 1, 50, 4)
+
+
+def codes_of(seed: int, num_frames: int) -> np.ndarray:
+    """int16 [4, T]; the first frames don't depend on how many follow."""
+    frames = np.arange(num_frames, dtype=np.int64)
+    return np.stack([(seed * 31 + 7 * k + frames * (k + 3)) % 2048 for k in range(4)]).astype(np.int16)
+
+
+def work(seed: int = 1, prompt: str = "a tone") -> Work:
+    return Work(f"{seed:064x}", prompt, seed, Sampling(), IDENTITY)
+
+
+@dataclass(frozen=True)
+class Dies:
+    """The worker is lost before it makes this frame. with_beat: after it has given a sign of life."""
+
+    frame: int
+
+
+@dataclass(frozen=True)
+class Stalls:
+    """The worker makes no more from this frame on, and gives no sign of life."""
+
+    frame: int
+
+
+@dataclass(frozen=True)
+class Slow:
+    """From this frame on every chunk takes so long, with signs of life in between."""
+
+    frame: int
+    chunk_s: float
+
+
+@dataclass(frozen=True)
+class Waits:
+    """For a slot, with signs of life."""
+
+    wait_s: float
+
+
+@dataclass(frozen=True)
+class Refuses:
+    error: Exception
+
+
+Fate = Dies | Stalls | Slow | Waits | Refuses
+
+
+class ScriptedStages:
+    """fates: of the calls of `generate`, in their order; those after them go well. chunk: frames made at once."""
+
+    def __init__(
+        self, fates: Sequence[Fate] = (), *, identity: EngineIdentity = IDENTITY, step_s: float = 0.001
+    ) -> None:
+        self.fates = list(fates)
+        self.engine = identity
+        self.step_s = step_s
+        self.made: Counter[tuple[int, int]] = Counter()  # (seed, frame): how often
+        self.requests: list[CodeRequest] = []
+        self.num_running = 0
+        self.most_running = 0
+        self.encoded: list[str] = []
+        self.encoder_losses = 0
+
+    async def sound_format(self) -> SoundFormat:
+        return SOUND
+
+    async def identity(self) -> EngineIdentity:
+        return self.engine
+
+    async def encode(self, prompt: str) -> np.ndarray:
+        self.encoded.append(prompt)
+        if self.encoder_losses:
+            self.encoder_losses -= 1
+            raise WorkerLost("the text encoder died")
+        return np.full((2, 8), len(prompt), np.float32)
+
+    async def generate(self, request: CodeRequest) -> AsyncGenerator[CodeFrames | Beat, None]:
+        self.requests.append(request)
+        fate = self.fates.pop(0) if self.fates else None
+        self.num_running += 1
+        self.most_running = max(self.most_running, self.num_running)
+        try:
+            if request.identity is not None and request.identity != self.engine:
+                raise OtherEngine(self.engine)
+            if isinstance(fate, Refuses):
+                raise fate.error
+            async for item in self._make(request, fate):
+                yield item
+        finally:
+            self.num_running -= 1
+
+    async def _make(self, request: CodeRequest, fate: Fate | None) -> AsyncGenerator[CodeFrames | Beat, None]:
+        if isinstance(fate, Waits):
+            yield Beat(running=False)
+            for _ in range(int(fate.wait_s)):
+                await asyncio.sleep(1)
+                yield Beat(running=False)
+        at = 0 if request.prompt_codes is None else request.prompt_codes.shape[1]
+        if at:
+            assert np.array_equal(request.prompt_codes, codes_of(request.seed, at)), "it goes on from its own codes"
+        if not isinstance(fate, Stalls) or fate.frame > at:
+            yield Beat(running=True)
+        for end in [end for end in request.chunk_ends if at < end < request.num_frames] + [request.num_frames]:
+            for frame in range(at, end):
+                if isinstance(fate, Dies) and fate.frame == frame:
+                    raise WorkerLost("killed")
+                if isinstance(fate, Stalls) and fate.frame == frame:
+                    await asyncio.Event().wait()
+                await asyncio.sleep(self.step_s)
+                self.made[request.seed, frame] += 1
+            if isinstance(fate, Slow) and end > fate.frame:
+                for _ in range(int(fate.chunk_s)):
+                    await asyncio.sleep(1)
+                    yield Beat(running=True)
+            codes = codes_of(request.seed, end)[:, at:end]
+            yield CodeFrames(request.request_id, at, codes, end == request.num_frames)
+            at = end

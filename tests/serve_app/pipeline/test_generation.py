@@ -1,0 +1,311 @@
+"""A generation outlives its workers: with workers that die, stall and refuse as scripted, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deployments.codec_decoder.windows import windows
+from deployments.language_model.errors import EngineFull
+from deployments.messages import Beat, CodeFrames
+from serve_app.api.errors import DeadlineExceeded, WorkerLostTwice
+from serve_app.pipeline.deadline import Deadline
+from serve_app.pipeline.generation import FIRST_SIGN_S, SILENCE_S, Generation, Ticket
+from serve_app.pipeline.losses import MAX_LOSSES
+from serve_app.pipeline.stages import WorkerLost
+from serve_app.pipeline.suspects import Suspects
+from tests.serve_app.pipeline.scripted import (
+    Dies,
+    Refuses,
+    ScriptedStages,
+    Slow,
+    Stalls,
+    Waits,
+    codes_of,
+    work,
+)
+from tests.virtual_time import run
+
+LARGEST_CHUNK = 100
+
+
+def begun(stages: ScriptedStages, seed: int = 1, suspects: Suspects | None = None, **options: Any) -> Generation:
+    deadline = options.pop("deadline", Deadline(2.0, 60.0))
+    return Generation(work(seed), stages, suspects or Suspects(), deadline, **options)
+
+
+async def heard(ticket: Ticket | None, first_frame: int = 0) -> np.ndarray:
+    """All that a listener hears, int16 [4, n]."""
+    assert ticket is not None
+    parts, at = [np.zeros((4, 0), np.int16)], first_frame
+    async for item in ticket.listen(first_frame):
+        if isinstance(item, CodeFrames):
+            assert item.first_frame == at
+            at += item.codes.shape[1]
+            parts.append(item.codes)
+    return np.concatenate(parts, axis=1)
+
+
+async def made(generation: Generation, num_frames: int) -> np.ndarray:
+    listening = asyncio.create_task(heard(generation.join(num_frames)))
+    await generation.run()
+    return await listening
+
+
+@given(at=st.lists(st.integers(0, 299), unique=True, max_size=MAX_LOSSES - 1).map(sorted))
+def test_whenever_workers_die_the_codes_are_those_of_an_undisturbed_run(at: list[int]) -> None:
+    async def scenario() -> None:
+        stages = ScriptedStages([Dies(frame) for frame in at])
+        generation = begun(stages)
+        try:
+            codes = await made(generation, 300)
+        except WorkerLostTwice:
+            assert any(not progressed(first, second) for first, second in itertools.pairwise(at))
+            return
+        assert np.array_equal(codes, codes_of(1, 300))
+        made_again = sum(stages.made.values()) - 300
+        assert made_again <= sum(windows_back(frame) for frame in at), "no more than a window each time"
+
+    run(scenario())
+
+
+def ends() -> list[int]:
+    return [0, *(min(end + 4, 300) for _, end in windows(300, 4))]
+
+
+def progressed(first: int, second: int) -> bool:
+    """Whether a chunk came between the deaths before these frames."""
+    return any(first < end <= second for end in ends())
+
+
+def windows_back(frame: int) -> int:
+    return frame - max(end for end in ends() if end <= frame)
+
+
+def test_a_worker_lost_twice_at_one_place_is_not_given_a_third() -> None:
+    async def scenario() -> None:
+        stages = ScriptedStages([Dies(50), Dies(50)])
+        with pytest.raises(WorkerLostTwice, match="not tried again"):
+            await made(begun(stages), 100)
+        assert len(stages.requests) == 2
+
+    run(scenario())
+
+
+def test_a_generation_that_loses_its_worker_again_and_again_is_given_up_though_it_gets_further() -> None:
+    async def scenario() -> None:
+        stages = ScriptedStages([Dies(frame) for frame in range(50, 1000, 100)])
+        with pytest.raises(WorkerLostTwice):
+            await made(begun(stages), 1000)
+        assert len(stages.requests) == MAX_LOSSES
+
+    run(scenario())
+
+
+def test_bystanders_of_a_request_that_kills_get_their_clips() -> None:
+    """All are on one worker; whatever kills takes the others with it, twice."""
+
+    async def scenario() -> None:
+        lethal = 7
+
+        class OneWorker(ScriptedStages):
+            """Seed 7 kills at frame 60 whoever runs beside it."""
+
+            deaths = 0
+
+            async def generate(self, request: Any) -> Any:
+                death = self.deaths
+                async for item in super().generate(request):
+                    if isinstance(item, CodeFrames) and request.seed == lethal and item.first_frame + 1 > 40:
+                        self.deaths += 1
+                        raise WorkerLost("killed")
+                    if self.deaths > death:
+                        raise WorkerLost("killed by another")
+                    yield item
+
+        stages, suspects = OneWorker(step_s=0.01), Suspects()
+        generations = [begun(stages, seed, suspects) for seed in (1, 2, lethal, 3, 4)]
+        results = await asyncio.gather(*(made(each, 400) for each in generations), return_exceptions=True)
+        assert stages.deaths == 2
+        for seed, result in zip((1, 2, lethal, 3, 4), results, strict=True):
+            if seed == lethal:
+                assert isinstance(result, WorkerLostTwice)
+            else:
+                assert np.array_equal(result, codes_of(seed, 400)), f"the bystander with seed {seed}"
+
+    run(scenario())
+
+
+def test_a_worker_without_a_sign_of_life_is_left_for_another() -> None:
+    async def scenario() -> None:
+        stages = ScriptedStages([Stalls(30)])
+        began_s = asyncio.get_running_loop().time()
+        codes = await made(begun(stages), 100)
+        assert np.array_equal(codes, codes_of(1, 100))
+        assert stages.num_running == 0, "the place at the first one was given back"
+        assert asyncio.get_running_loop().time() - began_s < SILENCE_S + 1
+
+    run(scenario())
+
+
+def test_a_call_that_nobody_takes_is_made_again_and_counts_as_no_loss() -> None:
+    async def scenario() -> None:
+        stages = ScriptedStages([Stalls(0)] * 4)
+        codes = await made(begun(stages, deadline=Deadline(2, 5 * FIRST_SIGN_S)), 100)
+        assert np.array_equal(codes, codes_of(1, 100))
+        assert len(stages.requests) == 5
+
+    run(scenario())
+
+
+def test_a_slow_worker_is_waited_for() -> None:
+    async def scenario() -> None:
+        stages = ScriptedStages([Slow(0, 3 * SILENCE_S)])
+        codes = await made(begun(stages, deadline=Deadline(2, 1000)), 30)
+        assert np.array_equal(codes, codes_of(1, 30))
+        assert len(stages.requests) == 1
+
+    run(scenario())
+
+
+def test_the_deadline_counts_from_the_slot_and_frees_it() -> None:
+    async def scenario() -> None:
+        stages = ScriptedStages([Waits(1000)])
+        assert np.array_equal(await made(begun(stages), 100), codes_of(1, 100)), "waiting is not counted"
+        stages = ScriptedStages([Slow(20, 40)])
+        generation = begun(stages, deadline=Deadline(2, 60))
+        with pytest.raises(DeadlineExceeded, match="within 60 s"):
+            await made(generation, 1500)
+        assert stages.num_running == 0
+        assert np.array_equal(generation.frames.all(), codes_of(1, generation.frames.number)), "what was made is there"
+
+    run(scenario())
+
+
+def test_the_deadline_does_not_begin_anew_when_a_worker_is_lost() -> None:
+    async def scenario() -> None:
+        stages = ScriptedStages([Stalls(frame) for frame in (20, 100, 200)], step_s=0.05)
+        with pytest.raises(DeadlineExceeded):
+            await made(begun(stages, deadline=Deadline(0.0, 30)), 1500)
+
+    run(scenario())
+
+
+def test_a_refusal_is_the_listeners_to_hear() -> None:
+    async def scenario() -> None:
+        with pytest.raises(EngineFull):
+            await made(begun(ScriptedStages([Refuses(EngineFull("no place"))])), 100)
+
+    run(scenario())
+
+
+def test_who_was_at_work_has_priority_afterwards() -> None:
+    async def scenario() -> None:
+        stages = ScriptedStages([Dies(30)])
+        await made(begun(stages), 100)
+        assert [request.priority for request in stages.requests] == [False, True]
+        assert len({request.request_id for request in stages.requests}) == 2
+
+    run(scenario())
+
+
+def test_a_lost_text_encoder_is_asked_again_once() -> None:
+    async def scenario() -> None:
+        stages = ScriptedStages()
+        stages.encoder_losses = 1
+        assert np.array_equal(await made(begun(stages), 20), codes_of(1, 20))
+        stages.encoder_losses = 5
+        with pytest.raises(WorkerLostTwice):
+            await made(begun(stages), 20)
+        assert len(stages.encoded) == 4
+
+    run(scenario())
+
+
+def test_listeners_hear_the_whole_from_the_beginning_whenever_they_come() -> None:
+    async def scenario() -> None:
+        stages = ScriptedStages(step_s=0.1)
+        generation = begun(stages)
+        lengths = [300, 100, 300, 450, 20]
+        listening = [asyncio.create_task(heard(generation.join(lengths[0])))]
+        running = asyncio.create_task(generation.run())
+        for length in lengths[1:]:
+            await asyncio.sleep(5)
+            listening.append(asyncio.create_task(heard(generation.join(length))))
+        await running
+        for length, codes in zip(lengths, await asyncio.gather(*listening), strict=True):
+            assert np.array_equal(codes, codes_of(1, length))
+        assert set(stages.made.values()) == {1}, "no frame was made twice"
+        assert sum(stages.made.values()) == 450
+
+    run(scenario())
+
+
+def test_a_listener_without_frames_hears_a_beat_every_second() -> None:
+    async def scenario() -> None:
+        generation = begun(ScriptedStages([Waits(10)]))
+        ticket = generation.join(20)
+        running = asyncio.create_task(generation.run())
+        assert ticket is not None
+        beats = [item async for item in ticket.listen() if isinstance(item, Beat)]
+        assert 9 <= len(beats) <= 11
+        await running
+
+    run(scenario())
+
+
+def test_the_last_to_leave_frees_the_slot_and_one_who_comes_then_is_too_late() -> None:
+    async def scenario() -> None:
+        stages = ScriptedStages(step_s=0.1)
+        generation = begun(stages)
+        first, second = generation.join(300), generation.join(300)
+        running = asyncio.create_task(generation.run())
+        assert first is not None
+        assert second is not None
+        await asyncio.sleep(5)
+        first.close()
+        first.close()
+        await asyncio.sleep(5)
+        assert stages.num_running == 1
+        second.close()
+        await running
+        assert stages.num_running == 0
+        assert 0 < generation.frames.number < 300
+        assert generation.join(300) is None
+
+    run(scenario())
+
+
+def test_when_who_wanted_most_has_left_no_more_is_made_than_the_others_want() -> None:
+    async def scenario() -> None:
+        stages = ScriptedStages(step_s=0.1)
+        generation = begun(stages)
+        short, long = generation.join(100), generation.join(1500)
+        running = asyncio.create_task(generation.run())
+        assert long is not None
+        await asyncio.sleep(2)
+        long.close()
+        assert np.array_equal(await heard(short), codes_of(1, 100))
+        await running
+        assert generation.frames.number < 100 + LARGEST_CHUNK
+
+    run(scenario())
+
+
+def test_it_goes_on_from_codes_and_text_states_that_it_is_given() -> None:
+    async def scenario() -> None:
+        stages = ScriptedStages()
+        states = np.ones((3, 8), np.float32)
+        codes = await made(begun(stages, codes=codes_of(1, 77), text_states=states), 100)
+        assert np.array_equal(codes, codes_of(1, 100))
+        assert stages.encoded == []
+        assert stages.requests[0].text_states is states
+        assert sum(stages.made.values()) == 23
+
+    run(scenario())
