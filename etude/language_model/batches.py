@@ -3,10 +3,10 @@
 A clip's columns follow the delay pattern (`deployments.language_model.delay`): column s holds, for codebook k, frame
 s - delays[k] of the window, and the model foresees column s from those before it, the first from pads alone.
 
-What is read in the last columns, where the first codebooks are through with the window, is one of two things. Our engine
-goes on with them, so that a clip's beginning never depends on its length; transformers' `generate` feeds pads. Half of
-the windows have it one way and half the other; of a piece that ends with its window only the second can be shown, so
-pieces should be a little longer than windows.
+What is read in the last columns, where the first codebooks are through with the window, is one of two things: our
+engine goes on with them, so that a clip's beginning never depends on its length, and transformers' `generate` feeds
+pads. Half of the windows have it one way and half the other; of a piece that ends with its window only the second can
+be shown, so pieces should be longer than windows, by the longest delay at least.
 """
 
 from __future__ import annotations
@@ -72,6 +72,7 @@ class Batches:
         self._tokenizer = tokenizer
         self._config = config
         self._num_frames = num_frames
+        self._num_columns = num_steps(num_frames, config.delays)
         self._text_dropout = text_dropout
         self._seed = seed
 
@@ -84,7 +85,8 @@ class Batches:
         draw = np.random.default_rng([self._seed, process, step])
         clips = [self._clips[i] for i in draw.integers(len(self._clips), size=size)]
         stops = draw.random(size) < 0.5
-        starts = [int(draw.integers(max(1, clip.codes.shape[1] - self._num_frames + 1))) for clip in clips]
+        places = [max(1, clip.codes.shape[1] - self._num_columns + 1) for clip in clips]
+        starts = [int(start) for start in draw.integers(places)]
         texts = [clip.texts[draw.integers(len(clip.texts))] for clip in clips]
         return self._batch(clips, starts, stops, texts, draw.random(size) < self._text_dropout)
 
@@ -126,10 +128,9 @@ class Batches:
 
         stops: leave out the frames after the window, as if the piece ended there.
         """
-        delays = self._config.delays
-        columns = np.full((len(codes), num_steps(self._num_frames, delays)), IGNORED, dtype=np.int64)
-        for row, lag, own in zip(columns, delays, codes, strict=True):
-            seen = own[start : start + (self._num_frames if stops else len(row) - lag)]
+        columns = np.full((len(codes), self._num_columns), IGNORED, dtype=np.int64)
+        for row, lag, own in zip(columns, self._config.delays, codes, strict=True):
+            seen = own[start : start + (self._num_frames if stops else self._num_columns - lag)]
             row[lag : lag + len(seen)] = seen
         return columns
 

@@ -46,11 +46,8 @@ class Trainee(nn.Module):
             encoder_attention_mask=batch.text_mask,
             use_cache=False,
         ).last_hidden_state
-        losses = [
-            F.cross_entropy(head(hidden).float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none")
-            for head, labels in zip(self.decoder.lm_heads, batch.labels.unbind(1), strict=True)
-        ]
-        return torch.stack(losses)
+        heads = zip(self.decoder.lm_heads, batch.labels.unbind(1), strict=True)
+        return torch.stack([_losses(head(hidden).float(), labels) for head, labels in heads])
 
     def text_states(self, batch: Batch) -> Tensor:
         """What the decoder attends to: [B, N, D], zero for padding, and for all of a clip whose text is not shown."""
@@ -61,6 +58,12 @@ class Trainee(nn.Module):
         shown = batch.text_mask * ~batch.unheard[:, None]
         shown_states: Tensor = states * shown[:, :, None]
         return shown_states
+
+
+def _losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """logits [B, S, V], labels [B, S] → [B, S]. All positions in a row: codes are then next to each other in memory."""
+    losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none")
+    return losses.view(labels.shape)
 
 
 def codebook_means(losses: Tensor, labels: Tensor) -> Tensor:

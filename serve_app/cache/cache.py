@@ -108,7 +108,7 @@ class Cache:
         draw = self._draw if drawn is None else lambda: drawn
         codes = None
         if known is not None and mode == "use":
-            codes = await self._read(generation_key(request, known))
+            codes = await self._read(generation_key(request, known), num_frames)
         kept = codes if isinstance(codes, KeptCodes) and codes.numerics == request.model.numerics else None
         frames_kept = 0 if kept is None else kept.codes.shape[1]
         decision = decide(mode, known, num_frames=num_frames, frames_kept=frames_kept, draw=draw)
@@ -128,7 +128,7 @@ class Cache:
     def remembers(self, key: Key) -> bool:
         """Whether it is at hand without the store, and need not be kept again."""
         kept = self._recent.get(key)
-        return kept is not None and is_live(kept.created_s, self._clock(), self._ttl_s)
+        return kept is not None and self._lives(kept)
 
     def age_s(self, kept: KeptCodes | KeptSound) -> int:
         """How long ago it was made, as the header Age has it: whole seconds, not negative."""
@@ -152,20 +152,28 @@ class Cache:
         self._on_its_way.add(task)
         task.add_done_callback(self._on_its_way.discard)
 
-    async def _read(self, key: Key) -> Kept | None:
-        """What is kept and has not expired."""
-        kept: Kept | None = self._recent.get(key)
-        if kept is None:
-            packed = await self._store.get(key)
-            kept = None if packed is None else await self._unpacked(key, packed)
-        if kept is None:
-            return None
-        if not is_live(kept.created_s, self._clock(), self._ttl_s):
+    async def _read(self, key: Key, num_frames: int = 0) -> Kept | None:
+        """What is kept and has not expired. num_frames: wanted of codes: another replica may have kept more of them
+        than this one remembers.
+        """
+        remembered: Kept | None = self._recent.get(key)
+        if remembered is not None and not self._lives(remembered):
             self._recent.drop(key)
-            return None
+            remembered = None
+        if remembered is not None and _frames_of(remembered) >= num_frames:
+            return remembered
+        packed = await self._store.get(key)
+        kept = None if packed is None else await self._unpacked(key, packed)
+        if kept is None or not self._lives(kept):
+            return remembered
+        if remembered is not None and _frames_of(remembered) >= _frames_of(kept):
+            return remembered
         if not isinstance(kept, KeptAlias):
             self._recent.put(key, kept)
         return kept
+
+    def _lives(self, kept: Kept) -> bool:
+        return is_live(kept.created_s, self._clock(), self._ttl_s)
 
     async def _unpacked(self, key: Key, packed: Packed) -> Kept | None:
         try:
@@ -189,3 +197,7 @@ class Cache:
         if not isinstance(kept, KeptAlias):
             self._recent.put(key, kept)
         return await self._store.put(key, packed)
+
+
+def _frames_of(kept: Kept) -> int:
+    return kept.codes.shape[1] if isinstance(kept, KeptCodes) else 0

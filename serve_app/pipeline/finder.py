@@ -44,10 +44,13 @@ class Found:
 
 
 class Finder:
-    """leases: shared by all replicas that have the cache in common."""
+    """leases: shared by all replicas that have the cache in common. draw: a random seed."""
 
-    def __init__(self, cache: Cache, leases: Leases, generations: Generations) -> None:
+    def __init__(
+        self, cache: Cache, leases: Leases, generations: Generations, draw: Callable[[], int] = drawn_seed
+    ) -> None:
         self._cache = cache
+        self._draw = draw
         self._leases = leases
         self._generations = generations
         self._locks = KeyedLocks()
@@ -86,7 +89,7 @@ class Finder:
         if resumption is not None:
             seed = resumption.start.seed
         elif seed is None:
-            seed = drawn_seed()
+            seed = self._draw()
         key = generation_key(asked.generation_request, seed)
         generation = self._generation(asked, key, seed, None)
         ticket = self._generations.start(key, generation, asked.num_frames, frames_kept=None, joinable=False)
@@ -94,7 +97,7 @@ class Finder:
 
     async def _with_drawn_seed(self, asked: Asked, alias: Key) -> Found:
         """Draws a seed, unless another replica has done so for the same."""
-        seed, held = drawn_seed(), None
+        seed, held = self._draw(), None
         if asked.request.cache == "use":
             taken = await self._leases.take(str(alias), value=str(seed))
             if isinstance(taken, Taken):

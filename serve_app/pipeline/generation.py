@@ -74,6 +74,7 @@ class Generation:
         self._running: asyncio.Task[None] | None = None
         self.error: Exception | None = None
         self._admitted_s: float | None = None
+        self._accepted = False
         self._over = False
 
     @property
@@ -119,6 +120,18 @@ class Generation:
             if self._running is not None:
                 self._running.cancel()
 
+    def heard_of(self, start: int, end: int) -> np.ndarray:
+        """int16 [K, n], the frames from `start` to before `end` as far as they may be handed out.
+
+        None before an engine has taken the generation on: one of another kind would have to begin from the first frame.
+        """
+        return self.frames.some(start, end if self._accepted else start)
+
+    def _accept(self) -> None:
+        if not self._accepted:
+            self._accepted = True
+            self._tell()
+
     def _tell(self) -> None:
         self._news.set_result(None)
         self._news = asyncio.get_running_loop().create_future()
@@ -147,6 +160,7 @@ class Generation:
                 await self._take_from_worker(request, deadline_s)
             except WorkerLost as error:
                 self._lost(error)
+        self._accept()
         self._over = True
 
     async def _encode(self) -> np.ndarray:
@@ -178,6 +192,7 @@ class Generation:
                 if item is None:
                     raise WorkerLost("its stream ended early")
                 silence_s = SILENCE_S
+                self._accept()
                 if self._admitted_s is None and (isinstance(item, CodeFrames) or item.running):
                     self._admitted_s = asyncio.get_running_loop().time()
                 if isinstance(item, CodeFrames):
@@ -224,7 +239,7 @@ class Ticket:
         generation, at = self.generation, first_frame
         try:
             while at < self.num_frames:
-                new = generation.frames.some(at, self.num_frames)
+                new = generation.heard_of(at, self.num_frames)
                 if new.shape[1]:
                     at += new.shape[1]
                     yield CodeFrames(generation.work.key, at - new.shape[1], new, at == self.num_frames)

@@ -64,9 +64,10 @@ class Generations:
         if under_way is None:
             return None
         ticket = under_way.generation.join(num_frames)
-        if ticket is None:
-            await under_way.ended.wait()
-        return ticket
+        if ticket is not None:
+            return ticket
+        await under_way.ended.wait()
+        return await self.join(key, num_frames)
 
     def start(
         self,

@@ -8,7 +8,7 @@ Leaving early closes a listener's place; the last to leave frees the language mo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from deployments.language_model.errors import OtherEngine
 from deployments.messages import Beat, CodeFrames, EngineIdentity, GenerationStart, MusicRequest, Resumption
 from serve_app.api.errors import NotReady
-from serve_app.cache.cache import Cache
+from serve_app.cache.cache import Cache, drawn_seed
 from serve_app.pipeline.asked import Asked, Model
 from serve_app.pipeline.durations import num_frames
 from serve_app.pipeline.finder import Finder, Found
@@ -33,13 +33,21 @@ class EngineGone(Exception):
 
 
 class Pipeline:
-    """scope: of the cache. leases: shared by all replicas that have the cache in common."""
+    """scope: of the cache. leases: shared by all replicas that have the cache in common. draw: a random seed."""
 
-    def __init__(self, models: Mapping[str, Model], cache: Cache, leases: Leases, scope: str = "") -> None:
+    def __init__(
+        self,
+        models: Mapping[str, Model],
+        cache: Cache,
+        leases: Leases,
+        scope: str = "",
+        *,
+        draw: Callable[[], int] = drawn_seed,
+    ) -> None:
         self._models = models
         self._scope = scope
         self._generations = Generations(cache, leases)
-        self._finder = Finder(cache, leases, self._generations)
+        self._finder = Finder(cache, leases, self._generations, draw)
         self._identities: dict[str, EngineIdentity] = {}
 
     async def identity(self, model: str) -> EngineIdentity:
@@ -65,9 +73,9 @@ class Pipeline:
                         yield item
                 return
             except OtherEngine as error:
+                self._identities[request.model] = error.identity
                 if started:
                     raise EngineGone("No worker of the kind that began this clip is left.") from error
-                self._identities[request.model] = error.identity
         raise NotReady("The model's workers are of several kinds just now; try again in a moment.")
 
     def load(self) -> int:

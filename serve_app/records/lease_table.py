@@ -103,7 +103,8 @@ class LeaseTable:
                 lease = Lease(name, holder, row.token + 1)
                 connection.execute(update(leases).where(leases.c.name == name).values(token=lease.token, **granted))
                 return lease
-            highest = connection.execute(select(swept_leases.c.highest_token)).scalar_one()
+            # Locked, so that a row that came after our look can't be swept away before our own comes.
+            highest = connection.execute(select(swept_leases.c.highest_token).with_for_update()).scalar_one()
             lease = Lease(name, holder, highest + 1)
             connection.execute(insert(leases).values(name=name, token=lease.token, **granted))
             _sweep(connection, now)

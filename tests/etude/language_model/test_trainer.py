@@ -137,7 +137,6 @@ def test_a_few_clips_are_learned_by_heart_and_played_back(
     """By the engine, which goes on after the last frame, and by transformers, which feeds pads there."""
     clips = [CodeClip(clip.codes, clip.texts[:1]) for clip in random_clips((13, 13, 13))]
     batches = Batches(clips, tokenizer, config, num_frames=10, text_dropout=0.1)
-    batches._clips = clips
     recipe = Recipe(steps=150, batch=6, warmup_steps=5, learning_rate=1e-2, weight_decay=0.0)
     trainer(tmp_path, checkpoint, batches, recipe=recipe, pace=Pace(log_steps=1, figures_steps=150)).run()
     opened = Checkpoint.open(tmp_path / CHECKPOINT)
@@ -146,8 +145,8 @@ def test_a_few_clips_are_learned_by_heart_and_played_back(
         np.testing.assert_array_equal(engine_codes(opened, clip.texts[0], num_frames=10), clip.codes[:, :10])
         np.testing.assert_array_equal(played, clip.codes[:, :10])
     last = log(tmp_path)[-1]["held_out"]
-    assert last["with_text_mean"] < 0.1 < 1 < last["without_text_mean"]
-    assert last["with_others_text_mean"] > 1
+    assert last["with_text_mean"] < 0.1
+    assert last["with_text_mean"] < min(last["without_text_mean"], last["with_others_text_mean"])
 
 
 def test_a_gradient_that_is_not_finite_ends_training_with_advice(

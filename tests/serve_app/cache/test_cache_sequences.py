@@ -18,7 +18,7 @@ from tests.serve_app.cache.serving import FIRST_DRAWN, TTL_S, run, served
 
 
 @dataclass
-class Model:
+class Rules:
     """The rules once more, by a list of what was made and when: slow, and without keys, entries or stores."""
 
     now_s: float = 0.0
@@ -78,23 +78,23 @@ def test_every_sequence_of_requests_is_answered_as_the_rules_say(
     store: InMemory | FolderStore = InMemory()
     if kind == "folder":
         store = FolderStore(tmp_path_factory.mktemp("cache"), 2**24, 2**23)
-    clock, model = Clock(), Model()
+    clock, rules = Clock(), Rules()
 
     async def test(cache: Cache) -> None:
-        model.now_s = clock.now_s
+        rules.now_s = clock.now_s
         for name, *arguments in doings:
             if name == "wait":
                 clock.now_s += arguments[0]
-                model.now_s += arguments[0]
+                rules.now_s += arguments[0]
             elif name == "lose":
                 prompt, seed = arguments
                 if not remembers:
                     store.delete(generation_key(replace(REQUEST, prompt=prompt), seed))
-                    model.lose(prompt, seed)
+                    rules.lose(prompt, seed)
             else:
                 prompt, mode, seed, frames = arguments
                 request = replace(REQUEST, prompt=prompt)
-                expected = model.ask(prompt, mode, seed, frames)
+                expected = rules.ask(prompt, mode, seed, frames)
                 outcome, used, codes, made = await served(cache, request, mode, seed, frames)
                 assert (outcome, used, made) == expected
                 assert codes == codes_of(request, used, frames).tolist(), "hit, cut, extended and fresh are the same"

@@ -96,12 +96,12 @@ class ScriptedStages:
 
     async def generate(self, request: CodeRequest) -> AsyncGenerator[CodeFrames | Beat, None]:
         self.requests.append(request)
-        fate = self.fates.pop(0) if self.fates else None
         self.num_running += 1
         self.most_running = max(self.most_running, self.num_running)
         try:
             if request.identity is not None and request.identity != self.engine:
                 raise OtherEngine(self.engine)
+            fate = self.fates.pop(0) if self.fates else None
             if isinstance(fate, Refuses):
                 raise fate.error
             async for item in self._make(request, fate):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deployments.codec_decoder.windows import windows
@@ -58,6 +58,7 @@ async def made(generation: Generation, num_frames: int) -> np.ndarray:
     return await listening
 
 
+@settings(deadline=None)
 @given(at=st.lists(st.integers(0, 299), unique=True, max_size=MAX_LOSSES - 1).map(sorted))
 def test_whenever_workers_die_the_codes_are_those_of_an_undisturbed_run(at: list[int]) -> None:
     async def scenario() -> None:

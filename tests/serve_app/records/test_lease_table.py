@@ -129,7 +129,7 @@ class LeaseMachine(RuleBasedStateMachine):
 
 
 TestLeases = LeaseMachine.TestCase
-TestLeases.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+TestLeases.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
 
 
 def taken(outcome: Lease | Taken) -> Lease:

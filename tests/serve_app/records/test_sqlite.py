@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import delete, event
 
 from serve_app.cache.store import StoreDenied, StoreError, StoreFull, StoreTimeout, StoreUnreachable
 from serve_app.records.lease import Lease, Taken
+from serve_app.records.schema import leases
 from tests.serve_app.records.tables import Clock, database, lease_table, locked
 
 
@@ -65,8 +66,7 @@ def test_a_full_disk_is_told_and_leases_can_still_be_read(tmp_path: Path) -> Non
     with lease_table(tmp_path, Clock()) as table:
         event.listen(table.database.engine, "connect", pragma("max_page_count=1"))
         with pytest.raises(StoreFull, match=r"records.sqlite: database or disk is full"):
-            for number in range(1000):
-                table.take(f"{number:0200}", "one")
+            _ = [table.take(f"{number:0200}", "one") for number in range(1000)]
         assert isinstance(table.peek("a"), Taken)
 
 
@@ -126,8 +126,7 @@ def test_an_error_within_a_transaction_undoes_it_and_travels(tmp_path: Path) -> 
     with lease_table(tmp_path, Clock()) as table:
         table.take("a", "one")
         with pytest.raises(ZeroDivisionError), table.database.writing() as connection:
-            connection.exec_driver_sql("DELETE FROM leases")
-            raise ZeroDivisionError
+            connection.execute(delete(leases)).rowcount / 0
         assert table.peek("a")
 
 

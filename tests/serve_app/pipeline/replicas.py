@@ -1,0 +1,140 @@
+"""Pipelines as replicas that share a cache and leases, in one process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from deployments.messages import CacheMode, CodeFrames, GenerationStart, MusicRequest, Resumption, Sampling
+from serve_app.cache.cache import Cache, drawn_seed
+from serve_app.cache.faults import Faults
+from serve_app.cache.guarded import Guarded
+from serve_app.cache.recent import Recent
+from serve_app.cache.store import BlockingStore
+from serve_app.cache.threaded import Threaded
+from serve_app.pipeline.asked import Model
+from serve_app.pipeline.deadline import Deadline
+from serve_app.pipeline.lasting import PipelineItem, PipelineLost
+from serve_app.pipeline.pipeline import Pipeline
+from serve_app.records.opening import open_leases
+from serve_app.records.settings import RecordsSettings
+from tests.serve_app.cache.kept import Clock
+from tests.serve_app.pipeline.scripted import SOUND, ScriptedStages, codes_of
+
+MODEL = "scripted"
+
+
+def request(
+    seed: int | None = 1, num_frames: int = 100, cache: CacheMode = "use", prompt: str = "a tone"
+) -> MusicRequest:
+    return MusicRequest("id", MODEL, prompt, num_frames * 1000 // SOUND.frame_rate, seed, Sampling(), cache)
+
+
+@dataclass
+class Heard:
+    """What one listener was told."""
+
+    start: GenerationStart | None = None
+    codes: np.ndarray = field(default_factory=lambda: np.zeros((4, 0), np.int16))
+
+    @property
+    def outcome(self) -> str:
+        assert self.start is not None
+        return self.start.outcome
+
+    @property
+    def seed(self) -> int:
+        assert self.start is not None
+        return self.start.seed
+
+    def check(self, num_frames: int) -> None:
+        """The codes are those of an undisturbed run."""
+        assert np.array_equal(self.codes, codes_of(self.seed, num_frames))
+
+
+async def listen(pipeline: Pipeline, asked: MusicRequest, resumption: Resumption | None = None) -> Heard:
+    async with aclosing(pipeline.listen(asked, resumption)) as items:
+        return await collect(items)
+
+
+async def collect(items: AsyncGenerator[PipelineItem, None]) -> Heard:
+    heard = Heard()
+    async for item in items:
+        if isinstance(item, GenerationStart):
+            assert heard.start is None
+            heard.start = item
+        elif isinstance(item, CodeFrames):
+            assert heard.start is not None, "the start comes before the frames"
+            heard.codes = np.concatenate([heard.codes, item.codes], axis=1)
+    return heard
+
+
+@dataclass
+class Replicas:
+    """stages: of the one model that all have."""
+
+    stages: ScriptedStages
+    pipelines: Sequence[Pipeline]
+    caches: Sequence[Cache]
+    clock: Clock
+    stopped: set[int] = field(default_factory=set)
+
+    async def settled(self) -> None:
+        for pipeline in self.pipelines:
+            await pipeline.settled()
+            assert pipeline.load() == 0
+        for cache in self.caches:
+            await cache.settled()
+        assert self.stages.num_running == 0
+
+    @property
+    def num_made(self) -> int:
+        return sum(self.stages.made.values())
+
+    async def calling(
+        self, number: int, asked: MusicRequest, resumption: Resumption | None
+    ) -> AsyncGenerator[PipelineItem, None]:
+        """As a handle leads to a replica, which may be gone."""
+        async with aclosing(self.pipelines[number].listen(asked, resumption)) as items:
+            async for item in items:
+                if number in self.stopped:
+                    raise PipelineLost("killed")
+                yield item
+
+
+@asynccontextmanager
+async def replicas(
+    folder: Path,
+    store: BlockingStore,
+    stages: ScriptedStages,
+    number: int = 2,
+    *,
+    draw: Callable[[], int] = drawn_seed,
+    ttl_s: float | None = 1000.0,
+    memory_bytes: int = 0,
+    lease_s: float = 15.0,
+) -> AsyncIterator[Replicas]:
+    """They end with the block, and nothing of theirs is left."""
+    clock = Clock()
+    settings = RecordsSettings(url=f"sqlite:///{folder}/leases.sqlite", lease_s=lease_s, timeout_s=min(2, lease_s / 3))
+    pipelines, caches = [], []
+    async with AsyncExitStack() as stack:
+        for _ in range(number):
+            faults = Faults(clock)
+            threaded = Threaded(store, num_threads=2, read_timeout_s=30, write_timeout_s=30)
+            cache = Cache(Guarded(threaded, faults), Recent(memory_bytes), faults, ttl_s=ttl_s, clock=clock, draw=draw)
+            leases = open_leases(settings)
+            stack.push_async_callback(leases.close)
+            stack.push_async_callback(cache.close)
+            caches.append(cache)
+            pipelines.append(Pipeline({MODEL: Model(stages, Deadline())}, cache, leases, draw=draw))
+        all_of_them = Replicas(stages, pipelines, caches, clock)
+        try:
+            yield all_of_them
+        finally:
+            await asyncio.wait_for(all_of_them.settled(), 30)
