@@ -12,11 +12,12 @@ _log = logging.getLogger(__name__)
 
 
 class Faults:
-    """clock: seconds, monotonic."""
+    """clock: seconds, monotonic. log: where they are told."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], log: logging.Logger = _log) -> None:
         self.counts: Counter[str] = Counter()
         self._clock = clock
+        self._log = log
         self._logged_s: dict[str, float] = {}
         self._logged_counts: Counter[str] = Counter()
 
@@ -27,6 +28,6 @@ class Faults:
         if kind in self._logged_s and now_s - self._logged_s[kind] < _EVERY_S:
             return
         since = self.counts[kind] - self._logged_counts[kind]
-        _log.warning("cache: %s: %s (%d since last told)", kind, detail, since)
+        self._log.warning("store: %s: %s (%d since last told)", kind, detail, since)
         self._logged_s[kind] = now_s
         self._logged_counts[kind] = self.counts[kind]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import time
-
-import boto3
 
 from serve_app.cache.cache import Cache
 from serve_app.cache.faults import Faults
@@ -17,12 +16,14 @@ from serve_app.cache.settings import CacheSettings, FolderSettings, S3Settings
 from serve_app.cache.store import BlockingStore
 from serve_app.cache.threaded import Threaded
 
+_log = logging.getLogger("ray.serve.cache")  # below Serve's own, whose files and format it shares
 
-def open_cache(settings: CacheSettings, *, session: boto3.Session | None = None) -> Cache:
-    """The cache; nothing is read or connected to yet. session: S3's credentials, boto3's own search if not given."""
-    faults = Faults(time.monotonic)
+
+def open_cache(settings: CacheSettings) -> Cache:
+    """The cache; nothing is read or connected to yet."""
+    faults = Faults(time.monotonic, _log)
     store = Threaded(
-        blocking_store(settings, session=session),
+        blocking_store(settings),
         num_threads=settings.max_calls,
         read_timeout_s=settings.read_timeout_s,
         write_timeout_s=settings.write_timeout_s,
@@ -31,7 +32,7 @@ def open_cache(settings: CacheSettings, *, session: boto3.Session | None = None)
     return Cache(Guarded(store, faults), Recent(memory_bytes), faults, ttl_s=settings.codes_ttl_s)
 
 
-def blocking_store(settings: CacheSettings, *, session: boto3.Session | None = None) -> BlockingStore:
+def blocking_store(settings: CacheSettings) -> BlockingStore:
     """The store that the settings name."""
     store = settings.store
     if isinstance(store, FolderSettings):
@@ -43,5 +44,5 @@ def blocking_store(settings: CacheSettings, *, session: boto3.Session | None = N
             lock_timeout_s=settings.write_timeout_s / 2,
         )
     if isinstance(store, S3Settings):
-        return S3Store(store, timeout_s=settings.read_timeout_s, max_connections=settings.max_calls, session=session)
+        return S3Store(store, timeout_s=settings.read_timeout_s, max_connections=settings.max_calls)
     return NothingKept()

@@ -2,13 +2,15 @@
 
 An object's body is the entry's body, and its metadata the entry's head (base64). So a link to sound gives the sound.
 Credentials are boto3's business: environment, profile, role; none is in the settings, and no error repeats what the
-server or a library said beyond its code.
+server or a library said beyond its code. A role's are renewed by boto3 before they expire. Those in a file are not, so
+they are looked up anew whenever the server has denied us: a key may be exchanged for another without a restart.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -40,7 +42,7 @@ _Result = TypeVar("_Result")
 
 
 class S3Store:
-    """session: where the credentials come from; boto3's own search if not given.
+    """new_session: makes a session, and finds its credentials; boto3's own search if not given.
 
     timeout_s: of one answer, and of one whole body. max_connections: at once. clock: seconds, monotonic.
     """
@@ -51,13 +53,14 @@ class S3Store:
         *,
         timeout_s: float,
         max_connections: int,
-        session: boto3.Session | None = None,
+        new_session: Callable[[], boto3.Session] = boto3.Session,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
         self._settings = settings
         self._timeout_s = timeout_s
-        config = Config(
+        self._new_session = new_session
+        self._config = Config(
             connect_timeout=min(timeout_s, settings.connect_timeout_s),
             read_timeout=timeout_s,
             # Full jitter, and a budget of retries for the whole client; one attempt more than retries.
@@ -70,14 +73,13 @@ class S3Store:
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         )
-        self._s3 = (session or boto3.Session()).client(
-            "s3", endpoint_url=settings.endpoint_url, region_name=settings.region, config=config
-        )
+        self._changing = threading.Lock()
+        self._s3: Any = self._new_client()
 
     def get(self, key: Key) -> Packed | None:
         """Raises: StoreError; StoreUnreachable for half a body."""
         try:
-            return self._asked("get", lambda: self._get(key))
+            return self._asked("get", lambda s3: self._get(s3, key))
         except _NoSuchObject:
             return None
 
@@ -85,7 +87,7 @@ class S3Store:
         """Raises: StoreError; StoreFull where a quota is reached."""
         self._asked(
             "put",
-            lambda: self._s3.put_object(
+            lambda s3: s3.put_object(
                 **self._place(key),
                 Body=entry.body,
                 ContentType=entry.media_type,
@@ -96,22 +98,43 @@ class S3Store:
 
     def delete(self, key: Key) -> None:
         """Raises: StoreError."""
-        self._asked("delete", lambda: self._s3.delete_object(**self._place(key)))
+        self._asked("delete", lambda s3: s3.delete_object(**self._place(key)))
 
     def link(self, key: Key, expires_s: int, file_name: str) -> str:
         """A URL that GETs the entry's body, signed for `expires_s` from now. Raises: StoreError."""
         disposition = f"attachment; filename*=UTF-8''{quote(file_name, safe='')}"
         parameters = {**self._place(key), "ResponseContentDisposition": disposition}
         return self._asked(
-            "link", lambda: str(self._s3.generate_presigned_url("get_object", parameters, ExpiresIn=expires_s))
+            "link", lambda s3: str(s3.generate_presigned_url("get_object", parameters, ExpiresIn=expires_s))
         )
 
     def close(self) -> None:
         """Closes the connections."""
-        self._s3.close()
+        with self._changing:
+            if self._s3 is not None:
+                self._s3.close()
 
-    def _get(self, key: Key) -> Packed:
-        answer = self._s3.get_object(**self._place(key))
+    def _new_client(self) -> Any:
+        place = self._settings
+        return self._new_session().client(
+            "s3", endpoint_url=place.endpoint_url, region_name=place.region, config=self._config
+        )
+
+    def _client(self) -> Any:
+        with self._changing:
+            if self._s3 is None:
+                self._s3 = self._new_client()
+            return self._s3
+
+    def _give_up(self, denied: Any) -> None:
+        """The next call has a client of its own, with the credentials that there are then."""
+        with self._changing:
+            if self._s3 is denied:
+                self._s3 = None
+                denied.close()  # others' calls that are under way come to their own end
+
+    def _get(self, s3: Any, key: Key) -> Packed:
+        answer = s3.get_object(**self._place(key))
         until = self._clock() + self._timeout_s
         pieces = []
         body = answer["Body"]
@@ -138,15 +161,21 @@ class S3Store:
         }
         return {name: value for name, value in options.items() if value is not None}
 
-    def _asked(self, what: str, ask: Callable[[], _Result]) -> _Result:
+    def _asked(self, what: str, ask: Callable[[Any], _Result]) -> _Result:
         """The answer. Raises: StoreError, made of codes and class names alone, for texts may hold secrets."""
+        s3 = None
         try:
-            return ask()
+            s3 = self._client()
+            return ask(s3)
         except ClientError as error:
-            raise _refusal(what, error.response) from error
+            refusal = _refusal(what, error.response)
+            if isinstance(refusal, StoreDenied):
+                self._give_up(s3)
+            raise refusal from error
         except (ConnectTimeoutError, ReadTimeoutError) as error:
             raise StoreTimeout(f"S3 {what}: {type(error).__name__} after {self._timeout_s:g} s") from error
         except (NoCredentialsError, PartialCredentialsError) as error:
+            self._give_up(s3)
             raise StoreDenied(f"S3 {what}: no credentials were found") from error
         except (BotoCoreError, OSError) as error:
             raise StoreUnreachable(f"S3 {what}: {type(error).__name__}") from error

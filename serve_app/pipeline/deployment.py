@@ -50,19 +50,18 @@ class CodecHandle:
         self._sound: SoundFormat | None = None
 
     async def decode(self, window: CodeWindow) -> DecodedWindow:
-        """Raises: WorkerLostTwice when the second replica is lost too: the window may be what kills them."""
-        try:
-            return await asyncio.wait_for(self._decode(window), WINDOW_S)
-        except (RayActorError, asyncio.TimeoutError) as error:
-            _log.warning("a codec replica was lost (%s); its window goes to another", type(error).__name__)
-        try:
-            return await asyncio.wait_for(self._decode(window), WINDOW_S)
-        except asyncio.TimeoutError as error:
-            raise NotReady("No codec decoder answers; try again in a moment.") from error
-        except RayActorError as error:
-            raise WorkerLostTwice(
-                "The workers that decode this clip were lost twice, it may be by the clip itself: it isn't tried again."
-            ) from error
+        """Waits while no replica is up. Raises: WorkerLostTwice when two are lost: the window may be what kills them."""
+        lost = False
+        while True:
+            try:
+                return await asyncio.wait_for(self._decode(window), WINDOW_S)
+            except asyncio.TimeoutError:
+                _log.warning("no codec replica has decoded a window in %g s; it is asked for again", WINDOW_S)
+            except RayActorError as error:
+                if lost:
+                    raise WorkerLostTwice() from error
+                lost = True
+                _log.warning("a codec replica was lost (%s); its window goes to another", type(error).__name__)
 
     async def sound_format(self) -> SoundFormat:
         """Waits until the codec is up; asked for once."""

@@ -212,10 +212,7 @@ class Generation:
         at = self.frames.number
         if self._losses.lost(at):
             _log.error("generation %s lost %d workers, and is given up", self.work.key[:16], self._losses.number)
-            raise WorkerLostTwice(
-                "The workers that made this clip were lost again and again, it may be by the request itself: it is not "
-                "tried again. Another prompt or seed may do."
-            ) from error
+            raise WorkerLostTwice() from error
         _log.warning("generation %s lost its worker at frame %d (%s); another goes on", self.work.key[:16], at, error)
 
 

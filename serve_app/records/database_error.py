@@ -27,6 +27,7 @@ _BROKEN = ("not a database", "malformed")
 _KIND_BY_SQLSTATE: dict[str, type[StoreError]] = {
     "57014": StoreTimeout,  # statement_timeout
     "55P03": StoreTimeout,  # lock_timeout
+    "25P03": StoreTimeout,  # idle_in_transaction_session_timeout: this process was stopped, say
     "53100": StoreFull,
     "25006": StoreDenied,  # a read-only standby
     "42501": StoreDenied,

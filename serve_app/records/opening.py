@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import socket
@@ -19,6 +20,8 @@ from serve_app.records.settings import RecordsSettings
 from serve_app.records.sqlite import SqliteDatabase
 from serve_app.records.threads import Threads
 
+_log = logging.getLogger("ray.serve.records")  # below Serve's own, whose files and format it shares
+
 
 def open_leases(settings: RecordsSettings) -> Leases:
     """The leases, of a holder of its own; nothing is read or connected to yet.
@@ -27,7 +30,7 @@ def open_leases(settings: RecordsSettings) -> Leases:
     """
     table = LeaseTable(_database(settings, settings.database), lease_s=settings.lease_s)
     threads = Threads(settings.max_connections, "records")
-    return Leases(table, threads, Faults(uptime_s), holder=own_name(), timeout_s=settings.timeout_s)
+    return Leases(table, threads, Faults(uptime_s, _log), holder=own_name(), timeout_s=settings.timeout_s)
 
 
 def own_name() -> str:

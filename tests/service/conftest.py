@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 import ray
 from ray import serve
+from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
 
+from serve_app import graph
 from serve_app.api.credit import PROXY_ENVIRONMENT
-from serve_app.graph import build
+from tests.service.recorded import FILE_VARIABLE, RecordedLanguageModel
 from tests.tiny import tiny_checkpoint
 
 APP = "test"
@@ -26,37 +30,70 @@ MAX_QUEUED = 8
 
 @dataclass(frozen=True)
 class RunningService:
-    """url: of the proxy, without a final slash. handle: by deployment name."""
+    """url: of the application, without a final slash. handle: by deployment name. frames: see `recorded`."""
 
     url: str
     handle: Callable[[str], DeploymentHandle]
+    frames: Path
 
     def client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(base_url=self.url, timeout=120, trust_env=False)
 
 
-def settings(source: Path, **model: object) -> dict[str, Any]:
+def settings(source: Path, folder: Path, number: int = 1, **model: object) -> dict[str, Any]:
+    """folder: of what is kept. number: of the replicas of ingress, pipeline and language model."""
+    replicas = {"num_replicas": number, "num_cpus": 0.05}
     return {
         "default_model": "tiny",
-        "cache": {"store": {"kind": "folder", "folder": str(source.parent / "cache")}},
-        "records": {"url": f"sqlite:///{source.parent}/records.sqlite"},
+        "cache": {"store": {"kind": "folder", "folder": str(folder / "cache")}},
+        "records": {"url": f"sqlite:///{folder}/records.sqlite"},
+        "ingress": replicas,
+        "pipeline": replicas,
         "models": {
-            "tiny": {"source": str(source), "license": "CC0-1.0", "slots": SLOTS, "max_queued": MAX_QUEUED, **model}
+            "tiny": {
+                "source": str(source),
+                "license": "CC0-1.0",
+                "slots": SLOTS,
+                "max_queued": MAX_QUEUED,
+                "language_model": replicas,
+                **model,
+            }
         },
     }
 
 
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """Below those that systems give to connections of their own, so that none gets it before Serve does."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        with socket.socket() as sock:
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+def processes(app: str, deployment: str = "") -> list[psutil.Process]:
+    """Of the application's replicas; of all its deployments, if none is named."""
+    title = f"ServeReplica:{app}:{deployment}"
+    children = psutil.Process().children(recursive=True)
+    return [child for child in children if any(title in word for word in child.cmdline())]
 
 
 @pytest.fixture(scope="session")
-def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file in which language models write down what they make."""
+    file = tmp_path_factory.mktemp("frames") / "made.txt"
+    file.touch()
+    return file
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(frames: Path) -> Iterator[int]:
     """A Ray and a Serve of this test run alone; gives the port Serve listens on."""
     port = free_port()
+    os.environ[FILE_VARIABLE] = str(frames)
     ray.init(
         address="local",
         namespace="serve",
@@ -74,10 +111,20 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 
 @pytest.fixture(scope="session")
-def service(ray_cluster: int, tmp_path_factory: pytest.TempPathFactory) -> RunningService:
-    folder = tiny_checkpoint(tmp_path_factory.mktemp("service") / "tiny", ratios=(4, 4, 4, 5))
-    serve.run(build(settings(folder)), name=APP, route_prefix="/")
-    return RunningService(f"http://127.0.0.1:{ray_cluster}", lambda name: serve.get_deployment_handle(name, APP))
+def service(ray_cluster: int, frames: Path, tmp_path_factory: pytest.TempPathFactory) -> RunningService:
+    """One replica of everything."""
+    folder = tmp_path_factory.mktemp("service")
+    checkpoint = tiny_checkpoint(folder / "tiny", ratios=(4, 4, 4, 5))
+    serve.run(recorded_build(settings(checkpoint, folder)), name=APP, route_prefix="/")
+    url = f"http://127.0.0.1:{ray_cluster}"
+    return RunningService(url, lambda name: serve.get_deployment_handle(name, APP), frames)
+
+
+def recorded_build(args: dict[str, Any]) -> Application:
+    """The application, whose language models write down what they make."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graph, "LanguageModelDeployment", RecordedLanguageModel)
+        return graph.build(args)
 
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

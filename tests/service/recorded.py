@@ -1,21 +1,31 @@
-"""The language model's deployment, that writes down every frame it makes: so that a test can tell what was made twice."""
+"""The language model's deployment that writes down every frame it makes: what was made twice can be told."""
 
 from __future__ import annotations
 
 import os
+import signal
 from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from deployments.language_model.deployment import LanguageModelDeployment
-from deployments.messages import CodeFrames
+from deployments.messages import Beat, CodeFrames, CodeRequest
 
 # Ray's processes inherit the environment that Ray was started in.
 FILE_VARIABLE = "MUSICGEN_TEST_RECORDED_FRAMES"
 
+# A request with this seed kills the process that makes this frame of it, each time.
+LETHAL_SEED = 666
+LETHAL_FRAME = 60
+
 
 class RecordedLanguageModel(LanguageModelDeployment):
     """Each line: generation, process, first frame, number of frames; written before anybody gets them."""
+
+    _lethal: str | None = None
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -28,15 +38,35 @@ class RecordedLanguageModel(LanguageModelDeployment):
                 generation = frames.request_id.split("-")[0]
                 line = f"{generation} {os.getpid()} {frames.first_frame} {frames.codes.shape[1]}\n"
                 os.write(file, line.encode())
+                if frames.request_id == self._lethal and frames.first_frame >= LETHAL_FRAME:
+                    os.kill(os.getpid(), signal.SIGKILL)
             return made
 
         engine.step = recorded_step  # type: ignore[method-assign]
 
+    async def generate(self, request: CodeRequest) -> AsyncGenerator[CodeFrames | Beat, None]:
+        if request.seed == LETHAL_SEED:
+            self._lethal = request.request_id
+        async with aclosing(super().generate(request)) as items:
+            async for item in items:
+                yield item
 
-def recorded(file: Path) -> dict[str, Counter[int]]:
-    """By generation (the first 16 digits of its key), how often each frame was made."""
-    made: dict[str, Counter[int]] = {}
+
+@dataclass(frozen=True)
+class Made:
+    """What was made of one generation. frames: how often each; processes: that made them, in their order."""
+
+    frames: Counter[int]
+    processes: list[int]
+
+
+def recorded(file: Path) -> dict[str, Made]:
+    """By generation: the first 16 digits of its key."""
+    found: dict[str, Made] = {}
     for line in file.read_text().splitlines():
-        generation, _, first, number = line.split()
-        made.setdefault(generation, Counter()).update(range(int(first), int(first) + int(number)))
-    return made
+        generation, process, first, number = line.split()
+        made = found.setdefault(generation, Made(Counter(), []))
+        made.frames.update(range(int(first), int(first) + int(number)))
+        if int(process) not in made.processes:
+            made.processes.append(int(process))
+    return found

@@ -21,7 +21,7 @@ ALL_FREE = EngineLoad(slots_used=0, slots_free=SLOTS, waiting=0)
 
 
 async def compose(client: httpx.AsyncClient, seconds: float = 1, seed: int = 0, **fields: object) -> httpx.Response:
-    body = {"prompt": f"song {seed}", "music_length_ms": round(1000 * seconds), "seed": seed, **fields}
+    body = {"prompt": f"song {seed}", "music_length_ms": round(1000 * seconds), "seed": seed, "cache": "off", **fields}
     return await client.post("/v1/music", json=body)
 
 
@@ -188,9 +188,9 @@ def test_an_answer_carries_the_request_id_once(service: RunningService) -> None:
     assert asyncio.run(scenario()).headers.get_list("x-request-id") == ["mine-1"]
 
 
-def test_a_model_that_cannot_be_loaded_fails_the_deployment_with_one_sentence(ray_cluster: int) -> None:
+def test_a_model_that_cannot_be_loaded_fails_the_deployment_with_one_sentence(ray_cluster: int, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="failed"):
-        serve.run(build(settings(Path("/no/such/folder"))), name="broken", route_prefix="/broken")
+        serve.run(build(settings(Path("/no/such/folder"), tmp_path)), name="broken", route_prefix="/broken")
     try:
         status = serve.status().applications["broken"]
         assert status.status == ApplicationStatus.DEPLOY_FAILED

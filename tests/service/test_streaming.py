@@ -13,7 +13,8 @@ import psutil
 import pytest
 import soundfile
 
-from tests.service.conftest import RunningService
+from tests.service.conftest import RunningService, processes
+from tests.service.recorded import LETHAL_SEED, recorded
 from tests.service.test_service import ALL_FREE, load_becomes
 
 HEADERS = ("x-seed", "x-duration-ms", "x-sample-rate", "x-channels", "x-generation-id", "content-disposition")
@@ -22,7 +23,7 @@ CURL_PARTIAL_FILE = 18
 
 
 def body(seconds: float, seed: int = 0) -> dict[str, object]:
-    return {"prompt": f"song {seed}", "music_length_ms": round(1000 * seconds), "seed": seed}
+    return {"prompt": f"song {seed}", "music_length_ms": round(1000 * seconds), "seed": seed, "cache": "off"}
 
 
 async def post(client: httpx.AsyncClient, path: str, seconds: float, seed: int = 0) -> httpx.Response:
@@ -32,9 +33,8 @@ async def post(client: httpx.AsyncClient, path: str, seconds: float, seed: int =
 
 
 def replica(name: str) -> psutil.Process:
-    """The process of the deployment's replica."""
-    children = psutil.Process().children(recursive=True)
-    (found,) = [child for child in children if any(f"ServeReplica:test:{name}" in word for word in child.cmdline())]
+    """The process of the deployment's only replica."""
+    (found,) = processes("test", name)
     return found
 
 
@@ -110,30 +110,32 @@ def test_a_lost_codec_replica_changes_no_byte_of_a_stream(service: RunningServic
 
 
 def test_a_stream_that_fails_is_seen_to_fail_by_curl_and_httpx(service: RunningService, tmp_path: Path) -> None:
-    """The language model's process is killed while a stream of each kind is under way."""
+    """All are streams of a request that kills its language model each time, in the middle."""
+    lethal = {**body(30, seed=LETHAL_SEED), "cache": "use"}
     cut = [tmp_path / f"cut.{container}" for container in ("wav", "flac", "mp3")]
 
     async def curl(output: Path) -> int:
         url = f"{service.url}/v1/music/stream?output_format={output.suffix[1:]}"
-        options = ["-sSN", "--noproxy", "*", "-H", "Content-Type: application/json", "-d", json.dumps(body(30))]
+        options = ["-sSN", "--noproxy", "*", "-H", "Content-Type: application/json", "-d", json.dumps(lethal)]
         process = await asyncio.create_subprocess_exec("curl", *options, "-o", output, url)
         return await process.wait()
 
     async def read(client: httpx.AsyncClient) -> None:
-        async with client.stream("POST", "/v1/music/stream?output_format=ogg", json=body(30)) as response:
+        async with client.stream("POST", "/v1/music/stream?output_format=ogg", json=lethal) as response:
             async for _ in response.aiter_raw():
-                (tmp_path / "begun").touch()
+                pass
 
     async def scenario() -> None:
         async with service.client() as client:
             tasks = [asyncio.create_task(each) for each in (read(client), *(curl(output) for output in cut))]
-            while not all(path.exists() for path in (*cut, tmp_path / "begun")):
-                await asyncio.sleep(0.01)
-            replica("tiny-language-model").kill()
             failure, *statuses = await asyncio.gather(*tasks, return_exceptions=True)
             while (await client.get("/ready")).status_code != 200:
                 await asyncio.sleep(0.2)
+            refused = await client.post("/v1/music", json=lethal)
         assert isinstance(failure, httpx.RemoteProtocolError)
         assert statuses == [CURL_PARTIAL_FILE] * len(cut)
+        assert (refused.status_code, refused.json()["error"]["type"]) == (500, "worker_lost_twice")
+        processes_used = [len(made.processes) for made in recorded(service.frames).values()]
+        assert max(processes_used) == 2, "no third one is lost"
 
     asyncio.run(scenario())
