@@ -35,7 +35,7 @@ def create_app(backend: Backend, settings: ApiSettings, *, behind_serve: bool = 
         middleware=[
             Middleware(RequestId, server_answers_it=behind_serve),
             Middleware(Boundary),
-            Middleware(BodyLimit, max_body_bytes=settings.max_body_bytes),
+            Middleware(BodyLimit, max_body_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s),
         ],
         exception_handlers={ServiceError: _on_service_error, HTTPException: _on_http_exception},
     )

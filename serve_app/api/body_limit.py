@@ -1,19 +1,26 @@
-"""No request body beyond the limit is read."""
+"""No request body beyond the limit is read, nor waited for beyond its time."""
 
 from __future__ import annotations
+
+import asyncio
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve_app.api.errors import MalformedRequest, PayloadTooLarge, ServiceError, error_response
+from serve_app.api.errors import MalformedRequest, PayloadTooLarge, RequestTimeout, ServiceError, error_response
 
 
 class BodyLimit:
-    """ASGI middleware: answers 413 at once where too much is declared; `receive` raises it where too much comes."""
+    """ASGI middleware: answers 413 at once where too much is declared; `receive` raises it where too much comes, and
+    408 where the whole has not come in time.
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+    timeout_s: from when the body is first asked for.
+    """
+
+    def __init__(self, app: ASGIApp, max_body_bytes: int, timeout_s: float) -> None:
         self.app = app
         self.max_body_bytes = max_body_bytes
+        self.timeout_s = timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -24,11 +31,20 @@ class BodyLimit:
         except ServiceError as error:
             await error_response(error)(scope, receive, send)
             return
-        num_bytes = 0
+        num_bytes, complete = 0, False
+        until_s: float | None = None
 
         async def receive_limited() -> Message:
-            nonlocal num_bytes
-            message = await receive()
+            nonlocal num_bytes, complete, until_s
+            if complete:
+                return await receive()
+            now_s = asyncio.get_running_loop().time()
+            until_s = now_s + self.timeout_s if until_s is None else until_s
+            try:
+                message = await asyncio.wait_for(receive(), until_s - now_s)
+            except asyncio.TimeoutError:
+                raise RequestTimeout(f"The body must come within {self.timeout_s:g} s.") from None
+            complete = not message.get("more_body", False)
             if message["type"] == "http.request":
                 num_bytes += len(message.get("body", b""))
                 if num_bytes > self.max_body_bytes:

@@ -76,6 +76,16 @@ class MethodNotAllowed(ServiceError):
         return {**super().headers(), "Allow": ", ".join(self.allow)}
 
 
+class RequestTimeout(ServiceError):
+    """The body did not come in time; the connection closes, since the rest of it may still be on its way."""
+
+    type = "request_timeout"
+    status = 408
+
+    def headers(self) -> dict[str, str]:
+        return {**super().headers(), "Connection": "close"}
+
+
 class PayloadTooLarge(ServiceError):
     """The body is longer than what is read; the connection closes, since the rest of it is still on its way."""
 

@@ -74,6 +74,7 @@ MUSIC_RESPONSES: dict[int | str, dict[str, Any]] = {
     },
     **_faults(
         errors.MalformedRequest,
+        errors.RequestTimeout,
         errors.PayloadTooLarge,
         errors.UnsupportedMediaType,
         errors.InvalidRequest,

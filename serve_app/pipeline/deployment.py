@@ -50,7 +50,7 @@ class CodecHandle:
         self._sound: SoundFormat | None = None
 
     async def decode(self, window: CodeWindow) -> DecodedWindow:
-        """Waits while no replica is up. Raises: WorkerLostTwice when two are lost: the window may be what kills them."""
+        """Waits while none is up. Raises: WorkerLostTwice when two are lost: the window may be what kills them."""
         lost = False
         while True:
             try:

@@ -7,6 +7,7 @@ import pytest
 
 from tests.serve_app.api.asgi import Exchange, body, post_scope
 from tests.serve_app.api.service import call, fault, service
+from tests.virtual_time import run
 
 LIMIT = 64 * 1024
 
@@ -86,3 +87,33 @@ def test_a_length_that_is_no_number_is_malformed(headers: list[tuple[bytes, byte
     exchange = asyncio.run(scenario())
     assert exchange.status == 400
     assert exchange.num_received == 0
+
+
+def test_a_body_that_does_not_come_is_waited_for_so_long_and_no_longer() -> None:
+    """A part of it came."""
+
+    async def scenario() -> Exchange:
+        exchange = Exchange(body(b"{", more=True))
+        await exchange.run(service(body_timeout_s=5), post_scope())
+        return exchange
+
+    exchange = run(scenario())
+    assert exchange.status == 408
+    assert exchange.headers[b"connection"] == b"close"
+
+
+def test_the_time_for_the_body_does_not_begin_anew_with_each_piece() -> None:
+    async def scenario() -> float:
+        exchange = Exchange()
+        began_s = asyncio.get_running_loop().time()
+
+        async def receive() -> dict[str, object]:
+            await asyncio.sleep(1)
+            return body(b" ", more=True)
+
+        exchange.receive = receive  # type: ignore[method-assign]
+        await exchange.run(service(body_timeout_s=5), post_scope())
+        assert exchange.status == 408
+        return asyncio.get_running_loop().time() - began_s
+
+    assert run(scenario()) == 5

@@ -14,6 +14,7 @@ EVERY_ERROR: tuple[ServiceError, ...] = (
     errors.InvalidRequest("m", param="prompt"),
     errors.NotFound("m"),
     errors.MethodNotAllowed("m", allow=("GET", "POST")),
+    errors.RequestTimeout("m"),
     errors.PayloadTooLarge("m"),
     errors.UnsupportedMediaType("m", param="Content-Type"),
     errors.TooBusy("m", retry_after_s=1.5),

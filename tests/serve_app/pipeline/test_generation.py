@@ -92,7 +92,7 @@ def windows_back(frame: int) -> int:
 def test_a_worker_lost_twice_at_one_place_is_not_given_a_third() -> None:
     async def scenario() -> None:
         stages = ScriptedStages([Dies(50), Dies(50)])
-        with pytest.raises(WorkerLostTwice, match="not tried again"):
+        with pytest.raises(WorkerLostTwice, match="it is not tried again"):
             await made(begun(stages), 100)
         assert len(stages.requests) == 2
 
