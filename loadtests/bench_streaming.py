@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import socket
 import statistics
 import sys
 import tempfile
@@ -38,6 +37,7 @@ from deployments.codec_decoder.codec import Codec
 from deployments.codec_decoder.streaming import decode
 from loadtests.hardware import commit, describe
 from loadtests.in_process import in_process
+from loadtests.running import free_port
 from serve_app.run.guardian import Guardian
 from serve_app.run.options import DEFAULT_CONFIG
 from serve_app.run.service import Service
@@ -83,10 +83,10 @@ def measure_service(config: Path, seconds: float, repeats: int) -> dict[str, obj
     """The service's figures, from its start to its end."""
     folder = Path(tempfile.mkdtemp(prefix="musicgen-", dir="/tmp"))  # Ray's sockets want a short path
     with Guardian(folder, None) as guardian:
-        service = Service(config, _free_port(), round(1000 * seconds), folder, guardian.environment)
+        service = Service(config, free_port(), round(1000 * seconds), folder, guardian.environment)
         url = service.wait_until_ready(lambda step: print(step, file=sys.stderr))
         with httpx.Client(base_url=url, trust_env=False, timeout=None) as client:  # noqa: S113 - as long as it takes
-            body = {"prompt": PROMPT, "music_length_ms": round(1000 * seconds), "seed": 0}
+            body = {"prompt": PROMPT, "music_length_ms": round(1000 * seconds), "seed": 0, "cache": "off"}
             listen(client, {**body, "music_length_ms": 1000})
             runs = [listen(client, {**body, "seed": seed}) for seed in range(repeats)]
             whole = client.post("/v1/music?output_format=pcm", json={**body, "seed": repeats - 1}).content
@@ -137,13 +137,6 @@ def _samples(pcm: bytes) -> np.ndarray:
 
 def _max_difference(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(np.abs(ours - theirs).max())
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def main(arguments: list[str]) -> None:

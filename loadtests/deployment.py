@@ -25,7 +25,7 @@ from deployments.language_model.config import DecoderConfig
 from deployments.language_model.cpu_share import CpuShare, num_cores
 from deployments.language_model.deployment import LanguageModelDeployment
 from deployments.language_model.placement import OnCpu, OnGpu
-from deployments.messages import CodeRequest
+from deployments.messages import CodeFrames, CodeRequest
 from loadtests.requests import FRAME_RATE, code_requests
 
 
@@ -35,10 +35,10 @@ async def generate(handle: DeploymentHandle, requests: Sequence[CodeRequest]) ->
     first_s: list[float] = []
 
     async def one(request: CodeRequest) -> None:
-        num_chunks = 0
-        async for _ in handle.options(stream=True).generate.remote(request):
-            num_chunks += 1
-            if num_chunks == 1:
+        waiting = True
+        async for item in handle.options(stream=True).generate.remote(request):
+            if waiting and isinstance(item, CodeFrames):
+                waiting = False
                 first_s.append(time.perf_counter() - began_s)
 
     await asyncio.gather(*(one(request) for request in requests))

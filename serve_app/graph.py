@@ -26,6 +26,9 @@ from serve_app.settings import ModelSettings, ReplicaSettings, Settings
 
 # Of what others can go on with: a generation that a language model does not end in this time goes on elsewhere.
 GRACEFUL_SHUTDOWN_TIMEOUT_S = 20.0
+# A replica that fails three times in a row is replaced. What it held has gone elsewhere by then (`pipeline.generation`).
+HEALTH_CHECK_PERIOD_S = 5.0
+HEALTH_CHECK_TIMEOUT_S = 10.0
 # Requests for one generation meet in one replica. Another one would wait there for what the first makes.
 BY_GENERATION = RequestRouterConfig(
     request_router_class=ConsistentHashRouter, request_router_kwargs={"num_fallback_replicas": 0}
@@ -96,6 +99,8 @@ def _deployment(
         max_ongoing_requests=max_ongoing_requests,
         graceful_shutdown_timeout_s=GRACEFUL_SHUTDOWN_TIMEOUT_S,
         max_constructor_retry_count=MAX_CONSTRUCTOR_RETRIES,
+        health_check_period_s=HEALTH_CHECK_PERIOD_S,
+        health_check_timeout_s=HEALTH_CHECK_TIMEOUT_S,
         ray_actor_options={"num_cpus": replicas.num_cpus, "num_gpus": num_gpus},
     )
 

@@ -38,7 +38,7 @@ def dotted(*parts: str | int) -> str:
 class StrictModel(BaseModel):
     """Frozen; takes no unknown key and no value of another type (an int for a float is fine, "1" for 1 is not)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
 
     @model_validator(mode="before")
     @classmethod

@@ -1,4 +1,4 @@
-"""What holds for every test: a home of its own, a Ray that keeps to itself, and no silent skips in CI."""
+"""What holds for every test: a home of its own, a Ray that keeps to itself, one S3 server, no silent skips in CI."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+
+from tests.s3_server import INSTALL, S3Server, missing_programs, s3_server
 
 # A submission is judged on examples that are the same each time; whoever works here looks for new ones.
 hypothesis.settings.register_profile("ci", derandomize=True)
@@ -70,3 +72,19 @@ def _fail_in_ci(report: pytest.TestReport | pytest.CollectReport) -> None:
 def project_root() -> Path:
     """The checkout."""
     return Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server; the test is skipped where Ceph is not installed."""
+    if missing := missing_programs():
+        pytest.skip(f"not installed: {', '.join(missing)}; `{INSTALL}` brings it")
+    with s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def bucket(s3: S3Server) -> str:
+    """A bucket on it."""
+    s3.client().create_bucket(Bucket="music")
+    return "music"

@@ -11,8 +11,10 @@ rows          what a step reads                        offload_folder  those tha
 sampler       logits → tokens (pure functions)         placement       where a model runs
 noise         the counter-based noise of a draw        gpus            shares of GPUs, and several of them
 engine_loop   the engine's thread, its async skin      cpu_share       how many threads a replica takes
-warm_up       a run before the first request           kv_cache        keys and values of the slots
-                                                       row_counts      which batch sizes agree bit for bit
+listener      where one generation's frames go         kv_cache        keys and values of the slots
+pulse         when a replica gives up what it has      row_counts      which batch sizes agree bit for bit
+warm_up       a run before the first request
+errors        why it refuses, or gives up
 config        the decoder's shape                      weights         checkpoint → tensors, layer by layer
                                                        linear          matrix products by numeric type
 """

@@ -143,7 +143,7 @@ class EngineLoop:
             self._engine.abort(request_id)
 
     def _give_up(self) -> None:
-        """All who run and wait: whoever listens to them will have gone elsewhere."""
+        """All who run and wait, so that the engine is idle: whoever listens to them will have gone elsewhere."""
         if self._engine.idle:
             return
         silence = f"no sign of life for more than {self._pulse.lease_s:g} s"
@@ -188,10 +188,9 @@ class EngineLoop:
         """Run what was asked for; wait for something when there is nothing to compute. False: the end."""
         while True:
             # Before the commands are looked at: a beat that ends a lapse asks for the same by one of them.
-            lapsed = self._pulse.lapsed
-            if lapsed:
+            if self._pulse.lapsed:
                 self._give_up()
-            if not lapsed and self._commands.empty() and not self._engine.idle:
+            if self._commands.empty() and not self._engine.idle:
                 return True
             command = self._commands.get()
             if command is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from deployments.language_model.engine import Engine
-from deployments.language_model.scheduler import EngineFull
+from deployments.language_model.errors import EngineFull
 from deployments.messages import CodeRequest, Sampling
 
 

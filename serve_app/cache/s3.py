@@ -3,7 +3,7 @@
 An object's body is the entry's body, and its metadata the entry's head (base64). So a link to sound gives the sound.
 Credentials are boto3's business: environment, profile, role; none is in the settings, and no error repeats what the
 server or a library said beyond its code. A role's are renewed by boto3 before they expire. Those in a file are not, so
-they are looked up anew whenever the server has denied us: a key may be exchanged for another without a restart.
+they are looked up anew when the server has denied us: a key may be exchanged for another without a restart.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ from serve_app.cache.store import StoreDenied, StoreError, StoreFull, StoreTimeo
 
 _HEAD = "entry"
 _CHUNK_BYTES = 1 << 18
+# Making a client takes a tenth of a second of the processor, which a crowd that is denied at once must not multiply.
+_CLIENT_LASTS_S = 1.0
 # These come with 400, like any mistake.
 _EXPIRED = frozenset({"ExpiredToken", "InvalidToken", "TokenRefreshRequired"})
 _FULL = frozenset({"QuotaExceeded", "EntityTooLarge", "InsufficientStorage"})
@@ -75,6 +77,7 @@ class S3Store:
         )
         self._changing = threading.Lock()
         self._s3: Any = self._new_client()
+        self._made_s = clock()
 
     def get(self, key: Key) -> Packed | None:
         """Raises: StoreError; StoreUnreachable for half a body."""
@@ -124,12 +127,13 @@ class S3Store:
         with self._changing:
             if self._s3 is None:
                 self._s3 = self._new_client()
+                self._made_s = self._clock()
             return self._s3
 
     def _give_up(self, denied: Any) -> None:
-        """The next call has a client of its own, with the credentials that there are then."""
+        """The next call makes another client, with the credentials that there are then."""
         with self._changing:
-            if self._s3 is denied:
+            if self._s3 is denied and self._clock() - self._made_s >= _CLIENT_LASTS_S:
                 self._s3 = None
                 denied.close()  # others' calls that are under way come to their own end
 

@@ -28,7 +28,7 @@ BEAT_S = 1.0
 # A worker that has shown that it is there gives up by itself after 5 s without a sign of life (`language_model.pulse`).
 SILENCE_S = 7.0
 # One that hasn't may be held up before it takes the call; another is asked then, or the same one again.
-FIRST_SIGN_S = 10.0
+FIRST_SIGN_S = 5.0
 # Encoding a text takes milliseconds, and waiting for it is no work lost.
 ENCODE_S = 30.0
 
@@ -197,8 +197,8 @@ class Generation:
                     self._admitted_s = asyncio.get_running_loop().time()
                 if isinstance(item, CodeFrames):
                     self.frames.append(item)
-                    self._losses.progressed()
-                    if turn is not None:
+                    self._losses.reached(self.frames.number)
+                    if turn is not None and not self._losses.suspicious:
                         turn.end()
                     self._tell()
 

@@ -15,7 +15,7 @@ from deployments.messages import Beat, CodeFrames, GenerationStart, Resumption
 from serve_app.api.errors import NotReady
 from serve_app.pipeline.frames import Frames
 from serve_app.pipeline.generations import LeaseLost
-from serve_app.pipeline.losses import Losses
+from serve_app.pipeline.losses import MAX_LOSSES
 
 # A replica says at once that it is there. One that doesn't is held up: another is asked, which the next attempt's name
 # leads to sooner or later.
@@ -39,7 +39,7 @@ async def lasting(call: Call, silence_s: float) -> AsyncGenerator[GenerationStar
     Raises: what a pipeline raises; NotReady after several replicas lost.
     """
     start: GenerationStart | None = None
-    frames, losses, attempt = Frames(), Losses(), 0
+    frames, losses, attempt = Frames(), 0, 0
     while True:
         resumption = None if start is None else Resumption(start, frames.all())
         try:
@@ -50,7 +50,7 @@ async def lasting(call: Call, silence_s: float) -> AsyncGenerator[GenerationStar
                     patience_s = silence_s
                     if isinstance(item, CodeFrames):
                         frames.append(item)
-                        losses.progressed()
+                        losses = 0
                         yield item
                         if item.finished:
                             return
@@ -62,7 +62,8 @@ async def lasting(call: Call, silence_s: float) -> AsyncGenerator[GenerationStar
         except asyncio.TimeoutError:
             _log.warning("a pipeline replica gave no sign of life for %g s; another is asked", patience_s)
         except (PipelineLost, LeaseLost) as error:
-            if losses.lost(frames.number):
+            losses += 1
+            if losses == MAX_LOSSES:
                 raise NotReady("The workers that made this clip were lost one after the other; try again.") from error
             _log.warning("a pipeline replica was lost at frame %d (%s); another is asked", frames.number, error)
         attempt += 1

@@ -1,4 +1,4 @@
-"""Generations that lost their worker, one at a time: so one that kills takes no other suspect with it again."""
+"""Generations that lost their worker, one at a time: one that kills takes no other suspect with it again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import TracebackType
 
 
 class Suspects:
-    """Who of one model's generations may go on, of those that lost their worker and have made no frame since."""
+    """Who of one model's generations may go on, of those that lost their worker and are not well beyond that place."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()

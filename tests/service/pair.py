@@ -54,6 +54,14 @@ async def until(condition: Callable[[], bool], within_s: float = 60) -> None:
         await asyncio.sleep(0.005)
 
 
+async def until_async(condition: Callable[[], Awaitable[bool]], within_s: float = 60) -> None:
+    """The same for a condition that is waited for."""
+    deadline = time.monotonic() + within_s
+    while not await condition():
+        assert time.monotonic() < deadline, "it never came to hold"
+        await asyncio.sleep(0.1)
+
+
 async def all_up(app: str, deployment: str, number: int = 2) -> None:
     """Waits for replicas that were lost to be replaced."""
     await until(lambda: len(processes(app, deployment)) == number)

@@ -17,7 +17,7 @@ from deployments.language_model.pulse import Pulse, uptime_s
 from deployments.messages import CodeFrames, CodeRequest
 from tests.deployments.language_model.random_decoder import random_decoder, request
 
-LEASE_S = 2.0
+LEASE_S = 3.0
 LONG = 100_000
 
 

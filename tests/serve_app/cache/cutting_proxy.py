@@ -1,17 +1,23 @@
-"""A proxy between a client and a server that cuts what the server answers, when told to."""
+"""A proxy between a client and a server that cuts or delays what the server answers, when told to."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import threading
 from collections.abc import Iterator
 from urllib.parse import urlsplit
+
+_HEADERS_OF_A_BODY = re.compile(
+    rb"HTTP/1.1 .*?\r\ncontent-length: ([1-9]\d*)\r\n.*?\r\n\r\n", re.DOTALL | re.IGNORECASE
+)
 
 
 class CuttingProxy:
     """cut_after: bytes of an answer that come through, or None for all; connections_to_cut: how many are left to cut.
 
+    halves: whether only the first half of each body comes through. delay_s: before each piece of an answer.
     Runs in a thread with a loop of its own, from `start` to `stop`.
     """
 
@@ -22,6 +28,8 @@ class CuttingProxy:
         self.url = f"http://127.0.0.1:{port}"
         self.cut_after: int | None = None
         self.connections_to_cut = 10**9
+        self.halves = False
+        self.delay_s = 0.0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._server: asyncio.Server | None = None
@@ -61,10 +69,13 @@ class CuttingProxy:
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         left: int | None = None
         while data := await reader.read(1 << 16):
+            await asyncio.sleep(self.delay_s)
             # A connection that has been there for a while is cut as well, from now on.
             if left is None and self.cut_after is not None and self.connections_to_cut > 0:
                 self.connections_to_cut -= 1
                 left = self.cut_after
+            if left is None and self.halves and (headers := _HEADERS_OF_A_BODY.match(data)):
+                left = headers.end() + int(headers[1]) // 2
             writer.write(data if left is None else data[:left])
             await writer.drain()
             if left is not None:

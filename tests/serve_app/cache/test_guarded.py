@@ -195,9 +195,9 @@ def test_the_log_has_one_line_a_minute_for_each_kind(caplog: pytest.LogCaptureFi
             faults.count("write full", "S3 put: QuotaExceeded (403)")
             clock.now_s = 1_700_000_000.0 + second + 1
     assert [record.getMessage() for record in caplog.records] == [
-        "cache: read timeout: no answer within 2 s (1 since last told)",
-        "cache: write full: S3 put: QuotaExceeded (403) (1 since last told)",
-        "cache: read timeout: no answer within 2 s (600 since last told)",
-        "cache: write full: S3 put: QuotaExceeded (403) (60 since last told)",
+        "store: read timeout: no answer within 2 s (1 since last told)",
+        "store: write full: S3 put: QuotaExceeded (403) (1 since last told)",
+        "store: read timeout: no answer within 2 s (600 since last told)",
+        "store: write full: S3 put: QuotaExceeded (403) (60 since last told)",
     ]
     assert faults.counts == {"read timeout": 1200, "write full": 120}

@@ -10,8 +10,10 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import boto3
 import httpx
 import pytest
 
@@ -22,6 +24,7 @@ from tests.s3_server import ACCESS_KEY, KMS_KEY, SECRET_KEY, S3Server
 from tests.serve_app.cache.cutting_proxy import CuttingProxy
 from tests.serve_app.cache.kept import key, packed
 from tests.serve_app.cache.s3_store import TIMEOUT_S, opened
+from tests.serve_app.cache.sessions import expired_keys, lending_gateway, lent_keys, write_keys
 
 
 def test_an_object_is_the_sound_and_has_the_tags_and_the_encryption_asked_for(s3: S3Server, bucket: str) -> None:
@@ -117,6 +120,43 @@ def test_without_credentials_it_is_denied(s3: S3Server, bucket: str, monkeypatch
     store = S3Store(place, timeout_s=TIMEOUT_S, max_connections=1)
     with contextlib.closing(store), pytest.raises(StoreDenied, match="S3 get: no credentials were found"):
         store.get(key(1))
+
+
+def test_keys_exchanged_for_others_in_their_file_are_used_without_a_restart(
+    s3: S3Server, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "credentials"
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
+    with lending_gateway(s3) as url:
+        expired, lent = expired_keys(s3, url, bucket), lent_keys(s3, url, 900)
+        write_keys(file, expired)
+        clock = itertools.count().__next__
+        with opened(s3, endpoint_url=url, new_session=boto3.Session, clock=clock) as store:
+            for ask in (lambda: store.get(key("lent")), lambda: store.put(key("lent"), packed(b"x"))):
+                with pytest.raises(StoreDenied, match=r"S3 \w+: AccessDenied \(403\)"):
+                    ask()
+            file.write_text("[default")
+            with pytest.raises(StoreUnreachable, match="S3 get: ConfigParseError"):
+                store.get(key("lent"))
+            write_keys(file, lent)
+            store.put(key("lent"), packed(b"x"))
+            assert store.get(key("lent")) == packed(b"x")
+
+
+def test_a_crowd_that_is_denied_at_once_looks_for_other_keys_once(s3: S3Server, bucket: str) -> None:
+    made: list[boto3.Session] = []
+
+    def new_session() -> boto3.Session:
+        made.append(s3.session("wrong"))
+        return made[-1]
+
+    now_s = 0.0
+    with opened(s3, new_session=new_session, clock=lambda: now_s) as store:
+        for now_s, num_made in ((0.5, 1), (1.0, 2), (1.5, 2), (2.0, 3)):
+            for _ in range(5):
+                with pytest.raises(StoreDenied):
+                    store.get(key(1))
+            assert len(made) == num_made
 
 
 def test_a_body_that_trickles_does_not_keep_a_thread(s3: S3Server, bucket: str) -> None:

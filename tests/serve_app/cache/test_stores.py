@@ -45,7 +45,7 @@ def new_s3_store(s3: S3Server, bucket: str) -> Iterator[NewStore]:
 
     def new_store() -> S3Store:
         place = S3Settings(kind="s3", bucket=bucket, prefix=f"like-a-dictionary/{next(numbers)}/", endpoint_url=s3.url)
-        stores.append(S3Store(place, timeout_s=60, max_connections=1, session=s3.session()))
+        stores.append(S3Store(place, timeout_s=60, max_connections=1, new_session=s3.session))
         return stores[-1]
 
     yield new_store

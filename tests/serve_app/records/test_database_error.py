@@ -25,6 +25,7 @@ class ServerError(Exception):
     [
         ("57014", "timeout"),
         ("55P03", "timeout"),
+        ("25P03", "timeout"),
         ("53100", "full"),
         ("53300", "unreachable"),
         ("25006", "denied"),

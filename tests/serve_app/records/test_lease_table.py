@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 from sqlalchemy import Connection, delete, func, insert, select
 
 from serve_app.records.lease import MAX_LEASE_S, Lease, Taken
@@ -21,115 +15,6 @@ from serve_app.records.schema import leases, swept_leases
 from tests.serve_app.records.tables import LEASE_S, Clock, database, lease_table
 
 HOUR_S = 3600.0
-
-
-@dataclass
-class Grant:
-    """What the reference knows of a name. holder: empty once it was given back."""
-
-    holder: str
-    token: int
-    value: str
-    until: Moment
-
-
-class LeaseMachine(RuleBasedStateMachine):
-    """Two openings of a database, as two processes have, against a dictionary."""
-
-    granted = Bundle("granted")
-    names = st.sampled_from(["a", "b", "c"])
-    holders = st.sampled_from(["one", "two", "three"])
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.folder = Path(tempfile.mkdtemp(prefix="leases-"))
-        self.clock = Clock()
-        self.tables = [LeaseTable(database(self.folder), lease_s=LEASE_S, clock=self.clock) for _ in range(2)]
-        self.grants: dict[str, Grant] = {}
-        self.num_crowds = 0
-
-    def teardown(self) -> None:
-        for table in self.tables:
-            table.close()
-        shutil.rmtree(self.folder)
-
-    def table(self) -> LeaseTable:
-        self.tables.reverse()
-        return self.tables[0]
-
-    def live(self, name: str) -> Grant | None:
-        grant = self.grants.get(name)
-        if grant is None or not grant.holder or grant.until.era != self.clock().era:
-            return None
-        return grant if self.clock.now_s < grant.until.now_s else None
-
-    def may_be_swept(self, grant: Grant) -> bool:
-        return grant.until.era != self.clock().era or grant.until.now_s < self.clock.now_s - HOUR_S
-
-    def until(self) -> Moment:
-        return Moment(self.clock.now_s + LEASE_S, self.clock().era)
-
-    @rule(target=granted, name=names, holder=holders, value=st.sampled_from(["", "7"]))
-    def take(self, name: str, holder: str, value: str) -> Lease:
-        live, before = self.live(name), self.grants.get(name)
-        outcome = self.table().take(name, holder, value)
-        if live is not None:
-            assert outcome == Taken(live.holder, live.value, live.until.now_s - self.clock.now_s)
-            return Lease(name, "whoever", live.token)
-        assert isinstance(outcome, Lease)
-        assert (outcome.name, outcome.holder) == (name, holder)
-        if before is not None:
-            swept = self.may_be_swept(before) and outcome.token > before.token
-            assert swept or outcome.token == before.token + 1
-        self.grants[name] = Grant(holder, outcome.token, value, self.until())
-        return outcome
-
-    @rule(lease=granted)
-    def renew(self, lease: Lease) -> None:
-        grant = self.grants[lease.name]
-        is_ours = (grant.holder, grant.token) == (lease.holder, lease.token)
-        renewed = self.table().renew(lease)
-        if is_ours and not renewed:
-            assert self.may_be_swept(grant)
-            grant.holder = ""
-        else:
-            assert renewed == is_ours
-        if renewed:
-            grant.until = self.until()
-
-    @rule(lease=granted)
-    def release(self, lease: Lease) -> None:
-        self.table().release(lease)
-        grant = self.grants[lease.name]
-        if (grant.holder, grant.token) == (lease.holder, lease.token):
-            grant.holder, grant.until = "", self.clock()
-
-    @rule(name=names)
-    def peek(self, name: str) -> None:
-        live = self.live(name)
-        expected = live and Taken(live.holder, live.value, live.until.now_s - self.clock.now_s)
-        assert self.table().peek(name) == expected
-
-    @rule(seconds=st.sampled_from([0.5, LEASE_S / 2, LEASE_S, 2 * HOUR_S]))
-    def wait(self, seconds: float) -> None:
-        self.clock.now_s += seconds
-
-    @rule()
-    def boot(self) -> None:
-        self.clock.boot()
-
-    @rule()
-    def new_names_come(self) -> None:
-        self.num_crowds += 1
-        assert isinstance(self.table().take(f"crowd {self.num_crowds}", "one"), Lease)
-
-    @invariant()
-    def is_whole(self) -> None:
-        self.tables[0].check_integrity()
-
-
-TestLeases = LeaseMachine.TestCase
-TestLeases.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
 
 
 def taken(outcome: Lease | Taken) -> Lease:
@@ -171,6 +56,17 @@ def test_who_comes_back_late_keeps_a_lease_that_nobody_took_and_never_one_that_s
         table.release(other)
         assert not table.renew(lease)
         assert not table.renew(other), "it was given back"
+
+
+def test_an_earlier_grant_of_the_same_holder_is_another_lease(tmp_path: Path) -> None:
+    clock = Clock()
+    with lease_table(tmp_path, clock) as table:
+        earlier = taken(table.take("a", "one"))
+        clock.now_s += LEASE_S
+        later = taken(table.take("a", "one"))
+        assert not table.renew(earlier)
+        table.release(earlier)
+        assert table.renew(later)
 
 
 def test_what_was_held_before_a_boot_is_free_though_the_clock_says_that_it_has_long_to_go(tmp_path: Path) -> None:

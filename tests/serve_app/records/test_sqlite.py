@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import stat
 import threading
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from sqlalchemy import delete, event
 from serve_app.cache.store import StoreDenied, StoreError, StoreFull, StoreTimeout, StoreUnreachable
 from serve_app.records.lease import Lease, Taken
 from serve_app.records.schema import leases
+from serve_app.records.sqlite import SqliteDatabase
 from tests.serve_app.records.tables import Clock, database, lease_table, locked
 
 
@@ -45,7 +47,9 @@ def test_a_file_that_was_deleted_is_made_again(tmp_path: Path) -> None:
         table.take("a", "one")
         shutil.rmtree(tmp_path / "build")
         assert isinstance(other.take("a", "two"), Lease)
-        assert isinstance(table.take("a", "three"), Taken), "it went on with a file that nobody else sees"
+        found = table.take("a", "three")
+        assert isinstance(found, Taken)
+        assert found.holder == "two", "it went on with a file that nobody else sees"
 
 
 def test_whoever_reads_waits_for_no_writer_and_whoever_writes_does_not_wait_for_ever(tmp_path: Path) -> None:
@@ -153,6 +157,29 @@ def test_threads_that_open_it_at_once_all_find_it_ready(tmp_path: Path) -> None:
             assert list(threads.map(ask, range(20))) == [1] * 20
         for each in opened:
             each.close()
+
+
+class OftenBusy(sqlite3.Connection):
+    """Is told "locked" twice, as happens once in a thousand times when two make the file's log at the same moment."""
+
+    num_refusals = 2
+
+    def cursor(self, *args: Any) -> Any:
+        if self.num_refusals:
+            self.num_refusals -= 1
+            raise sqlite3.OperationalError("database is locked")
+        return super().cursor(*args)
+
+
+def test_a_log_that_another_starts_at_the_same_moment_is_waited_for_but_not_for_ever(tmp_path: Path) -> None:
+    file = tmp_path / "records.sqlite"
+    connection = sqlite3.connect(file, factory=OftenBusy)
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        SqliteDatabase(file, timeout_s=0, max_connections=1)._start_log(connection)
+    connection.num_refusals = 2
+    SqliteDatabase(file, timeout_s=60, max_connections=1)._start_log(connection)
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
 
 
 def test_the_log_does_not_outlive_the_last_who_uses_it(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from deployments.language_model.gpu.decoder import GpuDecoder
 from deployments.language_model.gpu.pages import PAGE, pages_of
 from deployments.language_model.gpu.program import buckets
 from deployments.language_model.model import MusicgenDecoder
-from deployments.language_model.scheduler import EngineFull
+from deployments.language_model.errors import EngineFull
 from deployments.language_model.weights import fuse
 from deployments.messages import CodeRequest, Sampling
 from loadtests.shapes import SHAPES, random_tensors

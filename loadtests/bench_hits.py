@@ -1,0 +1,169 @@
+"""How many requests a second are answered from the cache, beside an empty endpoint behind the same Serve.
+
+    .venv/bin/python -m loadtests.bench_hits --seconds 1 10 --requests 1000 --connections 16
+
+Starts the real service with the embedded model, and beside it, behind the same proxy, an endpoint that does nothing but
+answer as many bytes of the same media type from memory. One request fills the cache. Then the two, and a bare uvicorn
+that answers the same, are asked in turn, in short rounds, each time as many requests over as many connections: with the
+seed and without, where the seed is looked up in the store each time. Client and bare uvicorn share the machine with
+all the rest; what they do together is the floor that no server here gets below.
+
+The last line is JSON. ratio: hits a second over answers a second of the empty endpoint, the median of the rounds.
+ms: medians and 99th percentiles of all requests. outcomes: of the hits, by X-Cache. made: calls of the pipeline and of
+the language model while they were asked for, from the replicas' access logs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import operator
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import httpx
+
+from loadtests.hardware import commit, describe
+from loadtests.hits.bare import bare_server
+from loadtests.hits.client import Answered, Asked
+from loadtests.running import MODEL, Running, running
+
+PROMPT = "a calm piano melody over soft strings"
+HITS, EMPTY, BARE = "hits", "empty", "bare"
+_POLL_S = 0.05
+_KEPT_WITHIN_S = 60.0
+
+
+@dataclass
+class Asking:
+    """One of the three, in all rounds."""
+
+    url: str
+    body: str
+    per_s: list[float] = field(default_factory=list)
+    ms: list[float] = field(default_factory=list)
+    sizes: set[int] = field(default_factory=set)
+    outcomes: Counter[str] = field(default_factory=Counter)
+
+    def round(self, connections: int, requests: int, *, counts: bool = True) -> None:
+        answered = ask({"url": self.url, "body": self.body, "connections": connections, "requests": requests})
+        if counts:
+            self.per_s.append(requests / answered["total_s"])
+            self.ms += answered["ms"]
+            self.sizes.update(answered["sizes"])
+            self.outcomes.update(answered["outcomes"])
+
+    def figures(self) -> dict[str, float]:
+        percentiles = statistics.quantiles(self.ms, n=100, method="inclusive")
+        return {
+            "per_s": round(statistics.median(self.per_s), 1),
+            "p50_ms": round(percentiles[49], 2),
+            "p99_ms": round(percentiles[98], 2),
+        }
+
+
+def ask(asked: Asked) -> Answered:
+    """By a client in a process of its own."""
+    command = [sys.executable, "-m", "loadtests.hits.client"]
+    done = subprocess.run(command, input=json.dumps(asked), stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603
+    answered: Answered = json.loads(done.stdout)
+    return answered
+
+
+def fill(url: str, body: Mapping[str, object]) -> tuple[int, int]:
+    """Has the clip made and kept; its size in bytes, and its seed. Raises: TimeoutError where it isn't kept."""
+    until_s = time.monotonic() + _KEPT_WITHIN_S
+    with httpx.Client(trust_env=False, timeout=httpx.Timeout(10, read=None)) as client:
+        while time.monotonic() < until_s:
+            answer = client.post(f"{url}/v1/music", json=body)
+            answer.raise_for_status()
+            if answer.headers["X-Cache"] == "hit":
+                return len(answer.content), int(answer.headers["X-Seed"])
+            time.sleep(_POLL_S)
+    raise TimeoutError(f"after {_KEPT_WITHIN_S:g} s the clip is not kept")
+
+
+def made(service: Running) -> dict[str, int]:
+    """Calls that make music, so far: each is a line in a replica's access log."""
+    calls = {"pipeline": "CALL codes", f"{MODEL}-language-model": "CALL generate"}
+    return {
+        deployment: sum(log.read_text(encoding="utf-8").count(call) for log in service.replica_logs(deployment))
+        for deployment, call in calls.items()
+    }
+
+
+def compare(
+    service: Running, bare_url: str, body: Mapping[str, object], size_bytes: int, options: argparse.Namespace
+) -> dict[str, object]:
+    """The three in turn."""
+    text = json.dumps(body)
+    askings = {
+        HITS: Asking(f"{service.url}/v1/music", text),
+        EMPTY: Asking(f"{service.url}/empty/{size_bytes}", text),
+        BARE: Asking(f"{bare_url}/{size_bytes}", text),
+    }
+    before = made(service)
+    per_round = -(-options.requests // options.rounds)
+    for i in range(options.rounds + 1):  # the first makes all warm
+        for asking in askings.values():
+            asking.round(options.connections, per_round, counts=i > 0)
+    after = made(service)
+    hits, empty, bare = askings.values()
+    assert hits.sizes == empty.sizes == bare.sizes == {size_bytes}, "all answer as many bytes"
+    return {
+        "body_bytes": size_bytes,
+        "seed": "seed" in body,
+        "requests": len(hits.ms),
+        "ratio": round(statistics.median(map(operator.truediv, hits.per_s, empty.per_s)), 3),
+        **{name: asking.figures() for name, asking in askings.items()},
+        "outcomes": dict(hits.outcomes),
+        "made": {name: after[name] - before[name] for name in before},
+    }
+
+
+def run(options: argparse.Namespace) -> dict[str, object]:
+    """Measures all lengths; the figures of the last line."""
+    print(f"{describe('cpu')}, commit {commit()}", file=sys.stderr)
+    replicas = {"num_replicas": options.replicas}
+    empty = {
+        "name": "empty",
+        "route_prefix": "/empty",
+        "import_path": "loadtests.hits.deployment:build",
+        "args": {**replicas, "max_ongoing_requests": 256, "ray_actor_options": {"num_cpus": 0.1}},
+    }
+    results = []
+    with (
+        running({"ingress": replicas}, lambda step: print(step, file=sys.stderr), others=[empty]) as service,
+        bare_server() as bare_url,
+    ):
+        for seconds in options.seconds:
+            body = {"prompt": PROMPT, "music_length_ms": round(1000 * seconds)}
+            size_bytes, seed = fill(service.url, body)
+            for each in ({**body, "seed": seed}, body):
+                results.append(compare(service, bare_url, each, size_bytes, options))
+                print(json.dumps(results[-1]), file=sys.stderr)
+    return {
+        "connections": options.connections,
+        "rounds": options.rounds,
+        "ingress_replicas": options.replicas,
+        "results": results,
+    }
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m loadtests.bench_hits", description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, nargs="+", default=[1, 10], help="of the clips")
+    parser.add_argument("--requests", type=int, default=1000, help="of each kind, in all rounds together")
+    parser.add_argument("--connections", type=int, default=16, help="at once")
+    parser.add_argument("--rounds", type=int, default=5, help="in which the three take turns")
+    parser.add_argument("--replicas", type=int, default=1, help="of the ingress, and of the empty endpoint")
+    print(json.dumps(run(parser.parse_args(arguments))))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,175 @@
+"""What `make demo-kill` shows: workers are killed while they make music, and no work is lost.
+
+    .venv/bin/python -m loadtests.demo_kill --clips 16 --seconds 30
+
+Starts the real service with the embedded model in two language-model replicas, and asks for clips, all at once, every
+other one as a stream: first undisturbed, then the same clips again in each round, while `kill -9` hits a replica at a
+random moment. They have to be the undisturbed ones, byte for byte. Nothing can come from a cache: the service has none,
+and no request would take from it. Ends with a table, a picture and the clips.
+
+Exit status: 0 when every clip is equal and some had lost their worker; 1 otherwise; 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import functools
+import random
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from loadtests.demo.client import ask, connect
+from loadtests.demo.clip import Take, Wish
+from loadtests.demo.killing import Killing, replaced
+from loadtests.demo.picture import draw
+from loadtests.demo.table import Comparison, table, verdict
+from loadtests.running import MODEL, Running, running
+from serve_app.run.progress import Progress
+from serve_app.run.service import ServiceError
+
+REPLICAS = 2
+# One replica alone has room for all, so that the clips of the other go on at once.
+MAX_CLIPS = 32
+SCENES = (
+    "a calm piano over soft strings",
+    "lo-fi beats on a rainy evening",
+    "a slow blues on an old guitar",
+    "a brass band in the morning sun",
+    "a waltz for two accordions",
+    "synthesizers over a night drive",
+    "a harp by the water",
+    "drums and bass in an empty hall",
+)
+# Of the time that all clips take undisturbed: codes are made well before their sound is.
+_MOMENT = (0.03, 0.2)
+_MAX_ATTEMPTS = 4
+
+
+def wishes(num: int, duration_ms: int) -> list[Wish]:
+    """Half of them streamed, no two alike."""
+    return [Wish(i + 1, SCENES[i % len(SCENES)], i, duration_ms, streamed=i % 2 == 0) for i in range(num)]
+
+
+@dataclass(frozen=True)
+class Round:
+    """All clips once, with a kill. killed_s: since all were asked for; None: all were whole before. lost: by
+    generation, the frames at which it lost its worker.
+    """
+
+    takes: Sequence[Take]
+    killed_s: float | None
+    lost: Mapping[str, Sequence[int]]
+
+
+class UndisturbedFailed(Exception):
+    """There is nothing to compare with; one sentence."""
+
+
+class Demo:
+    """asked: at once. chance: draws the moments of the kills."""
+
+    def __init__(self, service: Running, asked: Sequence[Wish], progress: Progress, chance: random.Random) -> None:
+        self._service = service
+        self._asked = asked
+        self._progress = progress
+        self._chance = chance
+        self._num_kills = 0
+
+    async def run(self, num_rounds: int) -> tuple[list[Comparison], list[float | None]]:
+        """What became of each clip, and when each round's kill was, in seconds since all clips were asked for.
+
+        Raises: UndisturbedFailed. A round in which a clip fails is the last.
+        """
+        async with connect(self._service.url) as client:
+            undisturbed, took_s = await ask(client, self._asked, "undisturbed", self._progress)
+            for take in undisturbed:
+                if take.error is not None:
+                    raise UndisturbedFailed(f"clip {take.wish.number} failed, and nothing disturbed it: {take.error}")
+            self._progress.line(f"undisturbed: all {len(self._asked)} are here after {took_s:.1f} s")
+            rounds: list[Round] = []
+            while len(rounds) < num_rounds and all(take.whole for each in rounds for take in each.takes):
+                rounds.append(await self._round(client, took_s))
+        comparisons = []
+        for i, take in enumerate(undisturbed):
+            lost_at = [each.lost.get(take.generation or "", ()) for each in rounds]
+            comparisons.append(Comparison(take, [each.takes[i] for each in rounds], lost_at))
+        return comparisons, [each.killed_s for each in rounds]
+
+    async def _round(self, client: httpx.AsyncClient, undisturbed_s: float) -> Round:
+        """Once more, with an earlier kill, where it came too late to hit any clip."""
+        for attempt in range(_MAX_ATTEMPTS):
+            self._progress.step(f"waiting until there are {REPLICAS} replicas of the language model")
+            await replaced(self._service, REPLICAS + self._num_kills)
+            killing = Killing(self._service, self._progress.line)
+            after_s = self._chance.uniform(*_MOMENT) * undisturbed_s / 2**attempt
+            beside = functools.partial(killing.run, after_s)
+            takes, took_s = await ask(client, self._asked, "the same again", self._progress, beside)
+            self._progress.line(f"the same again: all {len(self._asked)} are here after {took_s:.1f} s")
+            self._num_kills += killing.killed_s is not None
+            result = Round(takes, killing.killed_s, killing.lost())
+            if result.lost or not all(take.whole for take in takes):
+                break
+            self._progress.line("  but all codes had been made when the kill came")
+        return result
+
+
+def save(comparisons: Sequence[Comparison], folder: Path) -> None:
+    """The last round's clips, and where one is not the undisturbed one, that too."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in comparisons:
+        path = folder / each.undisturbed.wish.file_name
+        path.write_bytes(each.killed[-1].wav)
+        if not each.equal:
+            path.with_stem(f"{path.stem}-undisturbed").write_bytes(each.undisturbed.wav)
+
+
+def run(options: argparse.Namespace, progress: Progress) -> bool:
+    """Whether it is shown that nothing is lost."""
+    model = {
+        "source": "./etude/checkpoint",
+        "license": "CC0-1.0",
+        "slots": MAX_CLIPS,
+        "language_model": {"num_replicas": REPLICAS, "num_cpus": 0.3},
+    }
+    args = {"models": {MODEL: model}, "cache": {"store": "none"}}
+    chance = random.Random(options.chance)  # noqa: S311 - moments, not secrets
+    with running(args, progress.step, parent_pid=options.parent) as service:
+        progress.line(f"the service is ready, with {REPLICAS} replicas of the language model")
+        demo = Demo(service, wishes(options.clips, round(1000 * options.seconds)), progress, chance)
+        comparisons, kills_s = asyncio.run(demo.run(options.rounds))
+        progress.step("stopping")
+    draw(comparisons, kills_s, options.picture)
+    save(comparisons, options.folder)
+    progress.line(f"{table(comparisons)}\n{verdict(comparisons)}")
+    progress.line(f"the picture: {options.picture}; the clips: {options.folder}")
+    return all(each.equal for each in comparisons) and any(each.hit for each in comparisons)
+
+
+def main(arguments: list[str]) -> int:
+    """The demonstration; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m loadtests.demo_kill", description=__doc__.splitlines()[0])
+    parser.add_argument("--clips", type=int, choices=range(2, MAX_CLIPS + 1), metavar="N", default=16, help="at once")
+    parser.add_argument("--seconds", type=float, default=30, help="of each clip")
+    parser.add_argument("--rounds", type=int, choices=range(1, 5), default=2, help="with a kill in each")
+    parser.add_argument("--chance", type=int, help="the seed of the kills' moments; another one each time by default")
+    parser.add_argument("--picture", type=Path, default=Path("loadtests/results/demo-kill.png"))
+    parser.add_argument("--folder", type=Path, default=Path("clips/demo-kill"), help="for the clips")
+    parser.add_argument("--parent", type=int, metavar="PID", help="end when this process ends")
+    with Progress(sys.stdout) as progress:
+        try:
+            return 0 if run(parser.parse_args(arguments), progress) else 1
+        except (ServiceError, UndisturbedFailed) as error:
+            progress.line(str(error))
+            return 1
+        except KeyboardInterrupt:
+            progress.line("stopped; nothing is left running")
+            return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
