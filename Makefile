@@ -18,12 +18,13 @@ override ONCE := $(value ONCE)
 export PROMPT DURATION SEED CONFIG PORT CACHE ONCE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint checkpoint ready clean
+.PHONY: help run demo-kill test lint checkpoint ready clean
 
 help:
 	@echo 'make run         serve on 127.0.0.1:8000 and make a first clip; Ctrl-C ends it. Options:'
 	@echo '                 PROMPT="a slow blues" DURATION=10 SEED=7 PORT=8001 ONCE=1 CONFIG=serve_app/configs/gpu.yaml'
 	@echo '                 CACHE=use|refresh|off: whether a clip kept from before will do; refresh makes another one'
+	@echo 'make demo-kill   kill workers while they make music, and compare every byte; some 45 s'
 	@echo 'make test        lint, check types, run the tests'
 	@echo 'make lint        lint and check types only'
 	@echo 'make checkpoint  make the embedded checkpoint, $(CHECKPOINT)'
@@ -32,6 +33,9 @@ help:
 # exec, so that what stops make stops the service; the process number, so that what kills make does too.
 run: ready
 	@exec $(PY) -m serve_app.run --parent $$PPID
+
+demo-kill: ready
+	@exec $(PY) -m loadtests.demo_kill --parent $$PPID
 
 test: lint ready
 	$(PY) -m pytest

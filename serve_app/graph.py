@@ -26,7 +26,7 @@ from serve_app.settings import ModelSettings, ReplicaSettings, Settings
 
 # Of what others can go on with: a generation that a language model does not end in this time goes on elsewhere.
 GRACEFUL_SHUTDOWN_TIMEOUT_S = 20.0
-# A replica that fails three times in a row is replaced. What it held has gone elsewhere by then (`pipeline.generation`).
+# A replica that fails three times in a row is replaced. What it held has gone elsewhere by then (`pipeline/`).
 HEALTH_CHECK_PERIOD_S = 5.0
 HEALTH_CHECK_TIMEOUT_S = 10.0
 # Requests for one generation meet in one replica. Another one would wait there for what the first makes.

@@ -26,6 +26,7 @@ from deployments.language_model.offload import TEXT_TOKENS
 from deployments.language_model.placement import Placement, in_words
 from deployments.language_model.warm_up import warm_up
 from deployments.messages import Beat, CodeFrames, CodeRequest, EngineIdentity
+from deployments.wakeup import Wakeup
 
 _log = logging.getLogger("ray.serve.language_model")  # below Serve's own, whose files and format it shares
 
@@ -73,6 +74,7 @@ class LanguageModelDeployment:
             return engine
 
         self._loop = EngineLoop(build, name="engine", on_failure=_end_process)
+        self._wakeup = Wakeup()
         self._identity = EngineIdentity(fingerprint, self._loop.numerics, checkpoint.decoder_config.vocab_size)
 
     async def identity(self) -> EngineIdentity:
@@ -83,6 +85,7 @@ class LanguageModelDeployment:
         """Raises: OtherEngine when the request names another engine; as `EngineLoop.generate`. Cancelled, it frees the
         slot.
         """
+        await self._wakeup.over()
         if request.identity not in (None, self._identity):
             raise OtherEngine(self._identity)
         async with aclosing(self._loop.generate(request)) as items:

@@ -11,6 +11,7 @@ from serve_app.api.backend import Kept, SoundFile
 from serve_app.cache.cache import Cache
 from serve_app.cache.entry import KeptSound
 from serve_app.cache.keys import Key, alias_key, audio_key, generation_key
+from serve_app.detached import detached
 from serve_app.pipeline.asked import generation_request
 
 
@@ -47,7 +48,7 @@ class KeptSounds:
         # It is as old as its codes, and goes with them.
         created_s = self._clock() - (start.age_s or 0)
         kept = KeptSound(file.sound, file.media_type, file.sample_rate, file.channels, file.duration_ms, created_s)
-        task = asyncio.create_task(self._cache.keep_sound(key, kept))
+        task = detached(self._cache.keep_sound(key, kept))
         self._keeping[key] = task
         task.add_done_callback(lambda _: self._keeping.pop(key))
 

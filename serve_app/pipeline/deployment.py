@@ -25,6 +25,7 @@ from deployments.messages import (
     Resumption,
     SoundFormat,
 )
+from deployments.wakeup import Wakeup
 from serve_app.api.errors import NotReady, TooBusy, WorkerLostTwice
 from serve_app.cache.opening import open_cache
 from serve_app.cache.settings import CacheSettings
@@ -127,6 +128,7 @@ class PipelineDeployment:
     ) -> None:
         self._stages = {model: StageHandles(*three, CodecHandle(three[2])) for model, three in handles.items()}
         models = {name: Model(stages, deadlines[name]) for name, stages in self._stages.items()}
+        self._wakeup = Wakeup()
         self._pipeline = Pipeline(models, open_cache(cache), open_leases(records))
 
     async def codes(
@@ -136,6 +138,7 @@ class PipelineDeployment:
 
         Raises: TooBusy when the model's queue is full; NotReady when it has no memory for the clip now.
         """
+        await self._wakeup.over()
         try:
             async with aclosing(self._pipeline.listen(request, resumption)) as items:
                 async for item in items:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from serve_app.api.errors import WorkerLostTwice
 from serve_app.cache.cache import Cache
 from serve_app.cache.keys import Key
+from serve_app.detached import detached
 from serve_app.pipeline.generation import Generation, Ticket
 from serve_app.records.keeper import Keeper
 from serve_app.records.lease import Held
@@ -90,7 +91,7 @@ class Generations:
         under_way = _UnderWay(generation)
         if joinable:
             self._under_way[key.digest] = under_way
-        task = asyncio.create_task(self._conduct(key, under_way, leases, frames_kept, joinable, ended))
+        task = detached(self._conduct(key, under_way, leases, frames_kept, joinable, ended))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return ticket

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from deployments.messages import CodeWindow, DecodedWindow
+from serve_app.detached import detached
 from serve_app.pipeline.sound import Codec
 
 Name = tuple[str, int, int, int]
@@ -33,7 +34,7 @@ class SharedWindows:
             return self._decoded[name]
         if name not in self._under_way:
             # A task of its own: whoever asked first may leave, and the others wait for it too.
-            self._under_way[name] = asyncio.create_task(self._decode(codec, name, window))
+            self._under_way[name] = detached(self._decode(codec, name, window))
         return await asyncio.shield(self._under_way[name])
 
     def check_integrity(self) -> None:

@@ -3,35 +3,74 @@
 from __future__ import annotations
 
 import contextlib
+import re
+import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from ray import serve
+from ray.serve.schema import LoggingConfig
 
 from serve_app import graph
 from tests.service.conftest import RunningService
 
 _PARTS = ("text-encoder", "language-model", "codec-decoder")
+_TOLD = re.compile(r"^WARNING .* store: ([a-z ]+): (.*) \((\d+) since last told\)$")
 
 
 @dataclass(frozen=True)
 class Front:
-    """name: of its application. url: without a final slash."""
+    """name: of its application. logs: the folder of its replicas' logs. began_s: by `time.monotonic`."""
 
     name: str
     url: str
+    logs: Path
+    began_s: float
+
+    def client(self) -> httpx.Client:
+        return httpx.Client(base_url=self.url, timeout=120, trust_env=False)
+
+    def log(self) -> str:
+        """What its replicas have written, one after the other."""
+        return "".join(path.read_text() for path in sorted(self.logs.glob("*.log")))
+
+    def told(self) -> set[str]:
+        """The kinds of a store's faults that are in the log; each there once a minute at most, of each replica."""
+        minutes = (time.monotonic() - self.began_s) // 60
+        kinds = set()
+        for path in self.logs.glob("*.log"):
+            lines = filter(None, map(_TOLD.match, path.read_text().splitlines()))
+            for kind, times in Counter(line[1] for line in lines).items():
+                assert times <= 1 + minutes, f"{path.name}: {kind}, told {times} times"
+                kinds.add(kind)
+        return kinds
 
 
 @contextlib.contextmanager
-def front(service: RunningService, name: str, **settings: Any) -> Iterator[Front]:
+def front(service: RunningService, name: str, logs: Path, **settings: Any) -> Iterator[Front]:
+    """settings: of the application, all but its models."""
+    began_s = time.monotonic()
     args = {"default_model": "tiny", "models": {"tiny": {"source": "/tiny", "license": "CC0-1.0"}}, **settings}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(graph, "_model", lambda name, *_: tuple(service.handle(f"{name}-{part}") for part in _PARTS))
+        patch.setattr(graph, "_model", lambda model, *_: tuple(service.handle(f"{model}-{part}") for part in _PARTS))
         application = graph.build(args)
-    serve.run(application, name=name, route_prefix=f"/{name}")
+    serve.run(application, name=name, route_prefix=f"/{name}", logging_config=LoggingConfig(logs_dir=str(logs)))
     try:
-        yield Front(name, f"{service.url}/{name}")
+        yield Front(name, f"{service.url}/{name}", logs, began_s)
     finally:
         serve.delete(name)
+
+
+def compose(
+    client: httpx.Client, seed: int, path: str = "/v1/music", length_ms: int = 500, **fields: object
+) -> httpx.Response:
+    """Asks for a clip, which is answered whatever happens to the store."""
+    body = {"prompt": "store", "music_length_ms": length_ms, "seed": seed, **fields}
+    answer = client.post(path, json=body)
+    assert answer.status_code == 200, answer.text
+    return answer

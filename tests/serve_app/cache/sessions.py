@@ -55,7 +55,8 @@ def lending_gateway(s3: S3Server) -> Iterator[str]:
             time.sleep(0.1)
         yield url
     finally:
-        gateway.kill()
+        # In good order: for one that just vanishes, every change of a user would wait for half a minute.
+        gateway.terminate()
         gateway.wait()
 
 

@@ -22,7 +22,7 @@ from serve_app.cache.settings import S3Settings
 from serve_app.cache.store import StoreDenied, StoreError, StoreFull, StoreTimeout, StoreUnreachable
 from tests.s3_server import ACCESS_KEY, KMS_KEY, SECRET_KEY, S3Server
 from tests.serve_app.cache.cutting_proxy import CuttingProxy
-from tests.serve_app.cache.kept import key, packed
+from tests.serve_app.cache.kept import Clock, key, packed
 from tests.serve_app.cache.s3_store import TIMEOUT_S, opened
 from tests.serve_app.cache.sessions import expired_keys, lending_gateway, lent_keys, write_keys
 
@@ -150,9 +150,9 @@ def test_a_crowd_that_is_denied_at_once_looks_for_other_keys_once(s3: S3Server, 
         made.append(s3.session("wrong"))
         return made[-1]
 
-    now_s = 0.0
-    with opened(s3, new_session=new_session, clock=lambda: now_s) as store:
-        for now_s, num_made in ((0.5, 1), (1.0, 2), (1.5, 2), (2.0, 3)):
+    clock = Clock(0.0)
+    with opened(s3, new_session=new_session, clock=clock) as store:
+        for clock.now_s, num_made in ((0.5, 1), (1.0, 2), (1.5, 2), (2.0, 3)):
             for _ in range(5):
                 with pytest.raises(StoreDenied):
                     store.get(key(1))
