@@ -32,7 +32,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Following:
-    """tempo: within the tolerance. key: share of pitched magnitude in the key. family: named rightly where one plays
+    """tempo: within the tolerance. key: share of pitched energy in the key. family: named rightly where one plays
     alone. family_through_codec: the same by a judge who knows how the codec sounds. drums: told rightly to be there, or
     not, by another who does.
     """

@@ -19,7 +19,7 @@ _STANDS_OUT = 6.0
 
 
 def chroma(sound: NDArray[np.float32], sample_rate: int) -> NDArray[np.float64]:
-    """The share of each pitch class, from C, in the magnitude of all partials: [12], or all zero where there is none.
+    """The share of each pitch class, from C, in the energy of all partials: [12], or all zero where there is none.
 
     A partial is a local maximum of a moment's spectrum, at the frequency where a parabola through the logarithms has
     its top.
@@ -38,7 +38,7 @@ def chroma(sound: NDArray[np.float32], sample_rate: int) -> NDArray[np.float64]:
     heard = (frequencies_hz >= _LOWEST_HZ) & (frequencies_hz <= _HIGHEST_HZ)
     classes = np.round(12 * np.log2(frequencies_hz[heard] / _A_HZ) + _A_CLASS).astype(int) % 12
     weights: NDArray[np.float64] = np.zeros(12)
-    np.add.at(weights, classes, magnitude[bins[heard] + 1, moments[heard]])
+    np.add.at(weights, classes, np.square(magnitude[bins[heard] + 1, moments[heard]]))
     weights /= max(weights.sum(), 1e-12)
     return weights
 

@@ -1,4 +1,4 @@
-"""Further fronts of the service: an ingress and a pipeline with a cache of their own, over the models that run already."""
+"""Further fronts of the service: an ingress and a pipeline with a cache of their own, before the same models."""
 
 from __future__ import annotations
 

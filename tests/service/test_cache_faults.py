@@ -30,9 +30,9 @@ READS = 3
 
 @dataclass
 class Site:
-    """A front that keeps everything in S3 and nothing in memory. gateway: where its proxy leads to. keys: the file with its keys.
+    """A front that keeps everything in S3 and nothing in memory.
 
-    seeds: that no test has had.
+    gateway: where its proxy leads to. keys: the file with its keys. seeds: that no test has had.
     """
 
     front: Front
@@ -95,7 +95,7 @@ def denied(site: Site, end: contextlib.ExitStack) -> Iterator[None]:
 
 @contextlib.contextmanager
 def with_an_expired_key(site: Site, end: contextlib.ExitStack) -> Iterator[None]:
-    """The key it has is taken away, and there is but a session's in its file that is over; then there is a new one's."""
+    """The key it has is taken away, and in its file is that of a session that is over; then there is a new one."""
     user_key = (f"--uid={USER}", "--key-type=s3", f"--access-key={ACCESS_KEY}")
     lent = lent_keys(site.s3, site.gateway, 900)
     write_keys(site.keys, expired_keys(site.s3, site.gateway, site.bucket))
@@ -139,12 +139,12 @@ def test_while_s3_is_at_fault_clips_are_made_in_time_and_afterwards_they_come_fr
 
 
 def test_a_full_bucket_is_read_and_takes_clips_again_when_there_is_room(site: Site) -> None:
-    quota = ("--quota-scope=user", f"--uid={USER}")
+    quota = ("--quota-scope=bucket", f"--bucket={site.bucket}")
     with site.front.client() as client, contextlib.ExitStack() as end:
         kept, fresh = next(site.seeds), next(site.seeds)
         clip, fresh_clip = (compose(client, seed, cache="off").content for seed in (kept, fresh))
         comes_from_s3(client, kept, clip)
-        site.s3.admin("quota", "set", *quota, "--max-size=4096")
+        site.s3.admin("quota", "set", *quota, "--max-objects=0")
         end.callback(site.s3.admin, "quota", "disable", *quota)
         site.s3.admin("quota", "enable", *quota)
         for _ in range(3):

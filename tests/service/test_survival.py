@@ -202,7 +202,7 @@ def test_requests_that_come_while_half_of_all_replicas_stand_still_go_to_the_oth
             try:
                 for process in stopped:
                     process.suspend()
-                calls = [clip(client, *WAYS[i % 4], seed=810 + i, seconds=2) for i in range(12)]
+                calls = [clip(client, *WAYS[i % 4], seed=810 + i, seconds=2) for i in range(6)]
                 meanwhile = [asyncio.create_task(call) for call in calls]
                 await asyncio.sleep(10)
                 await until(lambda: sum(task.done() for task in meanwhile) >= len(meanwhile) / 3)
