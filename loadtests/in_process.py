@@ -37,6 +37,8 @@ from serve_app.pipeline.durations import num_frames
 from serve_app.pipeline.generation import Generation, Ticket, Work
 from serve_app.pipeline.sound import sound_of
 from serve_app.pipeline.suspects import Suspects
+from serve_app.records.keeper import Keeper
+from serve_app.records.lease import Held
 
 MODEL = "here"
 
@@ -74,7 +76,7 @@ class InProcess:
         began_s = time.perf_counter()
         sound = await self.sound_format()
         work = Work(request.request_id, prompt, seed, request.sampling, await self.identity())
-        generation = Generation(work, self, Suspects(), Deadline())
+        generation = Generation(work, self, Suspects(MODEL, _NoLeases()), Deadline())
         ticket = generation.join(num_frames(duration_ms, sound.frame_rate))
         assert ticket is not None
         making = asyncio.create_task(generation.run())
@@ -83,6 +85,16 @@ class InProcess:
                 return [time.perf_counter() - began_s async for _ in pieces]
         finally:
             await making
+
+
+class _NoLeases:
+    """There is no other replica to agree with."""
+
+    async def take(self, name: str, *, value: str = "") -> None:
+        del name, value
+
+    def kept(self, held: Held) -> Keeper:
+        raise NotImplementedError("nothing is held")
 
 
 async def _frames(ticket: Ticket) -> AsyncGenerator[CodeFrames, None]:

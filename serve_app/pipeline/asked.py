@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 from deployments.messages import EngineIdentity, MusicRequest, Resumption
@@ -19,7 +19,7 @@ class Model:
 
     stages: Stages
     deadline: Deadline
-    suspects: Suspects = field(default_factory=Suspects)
+    suspects: Suspects
 
 
 @dataclass(frozen=True)

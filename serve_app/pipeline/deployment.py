@@ -33,6 +33,7 @@ from serve_app.pipeline.asked import Model
 from serve_app.pipeline.deadline import Deadline
 from serve_app.pipeline.pipeline import Pipeline
 from serve_app.pipeline.stages import WorkerLost
+from serve_app.pipeline.suspects import Suspects
 from serve_app.records.opening import open_leases
 from serve_app.records.settings import RecordsSettings
 
@@ -127,9 +128,10 @@ class PipelineDeployment:
         records: RecordsSettings,
     ) -> None:
         self._stages = {model: StageHandles(*three, CodecHandle(three[2])) for model, three in handles.items()}
-        models = {name: Model(stages, deadlines[name]) for name, stages in self._stages.items()}
+        leases = open_leases(records)
+        models = {name: Model(stages, deadlines[name], Suspects(name, leases)) for name, stages in self._stages.items()}
         self._wakeup = Wakeup()
-        self._pipeline = Pipeline(models, open_cache(cache), open_leases(records))
+        self._pipeline = Pipeline(models, open_cache(cache), leases)
 
     async def codes(
         self, request: MusicRequest, resumption: Resumption | None = None

@@ -199,7 +199,7 @@ class Generation:
                     self.frames.append(item)
                     self._losses.reached(self.frames.number)
                     if turn is not None and not self._losses.suspicious:
-                        turn.end()
+                        await turn.end()
                     self._tell()
 
     def _left_s(self, deadline_s: float) -> float:

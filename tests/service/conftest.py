@@ -55,6 +55,7 @@ def settings(source: Path, folder: Path, number: int = 1, **model: object) -> di
                 "license": "CC0-1.0",
                 "slots": SLOTS,
                 "max_queued": MAX_QUEUED,
+                "deadline_floor_s": 250,  # a loaded machine fails nobody
                 "language_model": replicas,
                 **model,
             }

@@ -46,7 +46,7 @@ def digest(response: httpx.Response) -> str:
     return hashlib.sha256(response.content).hexdigest()
 
 
-async def until(condition: Callable[[], bool], within_s: float = 60) -> None:
+async def until(condition: Callable[[], bool], within_s: float = 150) -> None:
     """Returns when it holds. Raises: AssertionError when that takes too long."""
     deadline = time.monotonic() + within_s
     while not condition():
@@ -54,7 +54,7 @@ async def until(condition: Callable[[], bool], within_s: float = 60) -> None:
         await asyncio.sleep(0.005)
 
 
-async def until_async(condition: Callable[[], Awaitable[bool]], within_s: float = 60) -> None:
+async def until_async(condition: Callable[[], Awaitable[bool]], within_s: float = 150) -> None:
     """The same for a condition that is waited for."""
     deadline = time.monotonic() + within_s
     while not await condition():

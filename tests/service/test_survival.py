@@ -87,7 +87,7 @@ def test_twenty_clips_survive_kills_at_random_moments(pair: RunningService) -> N
     survive(pair, rounds=5)
 
 
-@pytest.mark.parametrize("seed", [77, None])
+@pytest.mark.parametrize("seed", [None, pytest.param(77, marks=pytest.mark.slow)])
 def test_fifty_who_ask_the_same_at_once_get_one_generation_and_a_thousand_later_none(
     pair: RunningService, seed: int | None
 ) -> None:
@@ -182,6 +182,7 @@ def test_a_lost_replica_of_another_stage_changes_no_byte_either(pair: RunningSer
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 def test_requests_that_come_while_half_of_all_replicas_stand_still_go_to_the_others(
     pair: RunningService,
 ) -> None:
@@ -224,6 +225,7 @@ async def is_ready(client: httpx.AsyncClient) -> bool:
     return (await client.get("/ready")).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_language_model_that_is_told_to_end_loses_no_clip(pair: RunningService) -> None:
 
     async def scenario() -> None:

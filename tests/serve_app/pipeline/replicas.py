@@ -21,6 +21,7 @@ from serve_app.pipeline.asked import Model
 from serve_app.pipeline.deadline import Deadline
 from serve_app.pipeline.lasting import PipelineItem, PipelineLost
 from serve_app.pipeline.pipeline import Pipeline
+from serve_app.pipeline.suspects import Suspects
 from serve_app.records.opening import open_leases
 from serve_app.records.settings import RecordsSettings
 from tests.serve_app.cache.kept import Clock
@@ -132,7 +133,8 @@ async def replicas(
             stack.push_async_callback(leases.close)
             stack.push_async_callback(cache.close)
             caches.append(cache)
-            pipelines.append(Pipeline({MODEL: Model(stages, Deadline())}, cache, leases, draw=draw))
+            model = Model(stages, Deadline(), Suspects(MODEL, leases))
+            pipelines.append(Pipeline({MODEL: model}, cache, leases, draw=draw))
         all_of_them = Replicas(stages, pipelines, caches, clock)
         try:
             yield all_of_them

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from deployments.language_model.errors import OtherEngine
 from deployments.messages import Beat, CodeFrames, CodeRequest, EngineIdentity, Sampling, SoundFormat
 from serve_app.pipeline.generation import Work
 from serve_app.pipeline.stages import WorkerLost
+from serve_app.records.keeper import Keeper
+from serve_app.records.lease import Held, Lease, Taken
 
 IDENTITY = EngineIdentity("f" * 64, "scripted", 2048)
 SOUND = SoundFormat(32_000, 1, 50, 4)
@@ -63,6 +66,30 @@ class Refuses:
 
 
 Fate = Dies | Stalls | Slow | Waits | Refuses
+
+
+class OneTurn:
+    """Leases of turns, in one process: what replicas share. held: by name."""
+
+    def __init__(self) -> None:
+        self.lease_s = 15.0
+        self.held: set[str] = set()
+
+    async def take(self, name: str, *, value: str = "") -> Held | Taken:
+        del value
+        if name in self.held:
+            return Taken("another", "", 1.0)
+        self.held.add(name)
+        return Held(Lease(name, "one", 1), math.inf)
+
+    def kept(self, held: Held) -> Keeper:
+        return Keeper(self, held)
+
+    async def renew(self, lease: Lease) -> bool:
+        return lease.name in self.held
+
+    async def release(self, lease: Lease) -> None:
+        self.held.remove(lease.name)
 
 
 class ScriptedStages:

@@ -22,6 +22,7 @@ from serve_app.pipeline.stages import WorkerLost
 from serve_app.pipeline.suspects import Suspects
 from tests.serve_app.pipeline.scripted import (
     Dies,
+    OneTurn,
     Refuses,
     ScriptedStages,
     Slow,
@@ -37,7 +38,7 @@ LARGEST_CHUNK = 100
 
 def begun(stages: ScriptedStages, seed: int = 1, suspects: Suspects | None = None, **options: Any) -> Generation:
     deadline = options.pop("deadline", Deadline(2.0, 60.0))
-    return Generation(work(seed), stages, suspects or Suspects(), deadline, **options)
+    return Generation(work(seed), stages, suspects or Suspects("scripted", OneTurn()), deadline, **options)
 
 
 async def heard(ticket: Ticket | None, first_frame: int = 0) -> np.ndarray:
@@ -136,8 +137,10 @@ def test_bystanders_of_a_request_that_kills_get_their_clips() -> None:
                         raise WorkerLost("killed by another")
                     yield item
 
-        stages, suspects = OneWorker(step_s=0.01), Suspects()
-        generations = [begun(stages, seed, suspects) for seed in (1, 2, lethal, 3, 4)]
+        # Of two pipelines, which have leases in common and nothing else.
+        stages, leases = OneWorker(step_s=0.01), OneTurn()
+        pipelines = itertools.cycle([Suspects("scripted", leases), Suspects("scripted", leases)])
+        generations = [begun(stages, seed, next(pipelines)) for seed in (1, 2, lethal, 3, 4)]
         results = await asyncio.gather(*(made(each, 400) for each in generations), return_exceptions=True)
         assert stages.deaths == 2
         for seed, result in zip((1, 2, lethal, 3, 4), results, strict=True):
@@ -145,6 +148,7 @@ def test_bystanders_of_a_request_that_kills_get_their_clips() -> None:
                 assert isinstance(result, WorkerLostTwice)
             else:
                 assert np.array_equal(result, codes_of(seed, 400)), f"the bystander with seed {seed}"
+        assert not leases.held
 
     run(scenario())
 
