@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 import torch
-from accelerate import PartialState
+from accelerate import Accelerator
 from pydantic import ValidationError
 from transformers import AutoTokenizer, MusicgenForConditionalGeneration
 from transformers.utils import logging as transformers_logging
@@ -33,7 +33,7 @@ from etude.language_model.encoder import CodeEncoder
 from etude.language_model.encoding import encode_folder
 from etude.language_model.origin import Origin
 from etude.language_model.recipe import Recipe
-from etude.language_model.trainer import CHECKPOINT, Trainer
+from etude.language_model.trainer import CHECKPOINT, Trainer, accelerator_of
 from etude.training.pace import Pace
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -61,7 +61,9 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--save-minutes", type=float, default=5.0, help="between saved states; default 5")
     parser.add_argument("--figures-steps", type=int, default=500, help="between figures on held-out clips; default 500")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default %(default)s")
-    parser.add_argument("--nice", type=int, default=10, help="how far others on the machine go first; default 10")
+    parser.add_argument(
+        "--nice", type=int, default=0, help="how far others go first, 0 to 19; default 0"
+    )
     options = parser.parse_args(arguments)
     os.nice(options.nice)
     torch.set_num_threads(options.threads)
@@ -75,6 +77,7 @@ def main(arguments: list[str]) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     recipe = Recipe(**{name: getattr(options, name) for name in Recipe.model_fields})
+    accelerator = accelerator_of(recipe)
     folder = find_checkpoint(options.source, options.revision, root=Path.cwd())
     checkpoint = Checkpoint.open(folder)
     stored = checkpoint.config.dtype or torch.float32
@@ -85,27 +88,29 @@ def _train(options: argparse.Namespace) -> None:
     num_frames = max(1, round(recipe.context_s * checkpoint.codec_config.frame_rate))
 
     def batches(data: Path, cache: Path, seed: int, text_dropout: float) -> Batches:
-        clips = _clips(data, cache, model)
+        clips = _clips(data, cache, model, accelerator)
         return Batches(clips, tokenizer, config, num_frames=num_frames, text_dropout=text_dropout, seed=seed)
 
     learned = batches(options.data, options.out / "codes", recipe.seed, recipe.text_dropout)
     held_out = batches(options.held_out, options.out / "held_out_codes", 0, 0.0) if options.held_out else None
     pace = Pace(minutes=options.minutes, save_minutes=options.save_minutes, figures_steps=options.figures_steps)
-    trainer = Trainer(options.out, recipe, model, learned, held_out, origin=origin, pace=pace)
+    trainer = Trainer(options.out, recipe, model, learned, held_out, origin=origin, accelerator=accelerator, pace=pace)
     step = trainer.run()
-    if PartialState().is_main_process:
+    if accelerator.is_main_process:
         plot_log(trainer.folder.log_path, options.out / "log.png")
         print(f"{options.out / CHECKPOINT} is the model after step {step}")
 
 
-def _clips(data: Path, cache: Path, model: MusicgenForConditionalGeneration) -> list[CodeClip]:
+def _clips(
+    data: Path, cache: Path, model: MusicgenForConditionalGeneration, accelerator: Accelerator
+) -> list[CodeClip]:
     """The clips of a folder of codes, or of sound that is encoded first, if it wasn't before."""
-    codec = model.audio_encoder.to(PartialState().device)
+    codec = model.audio_encoder.to(accelerator.device)
     encoder = CodeEncoder(codec, channels=model.config.decoder.audio_channels)
     if (data / FORMAT_FILE).is_file():
         require_format(data, encoder.format)
         return list(read_code_clips(data))
-    with PartialState().main_process_first():
+    with accelerator.main_process_first():
         encode_folder(data, encoder, cache)
     return list(read_code_clips(cache))
 

@@ -2,22 +2,22 @@
 
     .venv/bin/python -m loadtests.bench_hits --seconds 1 10 --requests 1000 --connections 16
 
-Starts the real service with the embedded model, and beside it, behind the same proxy, an endpoint that does nothing but
-answer as many bytes of the same media type from memory. One request fills the cache. Then the two, and a bare uvicorn
-that answers the same, are asked in turn, in short rounds, each time as many requests over as many connections: with the
-seed and without, where the seed is looked up in the store each time. Client and bare uvicorn share the machine with
-all the rest; what they do together is the floor that no server here gets below.
+Starts the real service with the embedded model, and beside it, behind the same proxy, endpoints that do nothing but
+answer as many bytes of the same media type from memory: one at once, and one that reads the request first. One request
+fills the cache. Then all of them, and a bare uvicorn that answers the same, are asked in turn, in short rounds, each
+time as many requests over as many connections: with the seed and without, where it is looked up in the store each
+time. What the client and the bare uvicorn do is the most that this machine can show of any server.
 
-The last line is JSON. ratio: hits a second over answers a second of the empty endpoint, the median of the rounds.
-ms: medians and 99th percentiles of all requests. outcomes: of the hits, by X-Cache. made: calls of the pipeline and of
-the language model while they were asked for, from the replicas' access logs.
+The last line is JSON. ratio: hits a second over answers a second of the empty endpoint, the median of the rounds;
+ratio_to_reading: of the one that reads. cpu_ms: of a core, by Serve's proxy and replicas and Ray's node, for a request:
+it means something also where others keep the machine busy. outcomes: of the hits, by X-Cache. made: calls of the
+pipeline and of the language model while they were asked for, from the replicas' access logs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import operator
 import statistics
 import subprocess
 import sys
@@ -31,28 +31,32 @@ import httpx
 from loadtests.hardware import commit, describe
 from loadtests.hits.bare import bare_server
 from loadtests.hits.client import Answered, Asked
+from loadtests.hits.cpu import serving_s
 from loadtests.running import MODEL, Running, running
 
 PROMPT = "a calm piano melody over soft strings"
-HITS, EMPTY, BARE = "hits", "empty", "bare"
+HITS, EMPTY, READING, BARE = "hits", "empty", "reading", "bare"
 _POLL_S = 0.05
 _KEPT_WITHIN_S = 60.0
 
 
 @dataclass
 class Asking:
-    """One of the three, in all rounds."""
+    """One of them, in all rounds. cpu_s: of Serve."""
 
     url: str
     body: str
     per_s: list[float] = field(default_factory=list)
     ms: list[float] = field(default_factory=list)
+    cpu_s: float = 0.0
     sizes: set[int] = field(default_factory=set)
     outcomes: Counter[str] = field(default_factory=Counter)
 
     def round(self, connections: int, requests: int, *, counts: bool = True) -> None:
+        before_s = serving_s()
         answered = ask({"url": self.url, "body": self.body, "connections": connections, "requests": requests})
         if counts:
+            self.cpu_s += serving_s() - before_s
             self.per_s.append(requests / answered["total_s"])
             self.ms += answered["ms"]
             self.sizes.update(answered["sizes"])
@@ -100,11 +104,12 @@ def made(service: Running) -> dict[str, int]:
 def compare(
     service: Running, bare_url: str, body: Mapping[str, object], size_bytes: int, options: argparse.Namespace
 ) -> dict[str, object]:
-    """The three in turn."""
+    """All of them in turn."""
     text = json.dumps(body)
     askings = {
         HITS: Asking(f"{service.url}/v1/music", text),
         EMPTY: Asking(f"{service.url}/empty/{size_bytes}", text),
+        READING: Asking(f"{service.url}/empty/reading/{size_bytes}", text),
         BARE: Asking(f"{bare_url}/{size_bytes}", text),
     }
     before = made(service)
@@ -113,14 +118,21 @@ def compare(
         for asking in askings.values():
             asking.round(options.connections, per_round, counts=i > 0)
     after = made(service)
-    hits, empty, bare = askings.values()
-    assert hits.sizes == empty.sizes == bare.sizes == {size_bytes}, "all answer as many bytes"
+    assert all(asking.sizes == {size_bytes} for asking in askings.values()), "all answer as many bytes"
+    hits = askings[HITS]
+
+    def ratio(to: str) -> float:
+        rounds = zip(hits.per_s, askings[to].per_s, strict=True)
+        return round(statistics.median([ours / theirs for ours, theirs in rounds]), 3)
+
     return {
         "body_bytes": size_bytes,
         "seed": "seed" in body,
         "requests": len(hits.ms),
-        "ratio": round(statistics.median(map(operator.truediv, hits.per_s, empty.per_s)), 3),
+        "ratio": ratio(EMPTY),
+        "ratio_to_reading": ratio(READING),
         **{name: asking.figures() for name, asking in askings.items()},
+        "cpu_ms": {name: round(1000 * askings[name].cpu_s / len(hits.ms), 2) for name in (HITS, EMPTY, READING)},
         "outcomes": dict(hits.outcomes),
         "made": {name: after[name] - before[name] for name in before},
     }
@@ -160,7 +172,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--seconds", type=float, nargs="+", default=[1, 10], help="of the clips")
     parser.add_argument("--requests", type=int, default=1000, help="of each kind, in all rounds together")
     parser.add_argument("--connections", type=int, default=16, help="at once")
-    parser.add_argument("--rounds", type=int, default=5, help="in which the three take turns")
+    parser.add_argument("--rounds", type=int, default=5, help="in which they take turns")
     parser.add_argument("--replicas", type=int, default=1, help="of the ingress, and of the empty endpoint")
     print(json.dumps(run(parser.parse_args(arguments))))
 

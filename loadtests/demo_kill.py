@@ -1,6 +1,6 @@
 """What `make demo-kill` shows: workers are killed while they make music, and no work is lost.
 
-    .venv/bin/python -m loadtests.demo_kill --clips 16 --seconds 30
+    .venv/bin/python -m loadtests.demo_kill --clips 16 --seconds 20
 
 Starts the real service with the embedded model in two language-model replicas, and asks for clips, all at once, every
 other one as a stream: first undisturbed, then the same clips again in each round, while `kill -9` hits a replica at a
@@ -25,7 +25,7 @@ import httpx
 
 from loadtests.demo.client import ask, connect
 from loadtests.demo.clip import Take, Wish
-from loadtests.demo.killing import Killing, replaced
+from loadtests.demo.killing import Killing, replicas_added
 from loadtests.demo.picture import draw
 from loadtests.demo.table import Comparison, table, verdict
 from loadtests.running import MODEL, Running, running
@@ -48,6 +48,7 @@ SCENES = (
 # Of the time that all clips take undisturbed: codes are made well before their sound is.
 _MOMENT = (0.03, 0.2)
 _MAX_ATTEMPTS = 4
+_LOOK_S = 0.2
 
 
 def wishes(num: int, duration_ms: int) -> list[Wish]:
@@ -104,7 +105,8 @@ class Demo:
         """Once more, with an earlier kill, where it came too late to hit any clip."""
         for attempt in range(_MAX_ATTEMPTS):
             self._progress.step(f"waiting until there are {REPLICAS} replicas of the language model")
-            await replaced(self._service, REPLICAS + self._num_kills)
+            while replicas_added(self._service) < REPLICAS + self._num_kills:  # noqa: ASYNC110 - it is in a log
+                await asyncio.sleep(_LOOK_S)
             killing = Killing(self._service, self._progress.line)
             after_s = self._chance.uniform(*_MOMENT) * undisturbed_s / 2**attempt
             beside = functools.partial(killing.run, after_s)
@@ -154,7 +156,7 @@ def main(arguments: list[str]) -> int:
     """The demonstration; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m loadtests.demo_kill", description=__doc__.splitlines()[0])
     parser.add_argument("--clips", type=int, choices=range(2, MAX_CLIPS + 1), metavar="N", default=16, help="at once")
-    parser.add_argument("--seconds", type=float, default=30, help="of each clip")
+    parser.add_argument("--seconds", type=float, default=20, help="of each clip")
     parser.add_argument("--rounds", type=int, choices=range(1, 5), default=2, help="with a kill in each")
     parser.add_argument("--chance", type=int, help="the seed of the kills' moments; another one each time by default")
     parser.add_argument("--picture", type=Path, default=Path("loadtests/results/demo-kill.png"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
@@ -18,6 +19,7 @@ from deployments.language_model.config import DecoderConfig
 from deployments.language_model.engine import Engine
 from deployments.language_model.engine_loop import EngineLoop
 from deployments.language_model.loading import INT8, fastest_dtype, make_decoder, set_torch_threads
+from deployments.language_model.pulse import Pulse
 from deployments.language_model.warm_up import warm_up
 from deployments.language_model.weights import load_weights
 from deployments.messages import (
@@ -121,7 +123,7 @@ def in_process(folder: Path, max_duration_ms: int) -> Iterator[InProcess]:
 
     set_torch_threads(dtype, num_threads)
     try:
-        with EngineLoop(build) as loop:
+        with EngineLoop(build, pulse=Pulse(math.inf)) as loop:  # nobody would take its generations over
             yield InProcess(TextEncoder.from_checkpoint(checkpoint), loop, Codec.from_checkpoint(checkpoint))
     finally:
         torch.set_num_threads(num_threads)

@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import gc
 import json
+import math
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ from deployments.language_model.engine import Engine
 from deployments.language_model.engine_loop import EngineLoop
 from deployments.language_model.linear import DTYPES
 from deployments.language_model.loading import INT8, fastest_dtype, make_decoder, set_torch_threads
+from deployments.language_model.pulse import Pulse
 from deployments.language_model.warm_up import warm_up
 from deployments.language_model.weights import fuse
 from deployments.messages import CodeFrames, CodeRequest, Sampling
@@ -128,7 +130,7 @@ def run(options: argparse.Namespace) -> dict[str, object]:
 
     set_torch_threads(dtype, num_threads)
     try:
-        with EngineLoop(build) as loop:
+        with EngineLoop(build, pulse=Pulse(math.inf)) as loop:  # nobody would take its generations over
             plan = visits(config, options.requests, options.slots, options.frames, options.seed)
             over, settled = asyncio.run(soak(loop, plan, 2 * options.slots, options.settle))
             end = Held.now()

@@ -21,8 +21,8 @@ _STANDS_OUT = 6.0
 def chroma(sound: NDArray[np.float32], sample_rate: int) -> NDArray[np.float64]:
     """The share of each pitch class, from C, in the energy of all partials: [12], or all zero where there is none.
 
-    A partial is a local maximum of a moment's spectrum, at the frequency where a parabola through the logarithms has
-    its top.
+    A partial is a local maximum of a moment's spectrum, with the frequency and the height of the parabola through the
+    logarithms there.
     """
     window = 1 << round(np.log2(_WINDOW_S * sample_rate))
     spectrum = Spectrum(sample_rate, window, 1)
@@ -31,14 +31,15 @@ def chroma(sound: NDArray[np.float32], sample_rate: int) -> NDArray[np.float64]:
     logs = np.log(magnitude)
     left, middle, right = logs[:-2], logs[1:-1], logs[2:]
     is_peak = (middle > left) & (middle > right) & (middle > np.median(logs, axis=0) + np.log(_STANDS_OUT))
-    # Half a bin either way at most: (l - r) / (2 (l - 2m + r)).
-    offsets = (left - right) / np.minimum(2 * (left - 2 * middle + right), -1e-9)
-    bins, moments = np.nonzero(is_peak)
-    frequencies_hz = (bins + 1 + offsets[bins, moments]) * sample_rate / window
+    bins = np.nonzero(is_peak)[0]
+    left, middle, right = left[is_peak], middle[is_peak], right[is_peak]
+    offsets = (left - right) / (2 * (left - 2 * middle + right))
+    energies = np.exp(2 * (middle - (left - right) * offsets / 4))
+    frequencies_hz = (bins + 1 + offsets) * sample_rate / window
     heard = (frequencies_hz >= _LOWEST_HZ) & (frequencies_hz <= _HIGHEST_HZ)
     classes = np.round(12 * np.log2(frequencies_hz[heard] / _A_HZ) + _A_CLASS).astype(int) % 12
     weights: NDArray[np.float64] = np.zeros(12)
-    np.add.at(weights, classes, np.square(magnitude[bins[heard] + 1, moments[heard]]))
+    np.add.at(weights, classes, energies[heard])
     weights /= max(weights.sum(), 1e-12)
     return weights
 

@@ -26,13 +26,20 @@ from etude.training.run_folder import RunFolder
 
 CHECKPOINT = "checkpoint"
 
+_MIXED_PRECISION = {"float32": "no", "bfloat16": "bf16"}
+
 # Clips that figures are of.
 _HELD_OUT_CLIPS = 32
 
 
+def accelerator_of(recipe: Recipe) -> Accelerator:
+    """To be made before anything asks accelerate for a device: the first one settles how many processes there are."""
+    return Accelerator(mixed_precision=_MIXED_PRECISION[recipe.precision])
+
+
 class Trainer:
     """model: to begin with, float32; its codec is kept as it is. origin: how it is written. held_out: for figures, if
-    there are any.
+    there are any. accelerator: of the recipe's precision (`accelerator_of`).
 
     Raises ValueError for a folder that was begun with another recipe, and for a recipe that the devices can't follow.
     """
@@ -46,9 +53,10 @@ class Trainer:
         held_out: Batches | None,
         *,
         origin: Origin,
+        accelerator: Accelerator,
         pace: Pace,
     ) -> None:
-        self._accelerator = Accelerator(mixed_precision="bf16" if recipe.precision == "bfloat16" else "no")
+        self._accelerator = accelerator
         with self._accelerator.main_process_first():
             self.folder = RunFolder(folder, recipe)
         self._recipe, self._pace = recipe, pace

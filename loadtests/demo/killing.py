@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable
 
 from loadtests.demo.workers import language_models
-from loadtests.running import MODEL, Running
+from loadtests.running import APPLICATION, MODEL, Running
 
-# `serve_app.pipeline.generation` writes the one, `deployments.language_model.deployment` the other.
+# `serve_app.pipeline.generation` writes the one, Serve (Ray 2.60) the other, when requests may go to a new replica.
 _LOST = re.compile(r"generation ([0-9a-f]{16}) lost its worker at frame (\d+)")
-_READY = re.compile(r" is ready after ")
+_UPDATED = rf"Got updated replicas for Deployment\(name='{MODEL}-language-model', app='{APPLICATION}'\)"
+_ADDED = re.compile(rf"{_UPDATED}: \d+ total \(\+(\d+) added")
 _POLL_S = 0.1
 
 
@@ -56,16 +57,16 @@ class Killing:
 def losses(service: Running) -> dict[str, list[int]]:
     """By generation, as the first digits of its name, the frames at which it lost a worker."""
     lost: dict[str, list[int]] = {}
-    for log in service.replica_logs("pipeline"):
-        for generation, frame in _LOST.findall(log.read_text(encoding="utf-8", errors="replace")):
-            lost.setdefault(generation, []).append(int(frame))
+    for generation, frame in _LOST.findall(_log(service)):
+        lost.setdefault(generation, []).append(int(frame))
     return lost
 
 
-async def replaced(service: Running, num_started: int) -> None:
-    """Once so many language-model replicas in all have been ready."""
-    while True:
-        logs = service.replica_logs(f"{MODEL}-language-model")
-        if sum(bool(_READY.search(log.read_text(encoding="utf-8", errors="replace"))) for log in logs) >= num_started:
-            return
-        await asyncio.sleep(_POLL_S)
+def replicas_added(service: Running) -> int:
+    """How many language-model replicas the pipeline has been told of, since its start."""
+    return sum(map(int, _ADDED.findall(_log(service))))
+
+
+def _log(service: Running) -> str:
+    """What the pipeline has to say."""
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace") for log in service.replica_logs("pipeline"))

@@ -84,4 +84,5 @@ def test_all_are_hits_and_nothing_is_made(project_root: Path) -> None:
         assert result["made"] == {"pipeline": 0, "etude-language-model": 0}
         assert result["body_bytes"] > 64_000
         assert result["ratio"] > 0
+        assert min(result["cpu_ms"].values()) > 0
         assert 0 < result["hits"]["p50_ms"] <= result["hits"]["p99_ms"]

@@ -23,7 +23,7 @@ from starlette.routing import Route
 
 from loadtests.demo.client import ask
 from loadtests.demo.clip import Take, Wish
-from loadtests.demo.killing import Killing, losses
+from loadtests.demo.killing import Killing, losses, replicas_added
 from loadtests.demo.picture import draw
 from loadtests.demo.table import Comparison, table, verdict
 from loadtests.demo.workers import language_models
@@ -35,6 +35,8 @@ PNG = b"\x89PNG\r\n\x1a\n"
 LINE = (
     "WARNING 2026-11-21 14:37:59,702 musicgen_pipeline hti9akop c03cacd1 -- generation {} lost its worker at frame {} "
 )
+
+ADDED = "INFO 2026-11-21 14:38:25,084 -- Got updated replicas for Deployment(name='{}', app='musicgen'): {}.\n"
 
 
 def wav(seconds: float, value: float) -> bytes:
@@ -121,6 +123,17 @@ def test_losses_are_read_from_every_pipeline_s_log_and_only_those_since_are_a_ro
     with log.open("a") as file:
         file.write(LINE.format("a" * 16, 540) + "\n" + LINE.format("c" * 16, 0) + "\n")
     assert killing.lost() == {"a" * 16: [540], "c" * 16: [0]}
+
+
+def test_replicas_are_counted_as_the_pipeline_hears_of_them(service: Running) -> None:
+    log = service.logs / "serve" / "replica_musicgen_pipeline_hti9akop.log"
+    log.write_text(
+        ADDED.format("etude-language-model", "2 total (+2 added, -0 removed)")
+        + ADDED.format("etude-codec-decoder", "1 total (+1 added, -0 removed)")
+        + ADDED.format("etude-language-model", "1 total (+0 added, -1 removed)")
+        + ADDED.format("etude-language-model", "2 total (+1 added, -0 removed)")
+    )
+    assert replicas_added(service) == 3
 
 
 @pytest.fixture

@@ -32,7 +32,10 @@ def complaint(model: dict[str, Any], **others: Any) -> str:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"slotz": 4}, "models.m: unknown key 'slotz', did you mean 'slots'? Valid keys: codec_decoder, deadline_factor, "),
+        (
+            {"slotz": 4},
+            "models.m: unknown key 'slotz', did you mean 'slots'? Valid keys: codec_decoder, deadline_factor, ",
+        ),
         ({"zzz": 4}, "models.m: unknown key 'zzz'; Valid keys: "),
         ({"language_model": {"num_replica": 2}}, "unknown key 'num_replica', did you mean 'num_replicas'?"),
         ({"slots": 0}, "models.m.slots: Input should be greater than or equal to 1"),

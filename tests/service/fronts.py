@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import time
 from collections import Counter
@@ -20,6 +21,9 @@ from serve_app import graph
 from tests.service.conftest import RunningService
 
 _PARTS = ("text-encoder", "language-model", "codec-decoder")
+# How long to wait for what comes by itself, on a machine however busy.
+PATIENCE_S = 120.0
+
 _TOLD = re.compile(r"^WARNING .* store: ([a-z ]+): (.*) \((\d+) since last told\)$")
 
 
@@ -74,3 +78,30 @@ def compose(
     answer = client.post(path, json=body)
     assert answer.status_code == 200, answer.text
     return answer
+
+
+def timed(client: httpx.Client, seed: int, clip: bytes, *outcomes: str, cache: str = "use") -> float:
+    """Seconds until the clip is there, whole and the right one. outcomes: what the answer may say of the cache."""
+    began_s = time.monotonic()
+    answer = compose(client, seed, cache=cache)
+    assert answer.content == clip
+    assert answer.headers["X-Cache"] in outcomes
+    return time.monotonic() - began_s
+
+
+def comes_from_store(client: httpx.Client, seed: int, clip: bytes) -> None:
+    """Returns when the ingress finds the sound and the pipeline the codes. The front remembers nothing itself."""
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        answer = compose(client, seed)
+        assert answer.content == clip
+        if answer.headers["X-Cache"] == "hit" and "compose" not in answer.headers["Server-Timing"]:
+            break
+        assert time.monotonic() < until, "sound is not kept, or not found"
+        time.sleep(0.1)
+    # Sound of another length is not kept, and has to be cut from the codes.
+    for length_ms in itertools.count(499, -1):
+        if compose(client, seed, length_ms=length_ms).headers["X-Cache"] == "cut":
+            break
+        assert time.monotonic() < until, "codes are not kept, or not found"
+        time.sleep(0.1)

@@ -1,8 +1,8 @@
 """The service on real Ray nodes: a head, on which all stays but the language models, and spot nodes, one for each.
 
-Another Ray than the session's needs a driver of its own: `nodes` starts this module as a process, which keeps the nodes,
-obeys a word a line (`WORDS`) and ends them all when its input ends. The nodes are processes of this machine: each
-raylet with its children is one, and can be made to vanish.
+Another Ray than the session's needs a driver of its own: `nodes` starts this module as a process, which keeps the
+nodes, obeys a word a line (`WORDS`) and ends them all when its input ends. They are processes of this machine: each
+raylet with its children is a node, and can be made to vanish.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from ray.serve import Application, Deployment
 
 from deployments.checkpoints.root import ROOT
 from serve_app import graph
-from tests.service.conftest import free_port, processes, recorded_build, settings
+from tests.service.conftest import free_port, recorded_build, settings
 from tests.service.recorded import FILE_VARIABLE, RecordedLanguageModel
 
-APP = "nodes"
-LANGUAGE_MODEL = "tiny-language-model"
+_APP = "nodes"
+_TITLE = f"ServeReplica:{_APP}:tiny-language-model"
 MARKET = "ray.io/market-type"  # the label that clouds' nodes carry
 _MEMORY = 100 * 2**20  # of each node's object store
 
@@ -60,12 +60,13 @@ class Nodes:
 
     def language_models(self) -> dict[psutil.Process, psutil.Process]:
         """Their processes, each with the raylet of its node."""
-        return {process: raylet_of(process) for process in processes(APP, LANGUAGE_MODEL)}
-
-
-def raylet_of(process: psutil.Process) -> psutil.Process:
-    """Of the node that a replica is on."""
-    return next(each for each in process.parents() if each.name() == "raylet")
+        found = {}
+        for raylet in psutil.Process(self.driver.pid).children():
+            with contextlib.suppress(psutil.NoSuchProcess):  # any may end while they are looked at
+                for process in raylet.children(recursive=True):
+                    if any(_TITLE in word for word in process.cmdline()):
+                        found[process] = raylet
+        return found
 
 
 def node_id(raylet: psutil.Process) -> str:
@@ -74,8 +75,10 @@ def node_id(raylet: psutil.Process) -> str:
 
 
 def send(raylet: psutil.Process, signal: int) -> list[psutil.Process]:
-    """Sends it to all processes of a node at once; returns them."""
-    everybody = [raylet, *raylet.children(recursive=True)]
+    """Sends it to all processes of a node at once; returns them. None is left of a node that has ended by itself."""
+    everybody = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        everybody = [raylet, *raylet.children(recursive=True)]
     for process in everybody:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(signal)
@@ -214,7 +217,7 @@ def main(folder: Path, num_spot: int) -> None:
             driver.add()
         # All of a spot node is one language model's, which computes with as many threads on each.
         args = settings(ROOT / "etude" / "checkpoint", folder, language_model={"num_replicas": 2, "num_cpus": 1})
-        serve.run(_placed_build({**args, "cpu_util_target": 0.5}), name=APP, route_prefix="/")
+        serve.run(_placed_build({**args, "cpu_util_target": 0.5}), name=_APP, route_prefix="/")
         print(f"http://127.0.0.1:{port}", file=answers)
         for line in sys.stdin:
             word, *words = line.split()

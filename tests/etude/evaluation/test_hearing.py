@@ -48,7 +48,7 @@ def test_a_chord_is_its_pitch_classes_in_any_octave() -> None:
 
 def test_a_low_note_is_heard_a_little_out_of_tune() -> None:
     """A2, 20 cents sharp."""
-    assert chroma(tones([110 * 2 ** (0.2 / 12)]), RATE)[9] > 0.99
+    assert chroma(tones([110 * 2 ** (0.2 / 12)]), RATE)[9] > 0.9
 
 
 def test_level_and_clipping_are_told() -> None:

@@ -22,7 +22,7 @@ from etude.language_model.batches import Batch, Batches
 from etude.language_model.code_shards import CodeClip
 from etude.language_model.origin import Origin
 from etude.language_model.recipe import Recipe
-from etude.language_model.trainer import CHECKPOINT, Trainer
+from etude.language_model.trainer import CHECKPOINT, Trainer, accelerator_of
 from etude.training import pace as pace_module
 from etude.training.pace import Pace
 from etude.training.run_folder import LOG
@@ -37,7 +37,8 @@ def trainer(
 ) -> Trainer:
     origin = Origin(checkpoint, "tiny", dtype or torch.float32)
     model = origin.load(dropout=recipe.dropout)
-    return Trainer(folder, recipe, model, batches, batches, origin=origin, pace=pace)
+    accelerator = accelerator_of(recipe)
+    return Trainer(folder, recipe, model, batches, batches, origin=origin, accelerator=accelerator, pace=pace)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

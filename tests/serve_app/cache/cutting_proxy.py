@@ -17,7 +17,9 @@ _HEADERS_OF_A_BODY = re.compile(
 class CuttingProxy:
     """cut_after: bytes of an answer that come through, or None for all; connections_to_cut: how many are left to cut.
 
-    halves: whether only the first half of each body comes through. delay_s: before each piece of an answer.
+    halves: whether only the first half of each body comes through. delay_s: before each piece of an answer. num_calls:
+    so far, or a few more, for long ones come in pieces.
+
     Runs in a thread with a loop of its own, from `start` to `stop`.
     """
 
@@ -30,6 +32,7 @@ class CuttingProxy:
         self.connections_to_cut = 10**9
         self.halves = False
         self.delay_s = 0.0
+        self.num_calls = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._server: asyncio.Server | None = None
@@ -66,6 +69,12 @@ class CuttingProxy:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1 << 16):
+            self.num_calls += 1
+            writer.write(data)
+            await writer.drain()
+
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         left: int | None = None
         while data := await reader.read(1 << 16):
@@ -89,7 +98,7 @@ class CuttingProxy:
         self._tasks.add(task)
         try:
             server_reader, server_writer = await asyncio.open_connection(*self._to)
-            sending = asyncio.create_task(_copy(reader, server_writer))
+            sending = asyncio.create_task(self._ask(reader, server_writer))
             try:
                 await self._answer(server_reader, writer)
             finally:
@@ -101,12 +110,6 @@ class CuttingProxy:
         finally:
             await _closed(writer)
             self._tasks.discard(task)
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(1 << 16):
-        writer.write(data)
-        await writer.drain()
 
 
 async def _closed(writer: asyncio.StreamWriter) -> None:
