@@ -51,9 +51,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--player", choices=("engine", "transformers"), default="engine", help="default engine")
     parser.add_argument("--seed", type=int, default=0, help="default 0")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default %(default)s")
-    parser.add_argument(
-        "--nice", type=int, default=0, help="how far others go first, 0 to 19; default 0"
-    )
+    parser.add_argument("--nice", type=int, default=0, help="how far others go first, 0 to 19; default 0")
     options = parser.parse_args(arguments)
     os.nice(options.nice)
     torch.set_num_threads(options.threads)

@@ -61,9 +61,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--save-minutes", type=float, default=5.0, help="between saved states; default 5")
     parser.add_argument("--figures-steps", type=int, default=500, help="between figures on held-out clips; default 500")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default %(default)s")
-    parser.add_argument(
-        "--nice", type=int, default=0, help="how far others go first, 0 to 19; default 0"
-    )
+    parser.add_argument("--nice", type=int, default=0, help="how far others go first, 0 to 19; default 0")
     options = parser.parse_args(arguments)
     os.nice(options.nice)
     torch.set_num_threads(options.threads)

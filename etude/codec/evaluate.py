@@ -55,9 +55,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--piece-s", type=float, default=10.0, help="what is heard of each; default 10")
     parser.add_argument("--plot", type=Path, help="where to put mel spectrograms: sound above what comes back of it")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default %(default)s")
-    parser.add_argument(
-        "--nice", type=int, default=0, help="how far others go first, 0 to 19; default 0"
-    )
+    parser.add_argument("--nice", type=int, default=0, help="how far others go first, 0 to 19; default 0")
     options = parser.parse_args(arguments)
     os.nice(options.nice)
     torch.set_num_threads(options.threads)

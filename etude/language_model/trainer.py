@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from transformers import MusicgenForConditionalGeneration
 
+from etude.language_model.attention import attend_by_whole_products
 from etude.language_model.batches import Batches
 from etude.language_model.likelihood import likelihood
 from etude.language_model.origin import Origin
@@ -62,6 +63,8 @@ class Trainer:
         self._recipe, self._pace = recipe, pace
         self._model, self._batches, self._held_out = model, batches, held_out
         self._origin = origin
+        if accelerator.device.type == "cpu" and recipe.precision == "bfloat16":
+            attend_by_whole_products(model.decoder)
         self._trainee = Trainee(model, trains_text=recipe.text_encoder == "trained")
         optimizer = torch.optim.AdamW(_groups(self._trainee, recipe), lr=recipe.learning_rate, betas=(0.9, 0.95))
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, recipe.rate)

@@ -63,7 +63,8 @@ class Made:
 def recorded(file: Path) -> dict[str, Made]:
     """By generation: the first 16 digits of its key."""
     found: dict[str, Made] = {}
-    for line in file.read_text().splitlines():
+    text = file.read_text()
+    for line in text[: text.rfind("\n") + 1].splitlines():  # the last one may be on its way
         generation, process, first, number = line.split()
         made = found.setdefault(generation, Made(Counter(), []))
         made.frames.update(range(int(first), int(first) + int(number)))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from transformers import AutoProcessor, MusicgenForConditionalGeneration, PreTrainedTokenizerBase
 
@@ -182,3 +183,17 @@ def transformers_codes(folder: Path, texts: list[str], *, num_frames: int) -> li
     model.audio_encoder.decode = lambda codes, **options: handed.append(codes) or decode(codes, **options)
     model.generate(**inputs, do_sample=False, guidance_scale=1.0, max_new_tokens=num_frames + 3)
     return [codes.numpy() for codes in handed[0][0]]
+
+
+def test_16_bits_train_to_about_what_32_do(tmp_path: Path, checkpoint: Path, batches: Batches) -> None:
+    """accelerate keeps the first precision of a process: its state is put away before and after."""
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        AcceleratorState._reset_state(reset_partial_state=True)
+        recipe = Recipe(steps=5, batch=4, warmup_steps=0, precision=precision)
+        trainer(tmp_path / precision, checkpoint, batches, recipe=recipe).run()
+        losses[precision] = [line["loss"] for line in log(tmp_path / precision) if "loss" in line]
+        assert weights(tmp_path / precision)["decoder.lm_heads.0.weight"].dtype == torch.float32
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.02)
+    assert losses["bfloat16"] != losses["float32"]
