@@ -24,7 +24,7 @@ help:
 	@echo 'make run         serve on 127.0.0.1:8000 and make a first clip; Ctrl-C ends it. Options:'
 	@echo '                 PROMPT="a slow blues" DURATION=10 SEED=7 PORT=8001 ONCE=1 CONFIG=serve_app/configs/gpu.yaml'
 	@echo '                 CACHE=use|refresh|off: whether a clip kept from before will do; refresh makes another one'
-	@echo 'make demo-kill   kill workers while they make music, and compare every byte; some 45 s'
+	@echo 'make demo-kill   kill workers while they make music, and compare every byte; about a minute'
 	@echo 'make test        lint, check types, run the tests'
 	@echo 'make lint        lint and check types only'
 	@echo 'make checkpoint  make the embedded checkpoint, $(CHECKPOINT)'
