@@ -141,8 +141,8 @@ class Trainer:
 
 def _groups(trainee: Trainee, recipe: Recipe) -> list[dict[str, object]]:
     """Matrices decay; what is added, scaled or looked up does not."""
-    learned = [(name, each) for name, each in trainee.named_parameters() if each.requires_grad]
+    learned = [each for each in trainee.parameters() if each.requires_grad]
     tables = {id(module.weight) for module in trainee.modules() if isinstance(module, nn.Embedding)}
-    decays = [each for _, each in learned if each.ndim > 1 and id(each) not in tables]
-    others = [each for _, each in learned if each.ndim == 1 or id(each) in tables]
+    decays = [each for each in learned if each.ndim > 1 and id(each) not in tables]
+    others = [each for each in learned if each.ndim == 1 or id(each) in tables]
     return [{"params": decays, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import socket
@@ -78,8 +79,12 @@ def free_port() -> int:
 def processes(app: str, deployment: str = "") -> list[psutil.Process]:
     """Of the application's replicas; of all its deployments, if none is named."""
     title = f"ServeReplica:{app}:{deployment}"
-    children = psutil.Process().children(recursive=True)
-    return [child for child in children if any(title in word for word in child.cmdline())]
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it may end while it is looked at
+            if any(title in word for word in child.cmdline()):
+                found.append(child)
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import signal
 from collections.abc import Iterator
@@ -65,7 +66,8 @@ def survive(pair: RunningService, rounds: int) -> None:
                 for each in disturbed:
                     made = made_by_name(pair, each)
                     assert set(made.frames) == set(range(FRAMES))
-                    assert made_again(made.frames) <= largest_window(FRAMES) * (len(made.processes) - 1)
+                    # A window that was made and one that was on its way when the process died.
+                    assert made_again(made.frames) <= 2 * largest_window(FRAMES) * (len(made.processes) - 1)
                     assert each.headers["X-Cache"] == "miss"
                     resumed += len(made.processes) > 1
                 undisturbed = await gathered(
@@ -293,4 +295,9 @@ def test_five_hundred_clients_that_vanish_leave_nothing_behind(pair: RunningServ
 
 
 def proxies() -> list[psutil.Process]:
-    return [each for each in psutil.Process().children(recursive=True) if "ProxyActor" in " ".join(each.cmdline())]
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "ProxyActor" in " ".join(child.cmdline()):
+                found.append(child)
+    return found

@@ -18,8 +18,6 @@ from tests.s3_server import ACCESS_KEY, SECRET_KEY, USER, S3Server, free_ports
 Keys = Mapping[str, str]
 USER_KEYS: Keys = {"aws_access_key_id": ACCESS_KEY, "aws_secret_access_key": SECRET_KEY}
 
-_ROLE = "keeper"
-
 
 def write_keys(file: Path, keys: Keys) -> None:
     """As boto3 finds them, in the place of those before."""
@@ -34,9 +32,10 @@ def lending_gateway(s3: S3Server) -> Iterator[str]:
     """Its URL. Whoever has a session of its role may do all there."""
     may_lend = {"Effect": "Allow", "Principal": {"AWS": [f"arn:aws:iam:::user/{USER}"]}, "Action": ["sts:AssumeRole"]}
     may_do_all = {"Effect": "Allow", "Action": ["s3:*"], "Resource": ["arn:aws:s3:::*"]}
-    s3.admin("role", "create", f"--role-name={_ROLE}", f"--assume-role-policy-doc={_policy(may_lend)}")
-    s3.admin("role-policy", "put", f"--role-name={_ROLE}", "--policy-name=all", f"--policy-doc={_policy(may_do_all)}")
     (port,) = free_ports(1)
+    role = f"--role-name={_role(f'http://127.0.0.1:{port}')}"
+    s3.admin("role", "create", role, f"--assume-role-policy-doc={_policy(may_lend)}")
+    s3.admin("role-policy", "put", role, "--policy-name=all", f"--policy-doc={_policy(may_do_all)}")
     options = {
         "rgw_frontends": f"beast endpoint=127.0.0.1:{port}",
         "rgw_s3_auth_use_sts": "true",
@@ -60,13 +59,18 @@ def lending_gateway(s3: S3Server) -> Iterator[str]:
         gateway.wait()
 
 
+def _role(url: str) -> str:
+    """Each gateway's own: the store outlives them."""
+    return f"keeper-{url.rsplit(':')[-1]}"
+
+
 def lent_keys(s3: S3Server, url: str, duration_s: int) -> Keys:
     """Of a session."""
     # Amazon lends for a quarter of an hour at least, and boto3 knows that.
     config = Config(parameter_validation=False)
     with contextlib.closing(s3.session().client("sts", endpoint_url=url, config=config)) as sts:
         lent = sts.assume_role(
-            RoleArn=f"arn:aws:iam:::role/{_ROLE}", RoleSessionName="test", DurationSeconds=duration_s
+            RoleArn=f"arn:aws:iam:::role/{_role(url)}", RoleSessionName="test", DurationSeconds=duration_s
         )["Credentials"]
     return {
         "aws_access_key_id": lent["AccessKeyId"],
