@@ -75,8 +75,10 @@ def full(site: Site) -> Iterator[None]:
 @contextlib.contextmanager
 def read_only(site: Site) -> Iterator[None]:
     remount(site.disks[0], "ro")
-    yield
-    remount(site.disks[0], "rw")
+    try:
+        yield
+    finally:
+        remount(site.disks[0], "rw")
 
 
 def remount(disk: Path, how: str) -> None:
@@ -92,9 +94,11 @@ def without_handles(site: Site) -> Iterator[None]:
     for process in [each for name in ("ingress", "pipeline") for each in processes(site.front.name, name)]:
         before[process.pid] = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (0, before[process.pid][1]))
-    yield
-    for pid, limits in before.items():
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+    try:
+        yield
+    finally:
+        for pid, limits in before.items():
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
 
 
 @pytest.mark.parametrize(
