@@ -21,6 +21,7 @@ from serve_app.api.errors import DeadlineExceeded, WorkerLostTwice
 from serve_app.pipeline.deadline import Deadline
 from serve_app.pipeline.frames import Frames
 from serve_app.pipeline.losses import Losses
+from serve_app.pipeline.patience import within
 from serve_app.pipeline.stages import Stages, WorkerLost
 from serve_app.pipeline.suspects import Suspects
 
@@ -179,10 +180,11 @@ class Generation:
             stream = await stack.enter_async_context(aclosing(self._stages.generate(request)))
             silence_s = FIRST_SIGN_S
             while self.frames.number < min(request.num_frames, self.num_wanted):
+                left_s = self._left_s(deadline_s)
                 try:
-                    item = await asyncio.wait_for(anext(stream, None), min(silence_s, self._left_s(deadline_s)))
+                    item = await within(anext(stream, None), min(silence_s, left_s))
                 except asyncio.TimeoutError:
-                    if self._left_s(deadline_s) <= 0:
+                    if left_s <= silence_s:
                         raise DeadlineExceeded(
                             f"The clip was not made within {deadline_s:g} s: ask for a shorter one, or later."
                         ) from None

@@ -16,6 +16,7 @@ from serve_app.api.errors import NotReady
 from serve_app.pipeline.frames import Frames
 from serve_app.pipeline.generations import LeaseLost
 from serve_app.pipeline.losses import MAX_LOSSES
+from serve_app.pipeline.patience import within
 
 # A replica says at once that it is there. One that doesn't is held up: another is asked, which the next attempt's name
 # leads to sooner or later.
@@ -46,7 +47,7 @@ async def lasting(call: Call, silence_s: float) -> AsyncGenerator[GenerationStar
             async with aclosing(call(attempt, resumption)) as items:
                 patience_s = FIRST_SIGN_S
                 while True:
-                    item = await asyncio.wait_for(anext(items, None), patience_s)
+                    item = await within(anext(items, None), patience_s)
                     patience_s = silence_s
                     if isinstance(item, CodeFrames):
                         frames.append(item)
