@@ -38,6 +38,7 @@ class MusicRequest:
     """One piece of music asked of the pipeline, already checked and canonical.
 
     prompt: NFC, white space folded. seed: 0 <= seed < 2**64; None: that of the last request like it, or a random one.
+    scope: of the cache; what is kept or under way in one is never found from another.
     """
 
     request_id: str
@@ -47,6 +48,7 @@ class MusicRequest:
     seed: int | None
     sampling: Sampling
     cache: CacheMode = "use"
+    scope: str = ""
 
 
 @dataclass(frozen=True)
@@ -202,7 +204,8 @@ class SoundFormat:
 class ModelCard:
     """What a client may know of a model. license: the licence of its weights, an SPDX id where there is one.
 
-    sound: None until the model's codec has been loaded for the first time.
+    sound: None until the model's codec has been loaded for the first time. accepted: whether the operator has accepted
+    the licence; else the model is not loaded.
     """
 
     name: str
@@ -211,3 +214,4 @@ class ModelCard:
     license: str
     max_duration_ms: int
     sound: SoundFormat | None = None
+    accepted: bool = True

@@ -7,7 +7,7 @@ would be right. Nothing here looks at the disk or the network; `deployments.chec
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,8 +15,10 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from deployments.language_model.cpu_share import CpuShare
 from deployments.language_model.placement import Offloaded, computes_on_cpu
+from serve_app.access.settings import AccessSettings
 from serve_app.api.settings import ApiSettings
 from serve_app.cache.settings import CacheSettings
+from serve_app.jobs.settings import JobsSettings
 from serve_app.pipeline.deadline import Deadline
 from serve_app.placement import FOLDER, CpuPlacement, PlacementSettings
 from serve_app.records.settings import RecordsSettings
@@ -147,17 +149,22 @@ class Settings(StrictModel):
     """The whole application.
 
     default_model: the one a request gets that names none.
+    accepted_licenses: of models' weights; a model whose licence is not among them is not loaded.
     cpu_util_target: the part of a node's cores that all language models on it compute with, together.
-    cache: what is kept of generations. records: what replicas have to agree upon.
+    cache: what is kept of generations. records: what replicas have to agree upon. jobs: what is made in nobody's
+    presence. access: who may ask, and how much.
     max_ongoing_requests: that each replica of the ingress and of the pipeline holds at once.
     """
 
     models: Mapping[ModelName, ModelSettings] = Field(min_length=1)
     default_model: ModelName
+    accepted_licenses: Sequence[License] = ("CC0-1.0",)
     cpu_util_target: float = Field(default=1.0, gt=0, le=1)
     http: ApiSettings = ApiSettings()
     cache: CacheSettings = CacheSettings()
     records: RecordsSettings = RecordsSettings()
+    jobs: JobsSettings = JobsSettings()
+    access: AccessSettings = AccessSettings()
     max_ongoing_requests: int = Field(default=256, ge=1)
     ingress: ReplicaSettings = ReplicaSettings()
     pipeline: ReplicaSettings = ReplicaSettings()

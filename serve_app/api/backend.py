@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from deployments.messages import Clip, GenerationStart, ModelCard, MusicRequest, PcmChunk
+from deployments.messages import Clip, GenerationStart, ModelCard, MusicRequest, PcmChunk, Resumption
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,14 @@ class Backend(Protocol):
 
     def keep(self, request: MusicRequest, start: GenerationStart, container: str, file: SoundFile) -> None:
         """Keeps the finished file, if the request lets it, for whoever asks the same later; nobody waits for it."""
+        ...
+
+    async def kept_sound(self, request: MusicRequest, start: GenerationStart, container: str) -> SoundFile | None:
+        """The finished file of music that was made before, if it is kept."""
+        ...
+
+    async def decode(self, request: MusicRequest, made: Resumption) -> Composed:
+        """The sound of codes that were made before. Raises: Gone where the model is not the one that made them."""
         ...
 
     async def ready(self) -> Mapping[str, bool]:

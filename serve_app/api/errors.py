@@ -55,11 +55,70 @@ class InvalidRequest(ServiceError):
     status = 422
 
 
+class Unauthorized(ServiceError):
+    """No API key, or not a right one; which of the two, and in what way, is not told."""
+
+    type = "unauthorized"
+    status = 401
+
+    def headers(self) -> dict[str, str]:
+        return {**super().headers(), "WWW-Authenticate": "Bearer"}
+
+
+class LicenseNotAccepted(ServiceError):
+    """The operator has not accepted the licence of the model's weights, so the model is not loaded."""
+
+    type = "license_not_accepted"
+    status = 403
+
+
+class PromptRefused(ServiceError):
+    """The operator's policy refuses the prompt."""
+
+    type = "prompt_refused"
+    status = 403
+
+
 class NotFound(ServiceError):
-    """No such path."""
+    """There is nothing there, or nothing of yours."""
 
     type = "not_found"
     status = 404
+
+
+class NotAcceptable(ServiceError):
+    """What is asked for is there, and can't be had in this way."""
+
+    type = "not_acceptable"
+    status = 406
+
+
+class Conflict(ServiceError):
+    """It can't be done as things stand: the sound of a job that is not made, say."""
+
+    type = "conflict"
+    status = 409
+
+
+class Gone(ServiceError):
+    """It was there and is no more."""
+
+    type = "gone"
+    status = 410
+
+
+class RangeNotSatisfiable(ServiceError):
+    """The range begins after the end. size_bytes: of the whole."""
+
+    type = "range_not_satisfiable"
+    status = 416
+
+    def __init__(self, message: str, *, size_bytes: int = 0) -> None:
+        super().__init__(message, param="Range")
+        self.size_bytes = size_bytes
+
+    def headers(self) -> dict[str, str]:
+        return {**super().headers(), "Content-Range": f"bytes */{self.size_bytes}"}
 
 
 class MethodNotAllowed(ServiceError):
@@ -111,6 +170,13 @@ class TooBusy(ServiceError):
 
     def __init__(self, message: str, *, retry_after_s: float = RETRY_AFTER_S) -> None:
         super().__init__(message, retry_after_s=retry_after_s)
+
+
+class OverLimit(ServiceError):
+    """The key has had its share for now; the headers say how much that is and when there is more."""
+
+    type = "over_limit"
+    status = 429
 
 
 class ClientClosedRequest(ServiceError):

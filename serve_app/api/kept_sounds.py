@@ -16,17 +16,16 @@ from serve_app.pipeline.asked import generation_request
 
 
 class KeptSounds:
-    """scope: of the cache. clock: seconds since 1970."""
+    """clock: seconds since 1970."""
 
-    def __init__(self, cache: Cache, scope: str = "", clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, cache: Cache, clock: Callable[[], float] = time.time) -> None:
         self._cache = cache
-        self._scope = scope
         self._clock = clock
         self._keeping: dict[Key, asyncio.Task[bool]] = {}
 
     async def find(self, request: MusicRequest, identity: EngineIdentity, container: str) -> Kept | None:
         """The file kept for a request in mode `use`."""
-        asked = generation_request(request, identity, self._scope)
+        asked = generation_request(request, identity)
         seed = await self._cache.seed_for(asked, request.cache, request.seed)
         if seed is None:
             return None
@@ -34,9 +33,15 @@ class KeptSounds:
         kept = await self._cache.sound(audio_key(key, request.duration_ms, container, None))
         if kept is None:
             return None
-        start = GenerationStart(key.digest, seed, "hit", identity, self._cache.age_s(kept))
-        file = SoundFile(kept.sound, kept.media_type, kept.sample_rate, kept.channels, kept.duration_ms)
-        return Kept(start, file)
+        return Kept(GenerationStart(key.digest, seed, "hit", identity, self._cache.age_s(kept)), _file(kept))
+
+    async def find_made(self, request: MusicRequest, start: GenerationStart, container: str) -> SoundFile | None:
+        """The file kept of a generation that is known, in every mode but `off`."""
+        if request.cache == "off":
+            return None
+        key = audio_key(Key("codes", start.key), request.duration_ms, container, None)
+        kept = await self._cache.sound(key)
+        return None if kept is None else _file(kept)
 
     def keep(self, request: MusicRequest, start: GenerationStart, container: str, file: SoundFile) -> None:
         """Keeps a finished file beside everything else, in every mode but `off`; once for all who have it just now."""
@@ -61,5 +66,9 @@ class KeptSounds:
         """Requests that are alike here should go to one pipeline replica: there they join."""
         if request.cache == "off":
             return request.request_id
-        asked = generation_request(request, identity, self._scope)
+        asked = generation_request(request, identity)
         return str(alias_key(asked) if request.seed is None else generation_key(asked, request.seed))
+
+
+def _file(kept: KeptSound) -> SoundFile:
+    return SoundFile(kept.sound, kept.media_type, kept.sample_rate, kept.channels, kept.duration_ms)

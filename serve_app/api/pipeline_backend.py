@@ -20,7 +20,7 @@ from deployments.messages import (
     SoundFormat,
 )
 from serve_app.api.backend import Composed, Kept, SoundFile, Take
-from serve_app.api.errors import NotReady
+from serve_app.api.errors import Gone, NotReady
 from serve_app.api.kept_sounds import KeptSounds
 from serve_app.pipeline.lasting import FIRST_SIGN_S, PipelineItem, PipelineLost, lasting
 from serve_app.pipeline.pipeline import EngineGone
@@ -90,22 +90,45 @@ class PipelineBackend:
                 continue  # nothing of it has been sent yet: engines of another kind may make it from the beginning
         raise NotReady("The model's workers change just now; try again in a moment.")
 
-    async def take(self, request: MusicRequest) -> Take:
+    async def kept_sound(self, request: MusicRequest, start: GenerationStart, container: str) -> SoundFile | None:
+        return await self._sounds.find_made(request, start, container)
+
+    async def decode(self, request: MusicRequest, made: Resumption) -> Composed:
         codec = self._codecs[request.model]
-        sound = await codec.sound_format()
+        if made.start.identity.fingerprint != (await self._identity(request.model)).fingerprint:
+            raise Gone("The model that made these codes is no longer here to decode them; ask for the music again.")
+        shared = SharedCodec(codec, self._windows, made.start.key)
+        chunks = sound_of(_at_once(made), request, await codec.sound_format(), shared)
+        async with aclosing(chunks):
+            return Composed(made.start, await whole(chunks))
+
+    async def frames(
+        self, request: MusicRequest, resumption: Resumption | None = None
+    ) -> AsyncGenerator[GenerationStart | CodeFrames, None]:
+        """The start and then the codes, each frame once, whichever pipelines are lost on the way; after a resumption
+        those that follow it. Closing it gives the place up. Raises: as `lasting`.
+        """
         affinity = self._sounds.affinity(request, await self._identity(request.model))
 
         def call(attempt: int, resumption: Resumption | None) -> AsyncGenerator[PipelineItem, None]:
             return self._pipeline.codes(request, resumption, f"{affinity}~{attempt}" if attempt else affinity)
 
-        items = lasting(call, self._silence_s)
+        async with aclosing(lasting(call, self._silence_s, resumption)) as items:
+            async for item in items:
+                if isinstance(item, GenerationStart):
+                    self._identities[request.model] = item.identity
+                yield item
+
+    async def take(self, request: MusicRequest) -> Take:
+        codec = self._codecs[request.model]
+        sound = await codec.sound_format()
+        items = self.frames(request)
         try:
             start = await anext(items)
             assert isinstance(start, GenerationStart), "the start comes before the frames"
         except BaseException:
             await items.aclose()
             raise
-        self._identities[request.model] = start.identity
         shared = SharedCodec(codec, self._windows, start.key)
         return Take(start, _Chunks(sound_of(_frames(items), request, sound, shared), items))
 
@@ -131,6 +154,10 @@ class PipelineBackend:
             except (PipelineLost, asyncio.TimeoutError):
                 attempt += 1
         return self._identities[model]
+
+
+async def _at_once(made: Resumption) -> AsyncGenerator[CodeFrames, None]:
+    yield CodeFrames(made.start.key, 0, made.codes, True)
 
 
 async def _frames(items: AsyncGenerator[GenerationStart | CodeFrames, None]) -> AsyncGenerator[CodeFrames, None]:

@@ -24,11 +24,10 @@ class Model:
 
 @dataclass(frozen=True)
 class Asked:
-    """scope: of the cache. identity: of the engines that are to make it. resumption: see `Pipeline.listen`."""
+    """identity: of the engines that are to make it. resumption: see `Pipeline.listen`."""
 
     request: MusicRequest
     model: Model
-    scope: str
     identity: EngineIdentity
     num_frames: int
     resumption: Resumption | None = None
@@ -36,13 +35,13 @@ class Asked:
     @cached_property
     def generation_request(self) -> GenerationRequest:
         """What the keys are made of."""
-        return generation_request(self.request, self.identity, self.scope)
+        return generation_request(self.request, self.identity)
 
     def work(self, key: str, seed: int) -> Work:
         return Work(key, self.request.prompt, seed, self.request.sampling, self.identity)
 
 
-def generation_request(request: MusicRequest, identity: EngineIdentity, scope: str) -> GenerationRequest:
+def generation_request(request: MusicRequest, identity: EngineIdentity) -> GenerationRequest:
     """What the keys of a request are made of, the same for whoever looks into the cache."""
     model = ModelIdentity(request.model, identity.fingerprint, identity.numerics, identity.vocab_size)
-    return GenerationRequest(scope, model, request.prompt, request.sampling)
+    return GenerationRequest(request.scope, model, request.prompt, request.sampling)

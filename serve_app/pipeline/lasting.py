@@ -33,14 +33,18 @@ class PipelineLost(Exception):
     """The replica that was asked is gone."""
 
 
-async def lasting(call: Call, silence_s: float) -> AsyncGenerator[GenerationStart | CodeFrames, None]:
-    """The start and then the frames, each once. Closing it gives the place up.
+async def lasting(
+    call: Call, silence_s: float, resumption: Resumption | None = None
+) -> AsyncGenerator[GenerationStart | CodeFrames, None]:
+    """The start and then the frames, each once; after a resumption the frames that follow it. Closing it gives the
+    place up.
 
     call: raises PipelineLost. silence_s: without a sign of life, after which a replica has lost its leases.
     Raises: what a pipeline raises; NotReady after several replicas lost.
     """
-    start: GenerationStart | None = None
-    frames, losses, attempt = Frames(), 0, 0
+    start = None if resumption is None else resumption.start
+    has_codes = resumption is not None and resumption.codes.shape[1] > 0
+    frames, losses, attempt = Frames(resumption.codes if resumption and has_codes else None), 0, 0
     while True:
         resumption = None if start is None else Resumption(start, frames.all())
         try:

@@ -33,19 +33,17 @@ class EngineGone(Exception):
 
 
 class Pipeline:
-    """scope: of the cache. leases: shared by all replicas that have the cache in common. draw: a random seed."""
+    """leases: shared by all replicas that have the cache in common. draw: a random seed."""
 
     def __init__(
         self,
         models: Mapping[str, Model],
         cache: Cache,
         leases: Leases,
-        scope: str = "",
         *,
         draw: Callable[[], int] = drawn_seed,
     ) -> None:
         self._models = models
-        self._scope = scope
         self._generations = Generations(cache, leases)
         self._finder = Finder(cache, leases, self._generations, draw)
         self._identities: dict[str, EngineIdentity] = {}
@@ -110,7 +108,7 @@ class Pipeline:
         sound = await model.stages.sound_format()
         identity = await self.identity(request.model) if resumption is None else resumption.start.identity
         frames = num_frames(request.duration_ms, sound.frame_rate)
-        asked = Asked(request, model, self._scope, identity, frames, resumption)
+        asked = Asked(request, model, identity, frames, resumption)
         return asked, await self._finder.find(asked)
 
 

@@ -1,0 +1,104 @@
+"""A job: music that is made whether or not anybody waits for it, in one or more variations of one request.
+
+queued → running → succeeded | failed          cancelled from either of the first two
+           ↑  ↓
+       a retry, or another process takes over: never back to queued
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from deployments.messages import MusicRequest
+
+JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+# Jobs of `realtime` go first, and have places that those of `batch` never take.
+QueueClass = Literal["realtime", "batch"]
+
+QUEUE_CLASSES: tuple[QueueClass, ...] = get_args(QueueClass)
+ENDED: frozenset[JobState] = frozenset({"succeeded", "failed", "cancelled"})
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why a variation failed, as an answer would say it: `ServiceError.type` and its message."""
+
+    type: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Variation:
+    """One of a job's takes of its request; the unit that is claimed, made and lost.
+
+    number: from 0. seed: None until it is settled. generation: the key of its music, 64 hexadecimal digits, likewise.
+    frames: saved so far, of num_frames. attempts: claims that began work, take-overs included. Times are seconds since
+    1970.
+    """
+
+    number: int
+    state: JobState
+    seed: int | None
+    frames: int
+    num_frames: int
+    attempts: int = 0
+    generation: str | None = None
+    fault: Fault | None = None
+    started_s: float | None = None
+    ended_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What a client submits, checked. request: its seed is that of the first variation; request_id names the log lines.
+
+    seeds: one for each variation. num_frames: of each. key_id: of the API key it came with, empty without keys.
+    idempotency_key: the client's, at most 200 printable characters. body_digest: SHA-256 of the canonical body.
+    """
+
+    tenant: str
+    key_id: str
+    request: MusicRequest
+    seeds: tuple[int | None, ...]
+    num_frames: int
+    queue: QueueClass
+    body_digest: str
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as it stands. id: 32 hexadecimal digits. version: grows with every change that can be seen.
+
+    position: of a queued one, from 1, among those of its own tenant and class: of others' jobs nothing can be told.
+    """
+
+    id: str
+    tenant: str
+    request: MusicRequest
+    queue: QueueClass
+    created_s: float
+    variations: tuple[Variation, ...]
+    version: int
+    position: int | None = None
+
+    @property
+    def state(self) -> JobState:
+        """Of all variations together."""
+        return state_of([each.state for each in self.variations])
+
+    @property
+    def progress(self) -> float:
+        """The part of all frames that is made, from 0 to 1."""
+        return sum(each.frames for each in self.variations) / sum(each.num_frames for each in self.variations)
+
+
+def state_of(states: Sequence[JobState]) -> JobState:
+    """Queued while all are; running while any is not at its end; then the worst end that any came to."""
+    if all(state == "queued" for state in states):
+        return "queued"
+    if not ENDED.issuperset(states):
+        return "running"
+    return next(state for state in ("cancelled", "failed", "succeeded") if state in states)
