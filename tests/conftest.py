@@ -1,4 +1,4 @@
-"""What holds for every test: a home of its own, a Ray that keeps to itself, one S3 server, no silent skips in CI."""
+"""What holds for every test: a home of its own, a Ray that keeps to itself, servers for all, no silent skips in CI."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests import postgresql as postgresql_package
+from tests import redis_server as redis_package
+from tests.postgresql import PostgresqlServer, postgresql_server
+from tests.redis_server import RedisServer
 from tests.s3_server import INSTALL, S3Server, missing_programs, s3_server
 
 # A submission is judged on examples that are the same each time; whoever works here looks for new ones.
@@ -88,3 +92,21 @@ def bucket(s3: S3Server) -> str:
     """A bucket on it."""
     s3.client().create_bucket(Bucket="music")
     return "music"
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresqlServer]:
+    """A real PostgreSQL, running; who stops or pauses it gives it back running. Skips where it is not installed."""
+    if postgresql_package.programs() is None:
+        pytest.skip(f"not installed: PostgreSQL; `{postgresql_package.INSTALL}` brings it")
+    with postgresql_server(tmp_path_factory.mktemp("postgresql")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A real Redis, running; who stops or pauses it gives it back running. Skips where it is not installed."""
+    if not redis_package.is_installed():
+        pytest.skip(f"not installed: redis-server; `{redis_package.INSTALL}` brings it")
+    with redis_package.redis_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
-import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ from ray.serve.handle import DeploymentHandle
 
 from serve_app import graph
 from serve_app.api.credit import PROXY_ENVIRONMENT
+from tests.ports import free_port
 from tests.service.recorded import FILE_VARIABLE, RecordedLanguageModel
 from tests.tiny import tiny_checkpoint
 
@@ -62,18 +61,6 @@ def settings(source: Path, folder: Path, number: int = 1, **model: object) -> di
             }
         },
     }
-
-
-def free_port() -> int:
-    """Below those that systems give to connections of their own, so that none gets it before Serve does."""
-    while True:
-        port = random.SystemRandom().randrange(20_000, 32_000)
-        with socket.socket() as sock:
-            try:
-                sock.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
 
 
 def processes(app: str, deployment: str = "") -> list[psutil.Process]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -30,7 +29,8 @@ from ray.serve import Application, Deployment
 
 from deployments.checkpoints.root import ROOT
 from serve_app import graph
-from tests.service.conftest import free_port, recorded_build, settings
+from tests.ports import free_port
+from tests.service.conftest import recorded_build, settings
 from tests.service.recorded import FILE_VARIABLE, RecordedLanguageModel
 
 _APP = "nodes"
@@ -109,33 +109,6 @@ def nodes(folder: Path, frames: Path, num_spot: int, redis_address: str = "") ->
             yield Nodes(_answer(driver, log), frames, driver, log)
         finally:
             _end(driver)
-
-
-@contextlib.contextmanager
-def redis(folder: Path) -> Iterator[str]:
-    """A Redis that keeps everything in memory; gives its address once it answers."""
-    port = free_port()
-    # Should the tests be killed, the kernel ends it too.
-    command = ["setpriv", "--pdeathsig", "KILL", "redis-server", "--bind", "127.0.0.1", "--port", str(port)]
-    command += ["--save", "", "--appendonly", "no", "--dir", str(folder), "--logfile", str(folder / "redis.log")]
-    process = subprocess.Popen(command)
-    try:
-        deadline = time.monotonic() + 30
-        while not _answers(port):
-            assert process.poll() is None, (folder / "redis.log").read_text()
-            assert time.monotonic() < deadline, "Redis does not answer"
-            time.sleep(0.05)
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _answers(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
-        connection.sendall(b"PING\r\n")
-        return connection.recv(16) == b"+PONG\r\n"
-    return False
 
 
 def _answer(driver: subprocess.Popen[str], log: Path) -> str:
