@@ -43,12 +43,13 @@ def build(args: dict[str, Any]) -> Application:
     Raises: pydantic.ValidationError for settings that are not right; nothing has been started by then.
     """
     settings = Settings.model_validate(args)
-    handles = {name: _model(name, model, settings.cpu_share(name)) for name, model in settings.models.items()}
-    cards = [_card(name, model) for name, model in settings.models.items()]
-    deadlines = {name: model.deadline for name, model in settings.models.items()}
+    loaded = settings.loaded
+    handles = {name: _model(name, model, settings.cpu_share(name)) for name, model in loaded.items()}
+    cards = [_card(name, model, name in loaded) for name, model in settings.models.items()]
+    deadlines = {name: model.deadline for name, model in loaded.items()}
     in_flight = settings.max_ongoing_requests
     # What they hold, clients wait for: it gets the time that it may take.
-    patience_s = max(model.deadline.seconds(model.max_duration_ms / 1000) for model in settings.models.values())
+    patience_s = max(model.deadline.seconds(model.max_duration_ms / 1000) for model in loaded.values())
     pipeline = _deployment(PipelineDeployment, "pipeline", settings.pipeline, in_flight).options(
         graceful_shutdown_timeout_s=patience_s, request_router_config=BY_GENERATION
     )
@@ -63,7 +64,9 @@ def build(args: dict[str, Any]) -> Application:
         settings.default_model,
         settings.http,
         settings.cache,
-        settings.records.lease_s,
+        settings.records,
+        settings.jobs,
+        settings.access,
     )
     return application
 
@@ -105,11 +108,12 @@ def _deployment(
     )
 
 
-def _card(name: str, model: ModelSettings) -> ModelCard:
+def _card(name: str, model: ModelSettings, is_accepted: bool) -> ModelCard:
     return ModelCard(
         name=name,
         source=model.source,
         revision=model.revision,
         license=model.license,
         max_duration_ms=model.max_duration_ms,
+        accepted=is_accepted,
     )

@@ -170,26 +170,31 @@ class Settings(StrictModel):
     pipeline: ReplicaSettings = ReplicaSettings()
 
     @property
+    def loaded(self) -> Mapping[ModelName, ModelSettings]:
+        """The models whose licences are accepted."""
+        return {name: model for name, model in self.models.items() if model.license in self.accepted_licenses}
+
+    @property
     def total_cpus(self) -> float:
         """Cores that all replicas of the application set aside together."""
         fronts = sum(each.num_replicas * each.num_cpus for each in (self.ingress, self.pipeline))
-        return fronts + sum(model.total_cpus for model in self.models.values())
+        return fronts + sum(model.total_cpus for model in self.loaded.values())
 
     @property
     def total_gpus(self) -> float:
         """GPUs that all replicas of the application set aside together."""
-        return sum(model.total_gpus for model in self.models.values())
+        return sum(model.total_gpus for model in self.loaded.values())
 
     @property
     def max_memory_bytes(self) -> int:
         """What placements let all replicas of the application take of the machine's memory."""
-        return sum(model.max_memory_bytes for model in self.models.values())
+        return sum(model.max_memory_bytes for model in self.loaded.values())
 
     def cpu_share(self, name: ModelName) -> CpuShare:
         """Of each of a model's language-model replicas, beside all others that compute on a CPU."""
         computing = {
             each: [model.language_model.num_cpus] * model.language_model.num_replicas
-            for each, model in self.models.items()
+            for each, model in self.loaded.items()
             if computes_on_cpu(model.placement.resolved())
         }
         own = computing.pop(name, [0.0])
@@ -201,4 +206,24 @@ class Settings(StrictModel):
         if self.default_model not in self.models:
             known = ", ".join(sorted(self.models))
             raise ValueError(f"default_model is {self.default_model!r}, which is none of the models: {known}")
+        return self
+
+    @model_validator(mode="after")
+    def _default_model_may_be_loaded(self) -> Settings:
+        license = self.models[self.default_model].license
+        if license not in self.accepted_licenses:
+            accepted = ", ".join([*self.accepted_licenses, license])
+            raise ValueError(
+                f"the weights of the default model {self.default_model!r} are licensed {license}: read that licence, "
+                f"and if you accept it, set accepted_licenses: [{accepted}]"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _someone_takes_batch_jobs(self) -> Settings:
+        if self.jobs.max_running and self.jobs.reserved >= self.jobs.max_running:
+            raise ValueError(
+                f"jobs.reserved is {self.jobs.reserved} of jobs.max_running {self.jobs.max_running}: none is left for "
+                "batch jobs; set it lower"
+            )
         return self

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from ray.exceptions import RayActorError
 from ray.serve.handle import DeploymentHandle
 
 from deployments.messages import EngineIdentity, ModelCard, MusicRequest, Resumption
+from serve_app.access.settings import AccessSettings
 from serve_app.api.app import create_app
 from serve_app.api.kept_sounds import KeptSounds
 from serve_app.api.pipeline_backend import PipelineBackend
 from serve_app.api.settings import ApiSettings
 from serve_app.cache.opening import open_cache
 from serve_app.cache.settings import CacheSettings
+from serve_app.jobs.opening import JobService
+from serve_app.jobs.settings import JobsSettings
 from serve_app.pipeline.deployment import CodecHandle
 from serve_app.pipeline.lasting import PipelineItem, PipelineLost
+from serve_app.records.opening import open_database, open_leases
+from serve_app.records.settings import RecordsSettings
 
 READY_TIMEOUT_S = 5.0
 
@@ -56,9 +62,9 @@ class PipelineHandle:
 
 
 class IngressDeployment:
-    """codecs: by model, its codec decoder. cards: of the models on offer. lease_s: of the pipelines' leases.
+    """codecs: by model, its codec decoder. cards: of the models on offer. records: which all replicas share.
 
-    It answers `/health` and `/ready` while the models still load.
+    It answers `/health` and `/ready` while the models still load, and makes jobs as long as it is up.
     """
 
     def __init__(
@@ -69,14 +75,36 @@ class IngressDeployment:
         default_model: str,
         settings: ApiSettings,
         cache: CacheSettings,
-        lease_s: float,
+        records: RecordsSettings,
+        jobs: JobsSettings,
+        access: AccessSettings,
     ) -> None:
         codec_handles = {model: CodecHandle(handle) for model, handle in codecs.items()}
         sounds = KeptSounds(open_cache(cache))
         client = PipelineHandle(pipeline)
-        self._backend = PipelineBackend(client, codec_handles, cards, default_model, sounds, lease_s)
+        self._backend = PipelineBackend(client, codec_handles, cards, default_model, sounds, records.lease_s)
         self._settings = settings
+        self._jobs_settings = jobs
+        database = open_database(records)
+        leases = open_leases(records, database)
+        self._jobs = JobService(database, leases, self._backend.frames, codec_handles, records, jobs)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        self._completing = asyncio.get_running_loop().create_task(self._backend.complete_cards())
-        return create_app(self._backend, self._settings, behind_serve=True)
+        return create_app(
+            self._backend,
+            self._settings,
+            behind_serve=True,
+            jobs=self._jobs.jobs,
+            jobs_settings=self._jobs_settings,
+            lifespan=self._lifespan,
+        )
+
+    @asynccontextmanager
+    async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+        """Serve ends it before the replica's process, when it takes one away in its own time."""
+        completing = asyncio.create_task(self._backend.complete_cards())
+        try:
+            async with self._jobs.running():
+                yield
+        finally:
+            completing.cancel()

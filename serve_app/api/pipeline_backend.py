@@ -140,9 +140,10 @@ class PipelineBackend:
 
     async def complete_cards(self) -> None:
         """Learns how each model sounds and what its engines are, once all are up."""
-        sounds = await asyncio.gather(*(self._codecs[card.name].sound_format() for card in self._cards))
-        self._cards = [replace(card, sound=sound) for card, sound in zip(self._cards, sounds, strict=True)]
-        await asyncio.gather(*(self._identity(card.name) for card in self._cards))
+        names = list(self._codecs)
+        sounds = dict(zip(names, await asyncio.gather(*(self._codecs[n].sound_format() for n in names)), strict=True))
+        self._cards = [replace(card, sound=sounds.get(card.name)) for card in self._cards]
+        await asyncio.gather(*(self._identity(name) for name in names))
 
     async def _identity(self, model: str) -> EngineIdentity:
         attempt = 0

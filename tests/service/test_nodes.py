@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,8 @@ import httpx
 import psutil
 import pytest
 
-from tests.service.nodes import Nodes, alive, node_id, nodes, redis, send
+from tests.redis_server import RedisServer
+from tests.service.nodes import Nodes, alive, node_id, nodes, send
 from tests.service.pair import clip, digest, gathered, until
 from tests.service.recorded import Made, recorded
 
@@ -22,7 +22,6 @@ pytestmark = pytest.mark.slow
 
 FRAMES = 1500
 WAYS = [(way, container) for way in ("wait", "stream") for container in ("wav", "pcm")]
-INSTALL_REDIS = "apt-get install --no-install-recommends redis-server"
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +33,9 @@ def spot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
 
 
 @pytest.fixture
-def behind_redis(tmp_path: Path) -> Iterator[Nodes]:
-    """What the GCS knows outlives it. Skipped where Redis is not installed."""
-    if shutil.which("redis-server") is None:
-        pytest.skip(f"not installed: redis-server; `{INSTALL_REDIS}` brings it")
-    with redis(tmp_path) as address, nodes(tmp_path, tmp_path / "made.txt", 2, address) as running:
+def behind_redis(redis_server: RedisServer, tmp_path: Path) -> Iterator[Nodes]:
+    """What the GCS knows outlives it."""
+    with nodes(tmp_path, tmp_path / "made.txt", 2, redis_server.address) as running:
         yield running
 
 
