@@ -37,9 +37,7 @@ class JobService:
     ) -> None:
         self._threads = Threads(records.max_connections, "jobs")
         self._leases = leases
-        job_records = JobRecords(
-            JobTable(database), self._threads, Faults(uptime_s, _log), timeout_s=records.timeout_s
-        )
+        job_records = JobRecords(JobTable(database), self._threads, Faults(uptime_s, _log), timeout_s=records.timeout_s)
         self._runner = Runner(job_records, leases, frames, models, settings)
         self.jobs = Jobs(job_records, max_queued=settings.max_queued, changed=self._runner.has_news)
         self._runs = settings.max_running > 0

@@ -10,7 +10,7 @@ from deployments.language_model.cpu_share import CpuShare
 from deployments.language_model.placement import OnCpu, OnGpu
 from serve_app.graph import build
 
-MODEL: dict[str, Any] = {"source": "./somewhere", "license": "MIT"}
+MODEL: dict[str, Any] = {"source": "./somewhere", "license": "CC0-1.0"}
 MODELS = {
     "small": MODEL | {"language_model": {"num_replicas": 2, "num_cpus": 0.5}},
     "medium": MODEL | {"placement": {"kind": "gpu", "fraction": 0.25, "memory": "20GB"}},

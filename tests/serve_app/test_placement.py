@@ -15,7 +15,7 @@ from serve_app.placement import size_bytes
 from serve_app.settings import ModelSettings
 from serve_app.strict import sentence
 
-MODEL: dict[str, Any] = {"source": "./somewhere", "license": "MIT"}
+MODEL: dict[str, Any] = {"source": "./somewhere", "license": "CC0-1.0"}
 
 
 def model(placement: str, **others: Any) -> ModelSettings:

@@ -16,7 +16,7 @@ from serve_app.strict import sentence
 
 CONFIGS = Path(__file__).parents[2] / "serve_app" / "configs"
 COMMIT = "4c8334b02c6ec4e8664a91979669a501ec497792"
-MODEL: dict[str, Any] = {"source": "./somewhere", "license": "MIT"}
+MODEL: dict[str, Any] = {"source": "./somewhere", "license": "CC0-1.0"}
 
 
 def settings(text: str) -> Settings:
@@ -85,8 +85,32 @@ def test_local_yaml_fits_on_one_core_without_a_gpu() -> None:
     assert {model.placement.kind for model in local.models.values()} == {"cpu"}
 
 
+def accepted(name: str) -> str:
+    """The file's text after the one change that it asks for."""
+    text = (CONFIGS / name).read_text()
+    assert "accepted_licenses: [] # [CC-BY-NC-4.0]" in text
+    return text.replace("accepted_licenses: [] # [", "accepted_licenses: [")
+
+
+@pytest.mark.parametrize("name", ["gpu.yaml", "offloaded.yaml"])
+def test_weights_whose_licence_is_not_accepted_are_not_loaded(name: str) -> None:
+    with pytest.raises(
+        ValidationError, match=r"CC-BY-NC-4\.0: read that licence.*accepted_licenses: \[CC-BY-NC-4\.0\]"
+    ):
+        settings((CONFIGS / name).read_text())
+
+
+def test_a_model_that_is_not_the_default_may_wait_for_its_licence_to_be_accepted() -> None:
+    models = {"a": MODEL, "b": MODEL | {"license": "CC-BY-NC-4.0", "placement": "gpu"}}
+    closed = Settings.model_validate({"models": models, "default_model": "a"})
+    assert (list(closed.loaded), closed.total_gpus) == (["a"], 0)
+    both = {"accepted_licenses": ["CC0-1.0", "CC-BY-NC-4.0"]}
+    opened = Settings.model_validate({"models": models, "default_model": "a", **both})
+    assert (list(opened.loaded), opened.total_gpus) == (["a", "b"], 1)
+
+
 def test_gpu_yaml_fits_on_one_gpu_as_it_stands_and_holds_large_for_a_second() -> None:
-    text = (CONFIGS / "gpu.yaml").read_text()
+    text = accepted("gpu.yaml")
     as_it_stands = settings(text)
     assert as_it_stands.total_gpus <= 1
     complete = settings(text.replace("        # large:", "        large:").replace("        #   ", "          "))
@@ -102,7 +126,7 @@ def test_gpu_yaml_fits_on_one_gpu_as_it_stands_and_holds_large_for_a_second() ->
 
 
 def test_offloaded_yaml_serves_large_on_one_gpu_and_keeps_the_rest_where_it_is_ignored() -> None:
-    (large,) = settings((CONFIGS / "offloaded.yaml").read_text()).models.values()
+    (large,) = settings(accepted("offloaded.yaml")).models.values()
     placement = large.placement.resolved()
     assert isinstance(placement, Offloaded)
     assert (large.source, large.total_gpus) == ("facebook/musicgen-large", 1)

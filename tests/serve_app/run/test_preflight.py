@@ -23,7 +23,7 @@ def free_port() -> int:
 
 @pytest.fixture
 def file(tmp_path: Path, free_port: int) -> DeployFile:
-    model = {"source": str(tmp_path), "license": "MIT", "max_duration_ms": 5000}
+    model = {"source": str(tmp_path), "license": "CC0-1.0", "max_duration_ms": 5000}
     settings = Settings.model_validate({"models": {"m": model}, "default_model": "m"})
     content = {"http_options": {"host": "127.0.0.1", "port": free_port}}
     return DeployFile(Path("x.yaml"), content, (Application("default", "/", settings),))
@@ -53,7 +53,7 @@ def test_a_clip_longer_than_the_model_makes_is_refused(file: DeployFile) -> None
 
 
 def with_models(file: DeployFile, **models: dict[str, object]) -> DeployFile:
-    written = {name: {"source": "./x", "license": "MIT", **model} for name, model in models.items()}
+    written = {name: {"source": "./x", "license": "CC0-1.0", **model} for name, model in models.items()}
     settings = Settings.model_validate({"models": written, "default_model": next(iter(models))})
     return replace(file, applications=(replace(file.applications[0], settings=settings),))
 
