@@ -100,9 +100,23 @@ class _Channel:
 
 
 class Credit:
-    """A request's `receive` and `send`, of which the second waits while too much is under way."""
+    """A request's `receive` and `send`, of which the second waits while too much is under way.
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    window_bytes: that may be under way before a piece is sent. stall_s: how long a client may take none of it; None:
+    as long as it likes.
+    """
+
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        window_bytes: int = WINDOW_BYTES,
+        stall_s: float | None = STALL_S,
+    ) -> None:
+        self._window_bytes = window_bytes
+        self._stall_s = stall_s
         self._receive = receive
         self._send = send
         self._acknowledged = TAKEN in (scope.get("extensions") or {})
@@ -118,13 +132,17 @@ class Credit:
             self._news.set()
         return message
 
-    async def send(self, message: Message) -> None:
-        """Raises: DeadlineExceeded for a client that has been asleep for STALL_S."""
-        while self._acknowledged and self._sent_bytes - self._taken_bytes > WINDOW_BYTES:
+    async def room(self) -> None:
+        """Returns when a piece may be sent at once. Raises: DeadlineExceeded for a client asleep for `stall_s`."""
+        while self._acknowledged and self._sent_bytes - self._taken_bytes > self._window_bytes:
             self._news.clear()
             try:
-                await asyncio.wait_for(self._news.wait(), STALL_S)
+                await asyncio.wait_for(self._news.wait(), self._stall_s)
             except asyncio.TimeoutError as error:
-                raise DeadlineExceeded(f"The client has taken nothing for {STALL_S:g} s.") from error
+                raise DeadlineExceeded(f"The client has taken nothing for {self._stall_s:g} s.") from error
+
+    async def send(self, message: Message) -> None:
+        """Waits for room. Raises: as `room`."""
+        await self.room()
         await self._send(message)
         self._sent_bytes += len(message.get("body", b""))

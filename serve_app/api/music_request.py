@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from starlette.datastructures import Headers, QueryParams
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect, Request
 
 from deployments.messages import ModelCard, MusicRequest
-from serve_app.api.errors import InvalidRequest, UnsupportedMediaType, plain_name
-from serve_app.api.schemas import MusicBody
-from serve_app.audio.containers import CONTAINER_FORMATS, DEFAULT_FORMAT, ContainerFormat
+from serve_app.api.errors import ClientClosedRequest, InvalidRequest, UnsupportedMediaType
+from serve_app.api.schemas import Body, MusicBody, parse_body
+from serve_app.api.strict_json import parse_json
+
+
+async def read_body(request: Request, kind: type[Body]) -> Body:
+    """The checked body. Raises: ServiceError for what can't be read or isn't allowed; ClientClosedRequest."""
+    check_media_type(request.headers)
+    try:
+        content = await request.body()
+    except ClientDisconnect as error:
+        raise ClientClosedRequest("The client hung up.") from error
+    return parse_body(parse_json(content), kind)
 
 
 def check_media_type(headers: Headers) -> None:
@@ -28,22 +39,6 @@ def check_media_type(headers: Headers) -> None:
         raise UnsupportedMediaType("The body must be application/json, in UTF-8.", param="Content-Type")
 
 
-def output_format(query: QueryParams) -> ContainerFormat:
-    """The container asked for by `?output_format=`. Raises InvalidRequest for any other, or repeated, parameter."""
-    names = [name for name, _ in query.multi_items()]
-    for name in names:
-        if name != "output_format":
-            raise InvalidRequest(
-                "The address has an unknown query parameter; the only one is output_format.", param=plain_name(name)
-            )
-    if not names:
-        return DEFAULT_FORMAT
-    container = CONTAINER_FORMATS.get(query["output_format"])
-    if container is None or len(names) > 1:
-        raise InvalidRequest(f"output_format must be one of: {', '.join(CONTAINER_FORMATS)}.", param="output_format")
-    return container
-
-
 def model_card(body: MusicBody, cards: Sequence[ModelCard], default_model: str) -> ModelCard:
     """The model that the body asks for. Raises InvalidRequest where there is none of that name."""
     by_name = {card.name: card for card in cards}
@@ -53,8 +48,10 @@ def model_card(body: MusicBody, cards: Sequence[ModelCard], default_model: str) 
     return card
 
 
-def music_request(body: MusicBody, card: ModelCard, request_id: str) -> MusicRequest:
-    """The request as the pipeline takes it. Raises InvalidRequest for more music than the model makes."""
+def music_request(body: MusicBody, card: ModelCard, request_id: str, scope: str) -> MusicRequest:
+    """The request as the pipeline takes it. scope: of the cache. Raises InvalidRequest for more music than the model
+    makes.
+    """
     if body.music_length_ms > card.max_duration_ms:
         raise InvalidRequest(
             f"music_length_ms must be an integer from 1 to {card.max_duration_ms} for this model.",
@@ -68,4 +65,5 @@ def music_request(body: MusicBody, card: ModelCard, request_id: str) -> MusicReq
         seed=body.seed,
         sampling=body.sampling(),
         cache=body.cache,
+        scope=scope,
     )

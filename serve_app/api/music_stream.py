@@ -16,7 +16,7 @@ from serve_app.api.credit import Credit
 from serve_app.api.errors import ClientClosedRequest
 from serve_app.api.gathering import Gathered, Gathering
 from serve_app.api.hangup import while_connected
-from serve_app.api.music_answer import music_headers, tags_of
+from serve_app.api.music_answer import generation_id, music_headers, tags_of
 from serve_app.audio.containers import ContainerFormat, Tags
 from serve_app.audio.streams import SoundStream
 from serve_app.pipeline.durations import num_samples
@@ -59,14 +59,15 @@ class MusicStream(Response):
         """Raises: what the backend raises; DeadlineExceeded; ClientClosedRequest if nothing was sent by then."""
         credit = Credit(scope, receive, send)
         try:
-            await while_connected(self._send_all(credit.send), credit.receive, self._deadline_s)
+            await while_connected(self._send_all(scope, credit.send), credit.receive, self._deadline_s)
         except ClientClosedRequest:
             if not self._started:
                 raise
 
-    async def _send_all(self, send: Send) -> None:
+    async def _send_all(self, scope: Scope, send: Send) -> None:
         # Taken in here: between this and the block that closes the chunks, nothing can be cancelled.
         take = await self._backend.take(self._request)
+        scope["state"]["generation"] = generation_id(take.start)
         async with aclosing(take.chunks) as chunks:
             first = await anext(chunks)
             samples = num_samples(self._request.duration_ms, first.sample_rate)

@@ -6,22 +6,22 @@ import asyncio
 import time
 
 from fastapi import APIRouter, Request
-from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from deployments.messages import ModelCard, MusicRequest
 from serve_app.api import openapi
 from serve_app.api.backend import Backend
 from serve_app.api.container_key import container_key
-from serve_app.api.errors import ClientClosedRequest, NotReady
+from serve_app.api.errors import NotReady
 from serve_app.api.gathering import Gathering
 from serve_app.api.hangup import while_connected
-from serve_app.api.music_answer import music_answer, sound_file
-from serve_app.api.music_request import check_media_type, model_card, music_request, output_format
+from serve_app.api.music_answer import generation_id, music_answer, sound_file
+from serve_app.api.music_request import model_card, music_request, read_body
 from serve_app.api.music_stream import MusicStream
-from serve_app.api.schemas import HealthAnswer, IndexAnswer, ModelAnswer, ModelsAnswer, ReadyAnswer, parse_music_body
+from serve_app.api.permission import caller_of, permit
+from serve_app.api.query import output_format, single_values
+from serve_app.api.schemas import HealthAnswer, IndexAnswer, ModelAnswer, ModelsAnswer, MusicBody, ReadyAnswer
 from serve_app.api.settings import ApiSettings
-from serve_app.api.strict_json import parse_json
 from serve_app.audio.containers import ContainerFormat
 
 
@@ -31,20 +31,21 @@ def build_router(backend: Backend, settings: ApiSettings) -> APIRouter:
 
     async def read(request: Request) -> tuple[ContainerFormat, ModelCard, MusicRequest]:
         """What is asked for. Raises: ServiceError for what can't be read or isn't allowed."""
-        container = output_format(request.query_params)
-        check_media_type(request.headers)
-        body = parse_music_body(parse_json(await _body(request)))
+        container = output_format(single_values(request.query_params, "output_format"))
+        body = await read_body(request, MusicBody)
         card = model_card(body, backend.models(), backend.default_model)
-        request.state.model = card.name
-        return container, card, music_request(body, card, request.state.request_id)
+        asked = music_request(body, card, request.state.request_id, caller_of(request).scope)
+        await permit(request, asked, card)
+        return container, card, asked
 
     async def kept(
-        asked: MusicRequest, card: ModelCard, container: ContainerFormat, key: str, began_s: float
+        request: Request, asked: MusicRequest, card: ModelCard, container: ContainerFormat, key: str, began_s: float
     ) -> Response | None:
         """The answer that need not be made: on this way nothing is encoded, and nothing waits but for the store."""
         found = await backend.kept(asked, key) if asked.cache == "use" else None
         if found is None:
             return None
+        request.state.generation = generation_id(found.start)
         response = music_answer(found.file, found.start, asked, card, container)
         response.headers["Server-Timing"] = _timing(total=time.perf_counter() - began_s)
         return response
@@ -57,12 +58,13 @@ def build_router(backend: Backend, settings: ApiSettings) -> APIRouter:
         began_s = time.perf_counter()
         container, card, asked = await read(request)
         key = container_key(container)
-        answer = await kept(asked, card, container, key, began_s)
+        answer = await kept(request, asked, card, container, key, began_s)
         if answer is not None:
             return answer
         composing_s = time.perf_counter()
         composed = await while_connected(backend.compose(asked), request.receive, settings.deadline_s)
         composed_s = time.perf_counter()
+        request.state.generation = generation_id(composed.start)
         file = await asyncio.to_thread(sound_file, composed, card, container)
         ended_s = time.perf_counter()
         if asked.cache != "off":
@@ -87,7 +89,7 @@ def build_router(backend: Backend, settings: ApiSettings) -> APIRouter:
         """
         began_s = time.perf_counter()
         container, card, asked = await read(request)
-        answer = await kept(asked, card, container, container_key(container, streamed=True), began_s)
+        answer = await kept(request, asked, card, container, container_key(container, streamed=True), began_s)
         return answer or MusicStream(
             backend, asked, card, container, gathering, began_s=began_s, deadline_s=settings.deadline_s
         )
@@ -118,13 +120,6 @@ def build_router(backend: Backend, settings: ApiSettings) -> APIRouter:
         return IndexAnswer(documentation="/docs", openapi="/openapi.json", models="/v1/models")
 
     return router
-
-
-async def _body(request: Request) -> bytes:
-    try:
-        return await request.body()
-    except ClientDisconnect as error:
-        raise ClientClosedRequest("The client hung up.") from error
 
 
 def _timing(**spent_s: float) -> str:

@@ -6,7 +6,7 @@ A field's description is its rule: it stands in the OpenAPI document, and it is 
 from __future__ import annotations
 
 import difflib
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -85,24 +85,26 @@ class MusicBody(BaseModel):
         )
 
 
-def parse_music_body(document: object) -> MusicBody:
+Body = TypeVar("Body", bound=MusicBody)
+
+
+def parse_body(document: object, kind: type[Body]) -> Body:
     """A JSON document → the checked body. Raises InvalidRequest for the first thing wrong with it."""
     if not isinstance(document, dict):
         raise InvalidRequest("The body must be a JSON object.")
-    fields = MusicBody.model_fields
+    fields = kind.model_fields
     for name in document:
         if name not in fields:
-            raise _unknown_field(name)
+            raise _unknown_field(name, list(fields))
     try:
-        return MusicBody.model_validate(document)
+        return kind.model_validate(document)
     except ValidationError as error:
         # Its own text repeats the input; the place is all that is needed.
         param = str(error.errors(include_url=False, include_context=False, include_input=False)[0]["loc"][0])
     raise InvalidRequest(f"{param} must be {fields[param].description}.", param=param)
 
 
-def _unknown_field(name: str) -> InvalidRequest:
-    fields = list(MusicBody.model_fields)
+def _unknown_field(name: str, fields: list[str]) -> InvalidRequest:
     near = difflib.get_close_matches(name.lower()[:64], fields, n=1)
     advice = f'did you mean "{near[0]}"?' if near else f"the fields are {', '.join(fields)}."
     return InvalidRequest(f"The body has an unknown field; {advice}", param=plain_name(name))

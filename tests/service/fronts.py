@@ -18,7 +18,7 @@ from ray import serve
 from ray.serve.schema import LoggingConfig
 
 from serve_app import graph
-from tests.service.conftest import RunningService
+from tests.service.conftest import REQUEST_TIMEOUT_S, RunningService
 
 _PARTS = ("text-encoder", "language-model", "codec-decoder")
 # How long to wait for what comes by itself, on a machine however busy.
@@ -37,11 +37,18 @@ class Front:
     began_s: float
 
     def client(self) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=120, trust_env=False)
+        return httpx.Client(base_url=self.url, timeout=REQUEST_TIMEOUT_S, trust_env=False)
 
     def log(self) -> str:
         """What its replicas have written, one after the other."""
         return "".join(path.read_text() for path in sorted(self.logs.glob("*.log")))
+
+    def tells(self, *kinds: str) -> None:
+        """Returns when these are among them: what is written beside a request fails after it."""
+        until = time.monotonic() + PATIENCE_S
+        while missing := set(kinds) - self.told():
+            assert time.monotonic() < until, f"not in the log: {missing}"
+            time.sleep(0.1)
 
     def told(self) -> set[str]:
         """The kinds of a store's faults that are in the log; each there once a minute at most, of each replica."""

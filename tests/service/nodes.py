@@ -30,7 +30,7 @@ from ray.serve import Application, Deployment
 from deployments.checkpoints.root import ROOT
 from serve_app import graph
 from tests.ports import free_port
-from tests.service.conftest import recorded_build, settings
+from tests.service.conftest import REQUEST_TIMEOUT_S, recorded_build, settings
 from tests.service.recorded import FILE_VARIABLE, RecordedLanguageModel
 
 _APP = "nodes"
@@ -49,7 +49,7 @@ class Nodes:
     log: Path
 
     def client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url=self.url, timeout=120, trust_env=False)
+        return httpx.AsyncClient(base_url=self.url, timeout=REQUEST_TIMEOUT_S, trust_env=False)
 
     def tell(self, *words: str) -> None:
         """Returns when the driver has done it. Raises: RuntimeError with the end of its log when it can't."""
@@ -184,7 +184,7 @@ def main(folder: Path, num_spot: int) -> None:
     driver, port = _Driver(), free_port()
     try:
         ray.init(address=driver.cluster.address, namespace="serve", log_to_driver=False)
-        http_options = {"host": "127.0.0.1", "port": port, "request_timeout_s": 120}
+        http_options = {"host": "127.0.0.1", "port": port, "request_timeout_s": REQUEST_TIMEOUT_S}
         serve.start(proxy_location="HeadOnly", http_options=http_options)
         for _ in range(num_spot):
             driver.add()

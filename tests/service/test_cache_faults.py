@@ -19,8 +19,9 @@ from tests.serve_app.cache.sessions import USER_KEYS, expired_keys, lending_gate
 from tests.service.conftest import RunningService
 from tests.service.fronts import PATIENCE_S, Front, comes_from_store, compose, front, timed
 
-READ_TIMEOUT_S = 1.0
-SLOW_S = 5.0
+# Long for a store that is well, on a machine however busy, and short beside one that is not.
+READ_TIMEOUT_S = 3.0
+SLOW_S = 60.0
 # Until each of a request's ways to the store is known to be down: the ingress looks for sound, the pipeline for codes,
 # and once more when it has the lease.
 READS = 3
@@ -52,7 +53,7 @@ def site(
     with lending_gateway(s3) as gateway, CuttingProxy(gateway, *free_ports(1)).running() as proxy:
         proxy.start()
         store = {"kind": "s3", "bucket": bucket, "endpoint_url": proxy.url, "region": "us-east-1"}
-        cache = {"store": store, "memory_size": 0, "read_timeout_s": READ_TIMEOUT_S, "write_timeout_s": 2.0}
+        cache = {"store": store, "memory_size": 0, "read_timeout_s": READ_TIMEOUT_S, "write_timeout_s": READ_TIMEOUT_S}
         records = {"url": f"sqlite:///{folder}/records.sqlite"}
         with front(service, "s3", folder / "logs", cache=cache, records=records) as running:
             yield Site(running, proxy, s3, gateway, bucket, keys, itertools.count())
@@ -136,7 +137,9 @@ def test_while_s3_is_at_fault_clips_are_made_in_time_and_afterwards_they_come_fr
         with fault(site, end):
             quiet_s = timed(client, fresh, fresh_clip, "miss", cache="off")
             took_s = timed(client, kept, clip, "miss")
-            assert took_s < READS * READ_TIMEOUT_S + 3 * quiet_s + 5, "it waits for the store, and for longer than set"
+            assert took_s < READS * READ_TIMEOUT_S + 3 * quiet_s + SLOW_S / 2, (
+                "it waits for the store, and for longer than set"
+            )
             assert compose(client, fresh, "/v1/music/stream").content == fresh_clip
             until = time.monotonic() + PATIENCE_S
             num_calls = -1
@@ -144,7 +147,7 @@ def test_while_s3_is_at_fault_clips_are_made_in_time_and_afterwards_they_come_fr
                 assert time.monotonic() < until, "every request goes on asking a store that is known to be down"
                 num_calls = site.proxy.num_calls
                 timed(client, kept, clip, "miss", "joined")
-            assert counted <= site.front.told()
+            site.front.tells(*counted)
         for seed in clips:
             comes_from_store(client, seed, clips[seed])
 
@@ -161,7 +164,7 @@ def test_a_full_bucket_is_read_and_takes_clips_again_when_there_is_room(site: Si
         for _ in range(3):
             timed(client, fresh, fresh_clip, "miss", "joined")
             timed(client, kept, clip, "hit")
-        assert "write full" in site.front.told()
+        site.front.tells("write full")
         end.close()
         comes_from_store(client, fresh, fresh_clip)
 
@@ -178,7 +181,7 @@ def test_what_was_written_over_in_the_bucket_is_made_again_and_the_log_holds_no_
             s3.put_object(Bucket=site.bucket, Key=name, Body=changed, Metadata=there["Metadata"])
         timed(client, seed, clip, "miss")
         comes_from_store(client, seed, clip)
-    assert "broken entry" in site.front.told()
+    site.front.tells("broken entry")
     log = site.front.log()
     assert all(secret not in log for secret in (SECRET_KEY, ACCESS_KEY))
 

@@ -15,12 +15,13 @@ import pytest
 
 from tests.redis_server import RedisServer
 from tests.service.nodes import Nodes, alive, node_id, nodes, send
-from tests.service.pair import clip, digest, gathered, until
+from tests.service.pair import LAST_FRAMES, clip, digest, gathered, until
 from tests.service.recorded import Made, recorded
 
 pytestmark = pytest.mark.slow
 
 FRAMES = 1500
+NOTICE_S = 120  # as clouds give it
 WAYS = [(way, container) for way in ("wait", "stream") for container in ("wav", "pcm")]
 
 
@@ -58,7 +59,7 @@ class Clips:
 
     async def maker(self, draw: random.Random) -> psutil.Process:
         """The process that makes one of them, when that one has come to a random frame."""
-        at = draw.randrange(1, FRAMES - 400)
+        at = draw.randrange(1, FRAMES - LAST_FRAMES)
 
         def underway() -> list[Made]:
             return [made for made in self.made() if at <= len(made.frames) < FRAMES]
@@ -97,7 +98,7 @@ def test_a_node_with_a_spot_notice_hands_its_work_over_and_nobody_fails(spot: No
             spot.tell("add")  # room for the one that has to go
             clips = Clips(spot, client, 500)
             drained = spot.language_models()[await clips.maker(random.Random(3))]
-            spot.tell("drain", node_id(drained), "60")
+            spot.tell("drain", node_id(drained), str(NOTICE_S))
             for seed in itertools.count(510):
                 if drained not in spot.language_models().values():
                     break

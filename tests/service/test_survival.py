@@ -240,6 +240,7 @@ def test_a_language_model_that_is_told_to_end_loses_no_clip(pair: RunningService
             drained = processes(APP, "tiny-language-model")[0]
             drained.send_signal(signal.SIGTERM)  # what a node's shutdown sends
             clips = await gathered(list(under_way))
+            await until(lambda: drained not in processes(APP, "tiny-language-model"))
             undisturbed = [await clip(client, *way, seed=900 + i, cache="off") for i, way in enumerate(WAYS)]
             assert [digest(each) for each in clips] == [digest(each) for each in undisturbed]
         await all_up(APP, "tiny-language-model")

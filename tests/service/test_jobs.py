@@ -1,0 +1,157 @@
+"""Jobs end, whichever process dies on their way, with the bytes of an undisturbed run."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from ray import serve
+
+from deployments.checkpoints.root import ROOT
+from tests.service.conftest import RunningService, processes, recorded_build, settings
+from tests.service.pair import all_up, largest_window, made_again, until, until_async
+from tests.service.recorded import recorded
+from tests.service.submitted import digest, ended, made_of, maker, sound, submit
+
+APP = "jobs"
+FRAMES = 1500
+LEASE_S = 5.0
+DEPLOYMENTS = ("tiny-language-model", "pipeline", "ingress")
+
+
+@dataclass(frozen=True)
+class Jobs(RunningService):
+    """records: SQLite's file."""
+
+    records: Path
+
+
+@pytest.fixture(scope="module")
+def jobs(ray_cluster: int, frames: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
+    """Two of ingress, pipeline and language model, the embedded one."""
+    folder = tmp_path_factory.mktemp("jobs")
+    args = settings(ROOT / "etude" / "checkpoint", folder, number=2)
+    args["records"] |= {"lease_s": LEASE_S, "timeout_s": LEASE_S / 4}
+    serve.run(recorded_build(args), name=APP, route_prefix=f"/{APP}")
+    url = f"http://127.0.0.1:{ray_cluster}/{APP}"
+    yield Jobs(url, lambda name: serve.get_deployment_handle(name, APP), frames, folder / "records.sqlite")
+    serve.delete(APP)
+
+
+def body(seed: int, **fields: Any) -> dict[str, Any]:
+    return {"prompt": "a march of jobs", "music_length_ms": 20 * FRAMES, "seed": seed, **fields}
+
+
+async def undisturbed(client: httpx.AsyncClient, seed: int) -> str:
+    """The digest of the same music, made in one go for one who waits."""
+    response = await client.post("/v1/music", json=body(seed, cache="off"))
+    assert response.status_code == 200, response.text
+    return digest(response.content)
+
+
+async def begun(jobs: Jobs, before: set[str], at: int) -> None:
+    """Returns when a generation that was not among those `before` has so many frames, and not all."""
+
+    def is_there() -> bool:
+        made = (made for name, made in recorded(jobs.frames).items() if name not in before)
+        return any(at <= len(each.frames) for each in made)
+
+    await until(is_there)
+
+
+async def survive(jobs: Jobs, victims: list[str], at_once: int, first_seed: int) -> None:
+    """For each victim: jobs at once, in the middle of which one of its processes is killed."""
+    draw = random.Random(first_seed)
+    async with jobs.client() as client:
+        for round_number, victim in enumerate(victims):
+            before = set(recorded(jobs.frames))
+            seeds = [first_seed + 100 * round_number + i for i in range(at_once)]
+            ids = [await submit(client, f"{victim}-{seed}", **body(seed)) for seed in seeds]
+            await begun(jobs, before, draw.randrange(1, FRAMES - 300))
+            with contextlib.suppress(psutil.NoSuchProcess):
+                draw.choice(processes(APP, victim)).send_signal(signal.SIGKILL)
+            for job_id, seed in zip(ids, seeds, strict=True):
+                job = await ended(client, job_id)
+                assert job["state"] == "succeeded", job
+                assert digest(await sound(client, job_id)) == await undisturbed(client, seed), victim
+                made = made_of(jobs.frames, job)
+                assert set(made.frames) == set(range(FRAMES))
+                # A window that was made and one that was on its way; and once more, undisturbed, for the comparison.
+                assert made_again(made.frames) <= FRAMES + 2 * largest_window(FRAMES)
+            await all_up(APP, victim)
+
+
+def test_jobs_end_with_the_same_bytes_whichever_process_is_killed(jobs: Jobs) -> None:
+    asyncio.run(survive(jobs, list(DEPLOYMENTS), at_once=2, first_seed=10_000))
+
+
+@pytest.mark.slow
+def test_twenty_jobs_end_with_the_same_bytes_whatever_is_killed_at_random_moments(jobs: Jobs) -> None:
+    victims = random.Random(20).choices(DEPLOYMENTS, k=5)
+    asyncio.run(survive(jobs, victims, at_once=4, first_seed=20_000))
+
+
+def test_a_maker_that_stands_still_beyond_its_lease_is_fenced_when_it_wakes(jobs: Jobs) -> None:
+    async def scenario() -> None:
+        async with jobs.client() as client:
+            before = set(recorded(jobs.frames))
+            job_id = await submit(client, "stands still", **body(30_000))
+            await begun(jobs, before, 100)
+            stopped = maker(jobs.records, job_id)
+            assert stopped is not None
+            stopped.suspend()
+            try:
+                # Another has it once the lease is over.
+                await until(lambda: maker(jobs.records, job_id) not in (stopped, None))
+            finally:
+                stopped.resume()
+            job = await ended(client, job_id)
+            assert job["state"] == "succeeded"
+            assert digest(await sound(client, job_id)) == await undisturbed(client, 30_000)
+            made = made_of(jobs.frames, job)
+            assert made_again(made.frames) <= FRAMES + 2 * largest_window(FRAMES), "not made twice to its end"
+
+    asyncio.run(scenario())
+
+
+def test_a_cancelled_job_frees_its_slot_and_one_that_ended_can_be_removed(jobs: Jobs) -> None:
+    async def scenario() -> None:
+        async with jobs.client() as client:
+            before = set(recorded(jobs.frames))
+            job_id = await submit(client, "cancelled", **body(40_000))
+            await begun(jobs, before, 10)
+            cancelled = await client.delete(f"/v1/generations/{job_id}")
+            assert (cancelled.status_code, cancelled.json()["state"]) == (200, "cancelled")
+
+            async def all_free() -> bool:
+                loads = [await jobs.handle("pipeline").load.remote() for _ in range(4)]
+                return not any(loads)
+
+            await until_async(all_free)
+            assert (await client.get(f"/v1/generations/{job_id}")).json()["state"] == "cancelled"
+            assert (await client.delete(f"/v1/generations/{job_id}")).status_code == 204
+            assert (await client.get(f"/v1/generations/{job_id}")).status_code == 404
+
+    asyncio.run(scenario())
+
+
+def test_variations_are_what_their_seeds_make(jobs: Jobs) -> None:
+    async def scenario() -> None:
+        async with jobs.client() as client:
+            job_id = await submit(client, "variations", **body(50_000, music_length_ms=2_000, variations=3))
+            job = await ended(client, job_id)
+            assert [each["seed"] for each in job["variations"]] == [50_000, 50_001, 50_002]
+            for number, seed in enumerate((50_000, 50_001, 50_002)):
+                alone = await client.post("/v1/music", json=body(seed, music_length_ms=2_000, cache="off"))
+                assert await sound(client, job_id, variation=number) == alone.content
+
+    asyncio.run(scenario())
