@@ -79,7 +79,12 @@ def music_headers(
 
 def generation_id(start: GenerationStart) -> str:
     """The generation's name, 32 hexadecimal digits: the same for the same music, however long."""
-    return start.key[:_ID_DIGITS]
+    return short_id(start.key)
+
+
+def short_id(key: str) -> str:
+    """The same of a generation's key."""
+    return key[:_ID_DIGITS]
 
 
 def file_name(prompt: str, named: str, container: ContainerFormat) -> str:

@@ -1,4 +1,4 @@
-"""A database: its transactions, its tables made when first needed, and its faults told as the store errors they are."""
+"""A database: its transactions, its tables brought up to date when first needed, and its faults told as store errors."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from serve_app.cache.store import StoreError
+from serve_app.records import migration
 from serve_app.records.database_error import store_error
 
 
@@ -33,6 +35,19 @@ class Database(ABC):
         """
         return self._transaction(writes=True)
 
+    def revision(self) -> str:
+        """Of its tables, which stay as they are. Raises: StoreError."""
+        with self._faults_told():
+            self._open()
+            with self._bare(writes=False) as connection:
+                return migration.revision(connection)
+
+    def move(self, target: str) -> None:
+        """Brings its tables to revision `target`, up or down. Raises: StoreError."""
+        with self._faults_told():
+            self._open()
+            self._move(target)
+
     def check_integrity(self) -> None:
         """Raises: AssertionError where the database is broken; StoreError."""
         with self.reading() as connection:
@@ -43,20 +58,58 @@ class Database(ABC):
         """Ends the connections; the next transaction would make others."""
         self.engine.dispose()
 
+    @abstractmethod
+    def turn(self, connection: Connection, name: str) -> None:
+        """Waits until no other writing transaction that has asked for a turn under this name is under way."""
+
     @contextlib.contextmanager
     def _transaction(self, *, writes: bool) -> Iterator[Connection]:
-        try:
+        with self._faults_told():
             self._make_ready()
-            with self.engine.connect() as connection:
-                connection.execution_options(writes=writes)
-                with connection.begin():
-                    yield connection
+            with self._bare(writes=writes) as connection:
+                yield connection
+
+    @contextlib.contextmanager
+    def _bare(self, *, writes: bool) -> Iterator[Connection]:
+        """A transaction, whatever tables there are."""
+        with self.engine.connect() as connection:
+            self._prepare(connection, writes=writes)
+            with connection.begin():
+                yield connection
+
+    @contextlib.contextmanager
+    def _faults_told(self) -> Iterator[None]:
+        try:
+            yield
         except (SQLAlchemyError, OSError) as error:
             raise store_error(error, self.where) from error
+        except migration.UnknownRevision as error:
+            raise StoreError(f"{self.where}: {error}") from error
+
+    def _bring_up_to_date(self) -> None:
+        with self._bare(writes=False) as connection:
+            if migration.revision(connection) == migration.NEWEST:
+                return
+        self._move(migration.NEWEST)
 
     @abstractmethod
     def _make_ready(self) -> None:
-        """Makes what is not there yet; cheap where all is. Raises: SQLAlchemyError, OSError."""
+        """Opens it and brings its tables up to date; cheap where they are.
+
+        Raises: SQLAlchemyError, OSError, UnknownRevision.
+        """
+
+    @abstractmethod
+    def _open(self) -> None:
+        """Makes what has to be there before the first connection. Raises: OSError."""
+
+    @abstractmethod
+    def _prepare(self, connection: Connection, *, writes: bool) -> None:
+        """Says of what kind the transaction is that is to begin."""
+
+    @abstractmethod
+    def _move(self, target: str) -> None:
+        """Brings the tables to that revision, while no other process does. Raises: as `_make_ready`."""
 
     @abstractmethod
     def _faults(self, connection: Connection) -> list[str]:

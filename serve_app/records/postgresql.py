@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 
 from sqlalchemy import URL, Connection, create_engine, event, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from serve_app.records import schema
+from serve_app.records import migration
 from serve_app.records.database import Database
 
-# Held by whoever makes the tables; any number that nothing else in the database locks.
-_MAKING_TABLES = 0x6D757369636765
+# Held by whoever changes the tables; any number that nothing else in the database locks.
+_CHANGING_TABLES = 0x6D757369636765
+# Before the number of a turn; locks of two numbers are apart from those of one.
+_TURN = 0x6D757369
 
 
 class PostgresqlDatabase(Database):
@@ -40,13 +43,28 @@ class PostgresqlDatabase(Database):
         self._is_ready = False
         event.listen(engine, "connect", self._set_up)
 
+    def turn(self, connection: Connection, name: str) -> None:
+        # Two names of one number wait for each other now and then, which does no harm.
+        number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big", signed=True)
+        connection.execute(text("SELECT pg_advisory_xact_lock(:turn, :number)"), {"turn": _TURN, "number": number})
+
     def _make_ready(self) -> None:
-        if self._is_ready:
-            return
-        with self.engine.begin() as connection:
-            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MAKING_TABLES})
-            schema.create(connection)
-        self._is_ready = True
+        if not self._is_ready:
+            self._bring_up_to_date()
+            self._is_ready = True
+
+    def _open(self) -> None:
+        """A server is there or it isn't."""
+
+    def _prepare(self, connection: Connection, *, writes: bool) -> None:
+        if not writes:
+            # Else each statement sees a state of its own.
+            connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+    def _move(self, target: str) -> None:
+        with self._bare(writes=True) as connection:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _CHANGING_TABLES})
+            migration.move(connection, target)
 
     def _set_up(self, connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
         cursor = connection.cursor()

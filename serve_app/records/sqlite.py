@@ -17,7 +17,7 @@ from sqlalchemy import URL, Connection, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from serve_app.records import schema
+from serve_app.records import migration
 from serve_app.records.database import Database
 
 _POLL_S = 0.01
@@ -46,22 +46,32 @@ class SqliteDatabase(Database):
         event.listen(engine, "connect", self._set_up)
         event.listen(engine, "begin", _begin)
 
+    def turn(self, connection: Connection, name: str) -> None:
+        """Writers take turns anyway."""
+
     def _make_ready(self) -> None:
         file = self._file()
         if file is not None and file == self._ready_file:
             return
         # Connections to a file that was deleted go on without an error, and nobody else sees what they write.
         self.engine.dispose()
+        self._open()
+        file = self._file()
+        self._bring_up_to_date()
+        self._ready_file = file
+
+    def _open(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         # Not open(): to close any descriptor of the file would take the locks of this process from it.
         with contextlib.suppress(FileExistsError):
             os.mknod(self._path, 0o600)
-        file = self._file()
-        with self.engine.connect() as connection:
-            connection.execution_options(writes=True)
-            with connection.begin():
-                schema.create(connection)
-        self._ready_file = file
+
+    def _prepare(self, connection: Connection, *, writes: bool) -> None:
+        connection.execution_options(writes=writes)
+
+    def _move(self, target: str) -> None:
+        with self._bare(writes=True) as connection:
+            migration.move(connection, target)
 
     def _file(self) -> tuple[int, int] | None:
         try:
@@ -73,6 +83,7 @@ class SqliteDatabase(Database):
     def _set_up(self, connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
         cursor = connection.cursor()
         cursor.execute("PRAGMA synchronous=NORMAL")
+        cursor.execute("PRAGMA foreign_keys=ON")
         cursor.execute("PRAGMA journal_mode")
         if cursor.fetchone() != ("wal",):
             self._start_log(connection)
@@ -92,7 +103,9 @@ class SqliteDatabase(Database):
 
     def _faults(self, connection: Connection) -> list[str]:
         found = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
-        return [] if found == ["ok"] else [str(each) for each in found]
+        faults = [] if found == ["ok"] else [str(each) for each in found]
+        orphans = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+        return faults + [f"a row of {row[0]} belongs to none of {row[2]}" for row in orphans]
 
 
 def _begin(connection: Connection) -> None:

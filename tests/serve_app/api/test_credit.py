@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve_app.api import credit
 from serve_app.api.client_headers import ClientHeaders
 from serve_app.api.credit import TAKEN, WINDOW_BYTES, Acknowledge, Credit, middlewares
 from serve_app.api.errors import DeadlineExceeded
@@ -111,12 +110,11 @@ def test_a_stalled_reader_that_hangs_up_closes_the_stream() -> None:
     asyncio.run(scenario())
 
 
-def test_a_reader_that_sleeps_too_long_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(credit, "STALL_S", 0.01)
-
+def test_a_reader_that_sleeps_too_long_is_left() -> None:
     async def scenario() -> None:
         exchange = Exchange()
-        limited = Credit({**STREAM, "extensions": {TAKEN: {}}}, exchange.receive, exchange.send)
+        scope = {**STREAM, "extensions": {TAKEN: {}}}
+        limited = Credit(scope, exchange.receive, exchange.send, stall_s=0.01)
         await limited.send({"type": "http.response.body", "body": bytes(WINDOW_BYTES + 1), "more_body": True})
         with pytest.raises(DeadlineExceeded, match="taken nothing"):
             await limited.send({"type": "http.response.body", "body": b"more"})
