@@ -14,6 +14,7 @@ from serve_app.api import openapi
 from serve_app.api.backend import Backend
 from serve_app.api.body_limit import BodyLimit
 from serve_app.api.boundary import Boundary
+from serve_app.api.enclosed_body import TakeEnclosed
 from serve_app.api.errors import MethodNotAllowed, NotFound, ServiceError, error_response
 from serve_app.api.request_id import RequestId
 from serve_app.api.routes import build_router
@@ -36,6 +37,7 @@ def create_app(backend: Backend, settings: ApiSettings, *, behind_serve: bool = 
             Middleware(RequestId, server_answers_it=behind_serve),
             Middleware(Boundary),
             Middleware(BodyLimit, max_body_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s),
+            *([Middleware(TakeEnclosed)] if behind_serve else []),
         ],
         exception_handlers={ServiceError: _on_service_error, HTTPException: _on_http_exception},
     )

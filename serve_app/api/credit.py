@@ -22,6 +22,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.api.client_headers import ClientHeaders
+from serve_app.api.enclosed_body import EncloseBody
 from serve_app.api.errors import DeadlineExceeded
 
 PROXY_ENVIRONMENT = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": f"{__name__}:middlewares"}
@@ -37,7 +38,7 @@ TAKEN = "musicgen_serve.taken"
 
 def middlewares() -> list[Middleware]:
     """What Serve's proxies are to put around themselves, the outermost last."""
-    return [Middleware(Acknowledge), Middleware(ClientHeaders)]
+    return [Middleware(Acknowledge), Middleware(EncloseBody), Middleware(ClientHeaders)]
 
 
 class Acknowledge:

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.api.client_headers import ClientHeaders
 from serve_app.api.credit import TAKEN, WINDOW_BYTES, Acknowledge, Credit, middlewares
+from serve_app.api.enclosed_body import EncloseBody
 from serve_app.api.errors import DeadlineExceeded
 from tests.serve_app.api.asgi import DISCONNECT, Exchange, post_scope
 from tests.serve_app.api.asgi import body as request_body
@@ -159,5 +160,5 @@ def test_an_answer_in_one_piece_and_what_is_no_request_pass_untouched() -> None:
     asyncio.run(exchange.run(Acknowledge(app), {"type": "websocket"}))
     assert scopes == [{"type": "websocket"}]
     assert len(exchange.sent) == 2
-    outermost_last: list[object] = [Acknowledge, ClientHeaders]
+    outermost_last: list[object] = [Acknowledge, EncloseBody, ClientHeaders]
     assert [each.cls for each in middlewares()] == outermost_last
