@@ -26,8 +26,8 @@ class NewKey:
 
 def draw() -> NewKey:
     """A new key, like no other."""
-    id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
-    return NewKey(id, f"mgs_{id}_{secret}", digest(secret.encode()))
+    key_id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
+    return NewKey(key_id, f"mgs_{key_id}_{secret}", digest(secret.encode()))
 
 
 def split(presented: bytes) -> tuple[str, bytes]:

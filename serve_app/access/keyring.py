@@ -16,6 +16,7 @@ from typing import Protocol
 
 from serve_app.access import key_text
 from serve_app.access.api_key import ApiKey
+from serve_app.access.background import Background
 from serve_app.api.errors import NotReady
 from serve_app.cache.faults import Faults
 from serve_app.cache.store import StoreError
@@ -26,8 +27,7 @@ EVERY_S = 2.0
 # With the wait between, a revocation acts within five seconds even where the call takes as long as it may.
 MAX_TIMEOUT_S = 2.0
 _AT_MOST_EVERY_S = 1.0
-_NO_DIGEST = key_text.digest(b"")
-_NOBODY = ApiKey(id="", tenant="", label="", digest=_NO_DIGEST, created_s=0.0)
+_NOBODY = ApiKey(id="", tenant="", label="", digest=bytes(32), created_s=0.0)
 
 
 class Keys(Protocol):
@@ -61,27 +61,29 @@ class Keyring:
         self._asked_s = -math.inf
         self._is_down = False
         self._reading: asyncio.Task[None] | None = None
-        self._refreshing: asyncio.Task[None] | None = None
+        self._refreshing = Background(self._refresh)
 
     def start(self) -> None:
         """Begins to read."""
-        self._refreshing = detached(self._refresh())
+        self._refreshing.start()
 
     async def close(self) -> None:
         """Ends what runs in the background."""
-        tasks = [task for task in (self._refreshing, self._reading) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self._threads.close()
+        try:
+            await self._refreshing.close()
+            if self._reading is not None:
+                await asyncio.wait({self._reading})
+        finally:
+            await self._threads.close()
 
     async def find(self, presented: bytes) -> ApiKey | None:
         """The live key that these bytes are; None for all that is wrong, in one way for every kind of wrong.
 
         Raises: NotReady where no keys have been read yet.
         """
-        if self._refreshing is not None and self._refreshing.done():
-            self._refreshing.result()  # what ended it: keys that nobody reads again are not to be trusted
+        if self._refreshing.fault is not None:
+            # Keys that are not read again are not to be trusted.
+            raise self._refreshing.fault
         key = self._match(presented)
         if key is None and self._is_due():
             await self._read()
@@ -91,9 +93,9 @@ class Keyring:
         return key
 
     def _match(self, presented: bytes) -> ApiKey | None:
-        id, secret = key_text.split(presented)
-        # An id that is not there is compared too, with what nothing hashes to.
-        key = (self._live or {}).get(id, _NOBODY)
+        key_id, secret = key_text.split(presented)
+        # An id that is not there is compared too, with a digest of which nobody knows the secret.
+        key = (self._live or {}).get(key_id, _NOBODY)
         is_right = hmac.compare_digest(key_text.digest(secret), key.digest)
         return key if is_right and key is not _NOBODY else None
 

@@ -57,9 +57,7 @@ class Minute(Window):
         while low_s < high_s:
             middle_s = (low_s + high_s) // 2
             # What is still in the window then: what came since.
-            _, used = await self._storage.get_moving_window(
-                self._item.key_for(key), self.limit, whole_s - middle_s
-            )
+            _, used = await self._storage.get_moving_window(self._item.key_for(key), self.limit, whole_s - middle_s)
             low_s, high_s = (low_s, middle_s) if used <= self.limit - cost else (middle_s + 1, high_s)
         return low_s
 

@@ -9,22 +9,38 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
+from starlette.types import Lifespan
 
 from serve_app.api import openapi
 from serve_app.api.backend import Backend
 from serve_app.api.body_limit import BodyLimit
-from serve_app.api.boundary import Boundary
+from serve_app.api.boundary import METHODS, Boundary
 from serve_app.api.enclosed_body import TakeEnclosed
 from serve_app.api.errors import MethodNotAllowed, NotFound, ServiceError, error_response
+from serve_app.api.generation_routes import build_generation_router
+from serve_app.api.jobs_backend import JobsBackend
 from serve_app.api.request_id import RequestId
 from serve_app.api.routes import build_router
 from serve_app.api.settings import ApiSettings
+from serve_app.jobs.settings import JobsSettings
+
+_DEFAULT_JOBS = JobsSettings()
 
 
-def create_app(backend: Backend, settings: ApiSettings, *, behind_serve: bool = False) -> FastAPI:
-    """The service over a backend. It holds no state beyond the two, and does not call the backend before a request.
+def create_app(
+    backend: Backend,
+    settings: ApiSettings,
+    *,
+    behind_serve: bool = False,
+    jobs: JobsBackend | None = None,
+    jobs_settings: JobsSettings = _DEFAULT_JOBS,
+    lifespan: Lifespan[FastAPI] | None = None,
+) -> FastAPI:
+    """The service over a backend. It holds no state beyond what it is given, and calls nothing before a request.
 
-    behind_serve: Serve's proxy stands in front, which answers `X-Request-Id` itself.
+    behind_serve: Serve's proxy stands in front, which answers `X-Request-Id` itself. jobs: without, there are no paths
+    of jobs. lifespan: what goes on beside the answers, from before the first to after the last.
     """
     app = FastAPI(
         title="musicgen-serve",
@@ -32,6 +48,7 @@ def create_app(backend: Backend, settings: ApiSettings, *, behind_serve: bool = 
         summary="Text goes in, music comes out.",
         redoc_url=None,
         redirect_slashes=False,
+        lifespan=lifespan,
         generate_unique_id_function=lambda route: route.name,
         middleware=[
             Middleware(RequestId, server_answers_it=behind_serve),
@@ -42,9 +59,11 @@ def create_app(backend: Backend, settings: ApiSettings, *, behind_serve: bool = 
         exception_handlers={ServiceError: _on_service_error, HTTPException: _on_http_exception},
     )
     app.include_router(build_router(backend, settings))
+    if jobs is not None:
+        app.include_router(build_generation_router(backend, jobs, settings, jobs_settings))
 
     def describe() -> dict[str, Any]:
-        return openapi.describe(app, backend)
+        return openapi.describe(app, backend, None if jobs is None else jobs_settings.max_variations)
 
     app.openapi = describe  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
     return app
@@ -55,12 +74,22 @@ async def _on_service_error(_: Request, error: Exception) -> Response:
     return error_response(error)
 
 
-async def _on_http_exception(_: Request, error: Exception) -> Response:
+async def _on_http_exception(request: Request, error: Exception) -> Response:
     """The router's own two errors; nothing else here raises Starlette's exception."""
     assert isinstance(error, HTTPException)
     if error.status_code == NotFound.status:
         return error_response(NotFound("There is nothing at this path: /docs lists what there is."))
     if error.status_code == MethodNotAllowed.status:
-        allow = sorted((error.headers or {})["Allow"].split(", "))
+        allow = _methods_of(request)
         return error_response(MethodNotAllowed(f"This path takes {', '.join(allow)}.", allow=allow))
     raise error
+
+
+def _methods_of(request: Request) -> list[str]:
+    """All that the path takes: the router's own error knows but those of one route."""
+    routes = request.app.router.routes
+    return [
+        method
+        for method in sorted(METHODS)
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    ]

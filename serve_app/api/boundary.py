@@ -11,7 +11,7 @@ from serve_app.api.errors import ClientClosedRequest, Internal, error_response
 
 logger = logging.getLogger("musicgen_serve.api")
 
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 
 
 class Boundary:
@@ -51,7 +51,7 @@ class Boundary:
             _log(
                 logging.INFO,
                 "request",
-                method=scope["method"] if scope["method"] in _METHODS else "other",
+                method=scope["method"] if scope["method"] in METHODS else "other",
                 route=getattr(scope.get("route"), "path", "none"),
                 status=status,
                 seconds=round(time.perf_counter() - began_s, 4),

@@ -1,4 +1,4 @@
-"""Whether what is asked for may be made: the last thing that is checked before anything is.
+"""Whether what is asked for may be made: the last things that are checked before anything is.
 
 The middleware that knows who asks leaves in `request.state`: `caller`; `allow_prompt`, which raises PromptRefused;
 `admit`, which charges the seconds of music to the caller's limits or raises OverLimit. Where it is not there, everybody
@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
 
-from deployments.messages import ModelCard, MusicRequest
+from deployments.messages import ModelCard
 from serve_app.access.caller import Caller
 from serve_app.api.errors import LicenseNotAccepted
 
@@ -27,23 +27,20 @@ def check_license(card: ModelCard) -> None:
     if not card.accepted:
         raise LicenseNotAccepted(
             f"The weights of this model are under the licence {card.license}, which the operator of this service has "
-            "not accepted; GET /v1/models lists the others.",
+            "not accepted; GET /v1/models lists the models.",
             param="model_id",
         )
 
 
-async def permit(request: Request, asked: MusicRequest, card: ModelCard, variations: int = 1) -> None:
-    """Returns when it may be made, and is charged; leaves for the audit what it is.
+async def permit(request: Request, prompt: str, audio_s: float) -> None:
+    """Returns when the words may be made into music, and that music is charged; leaves both for the audit.
 
-    Raises: LicenseNotAccepted, PromptRefused, OverLimit; NotReady where that can't be told.
+    Raises: PromptRefused; OverLimit; NotReady where it can't be told.
     """
-    request.state.model = card.name
-    request.state.prompt = asked.prompt
-    check_license(card)
+    request.state.prompt = prompt
     allow_prompt: Callable[[str], Awaitable[None]] | None = getattr(request.state, "allow_prompt", None)
     if allow_prompt is not None:
-        await allow_prompt(asked.prompt)
-    audio_s = variations * asked.duration_ms / 1000
+        await allow_prompt(prompt)
     admit: Callable[[float], Awaitable[None]] | None = getattr(request.state, "admit", None)
     if admit is not None:
         await admit(audio_s)

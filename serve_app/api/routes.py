@@ -18,7 +18,7 @@ from serve_app.api.hangup import while_connected
 from serve_app.api.music_answer import generation_id, music_answer, sound_file
 from serve_app.api.music_request import model_card, music_request, read_body
 from serve_app.api.music_stream import MusicStream
-from serve_app.api.permission import caller_of, permit
+from serve_app.api.permission import caller_of, check_license, permit
 from serve_app.api.query import output_format, single_values
 from serve_app.api.schemas import HealthAnswer, IndexAnswer, ModelAnswer, ModelsAnswer, MusicBody, ReadyAnswer
 from serve_app.api.settings import ApiSettings
@@ -34,8 +34,10 @@ def build_router(backend: Backend, settings: ApiSettings) -> APIRouter:
         container = output_format(single_values(request.query_params, "output_format"))
         body = await read_body(request, MusicBody)
         card = model_card(body, backend.models(), backend.default_model)
+        request.state.model = card.name
         asked = music_request(body, card, request.state.request_id, caller_of(request).scope)
-        await permit(request, asked, card)
+        check_license(card)
+        await permit(request, asked.prompt, asked.duration_ms / 1000)
         return container, card, asked
 
     async def kept(
@@ -94,7 +96,7 @@ def build_router(backend: Backend, settings: ApiSettings) -> APIRouter:
             backend, asked, card, container, gathering, began_s=began_s, deadline_s=settings.deadline_s
         )
 
-    @router.get("/v1/models")
+    @router.get("/v1/models", responses=openapi.MODELS_RESPONSES, openapi_extra=openapi.MODELS_REQUEST)
     async def list_models() -> ModelsAnswer:
         """The models on offer, with the licences of their weights."""
         default = backend.default_model

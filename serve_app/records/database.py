@@ -1,4 +1,4 @@
-"""A database: its transactions, its tables brought up to date when first needed, and its faults told as store errors."""
+"""A database: its transactions, tables that are brought up to date when first needed, and faults told as store errors."""
 
 from __future__ import annotations
 
@@ -37,10 +37,8 @@ class Database(ABC):
 
     def revision(self) -> str:
         """Of its tables, which stay as they are. Raises: StoreError."""
-        with self._faults_told():
-            self._open()
-            with self._bare(writes=False) as connection:
-                return migration.revision(connection)
+        with self._faults_told(), self._bare(writes=False) as connection:
+            return migration.revision(connection)
 
     def move(self, target: str) -> None:
         """Brings its tables to revision `target`, up or down. Raises: StoreError."""

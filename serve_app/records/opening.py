@@ -1,4 +1,4 @@
-"""From settings to leases: the one place that says which parts they are made of."""
+"""From settings to a database and the leases in it: the one place that says which parts they are made of."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import os
 import secrets
 import socket
 from pathlib import Path
-
-from sqlalchemy import URL
 
 from serve_app.cache.faults import Faults
 from serve_app.records.database import Database
@@ -23,12 +21,23 @@ from serve_app.records.threads import Threads
 _log = logging.getLogger("ray.serve.records")  # below Serve's own, whose files and format it shares
 
 
-def open_leases(settings: RecordsSettings) -> Leases:
-    """The leases, of a holder of its own; nothing is read or connected to yet.
+def open_database(settings: RecordsSettings) -> Database:
+    """The database; nothing is read or connected to yet.
 
     Raises: ModuleNotFoundError for PostgreSQL where psycopg is not installed.
     """
-    table = LeaseTable(_database(settings, settings.database), lease_s=settings.lease_s)
+    url, timeout_s, max_connections = settings.database, settings.timeout_s, settings.max_connections
+    if url.drivername == "sqlite":
+        return SqliteDatabase(Path(url.database or ""), timeout_s=timeout_s, max_connections=max_connections)
+    return PostgresqlDatabase(url, timeout_s=timeout_s, max_connections=max_connections)
+
+
+def open_leases(settings: RecordsSettings, database: Database | None = None) -> Leases:
+    """The leases, of a holder of its own, in this database or one opened for them; closing them closes it.
+
+    Raises: as `open_database`.
+    """
+    table = LeaseTable(database or open_database(settings), lease_s=settings.lease_s)
     threads = Threads(settings.max_connections, "records")
     return Leases(table, threads, Faults(uptime_s, _log), holder=own_name(), timeout_s=settings.timeout_s)
 
@@ -36,10 +45,3 @@ def open_leases(settings: RecordsSettings) -> Leases:
 def own_name() -> str:
     """Like no other process's, also after a number of a process is used again: `host/process/random`."""
     return f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
-
-
-def _database(settings: RecordsSettings, url: URL) -> Database:
-    timeout_s, max_connections = settings.timeout_s, settings.max_connections
-    if url.drivername == "sqlite":
-        return SqliteDatabase(Path(url.database or ""), timeout_s=timeout_s, max_connections=max_connections)
-    return PostgresqlDatabase(url, timeout_s=timeout_s, max_connections=max_connections)

@@ -46,6 +46,10 @@ class SqliteDatabase(Database):
         event.listen(engine, "connect", self._set_up)
         event.listen(engine, "begin", _begin)
 
+    def revision(self) -> str:
+        # To connect would make the file.
+        return migration.BASE if self._file() is None else super().revision()
+
     def turn(self, connection: Connection, name: str) -> None:
         """Writers take turns anyway."""
 

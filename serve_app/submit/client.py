@@ -1,0 +1,183 @@
+"""The service as the command uses it: what fails for a moment is tried again, and nothing is submitted twice."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import httpx
+
+from serve_app.submit.events import events_of
+from serve_app.submit.saving import saved
+
+T = TypeVar("T")
+
+# The service's own deadline for an answer, and then some.
+_TIMEOUT = httpx.Timeout(10, read=660)
+# Of the events, among which there is a heartbeat every 15 s.
+_SILENCE_S = 45.0
+# Without anything coming of it: half a minute and more.
+_TRIES = 8
+_MAX_PAUSE_S = 15.0
+_PASSING = frozenset({429, 502, 503, 504})
+_ENDED = frozenset({"succeeded", "failed", "cancelled"})
+_LOOPBACK = re.compile(r"https?://(127\.|localhost\b|\[::1\])")
+
+Generation = Mapping[str, Any]
+
+
+class SubmitError(Exception):
+    """It can't be done; one line."""
+
+
+class Passing(Exception):
+    """An answer that says to try again later. after_s: how much; None: it does not say."""
+
+    def __init__(self, message: str, after_s: float | None) -> None:
+        super().__init__(message)
+        self.after_s = after_s
+
+
+class Client:
+    """url: of the service. sleep: how it waits between tries."""
+
+    def __init__(self, url: str, key: str | None, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._url = url
+        self._generations = f"{url}/v1/generations"
+        self._sleep = sleep
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        # A proxy of the environment's leads to the world, not to this machine.
+        proxied = _LOOPBACK.match(url) is None
+        self._http = httpx.Client(headers=headers, timeout=_TIMEOUT, trust_env=proxied)
+
+    def submit(self, body: Mapping[str, Any], idempotency_key: str) -> Generation:
+        """The generation; the same however often it takes. Raises: SubmitError."""
+
+        def post() -> Generation:
+            answer = self._http.post(self._generations, json=body, headers={"Idempotency-Key": idempotency_key})
+            return self._checked(answer)
+
+        try:
+            return post()
+        except httpx.ConnectError as error:
+            raise SubmitError(
+                f"There is no service at {self._url} ({error}): `make run` starts one, --url names another."
+            ) from error
+        except (httpx.TransportError, Passing):
+            return self._retried(post)
+
+    def follow(self, generation_id: str) -> Iterator[Generation]:
+        """The generation whenever it has changed; the last time when it has ended. Raises: SubmitError."""
+        known: str | None = None
+        failures = 0
+        while True:
+            try:
+                for known, generation in self._listened(generation_id, known):
+                    failures = 0
+                    yield generation
+                    if generation["state"] in _ENDED:
+                        return
+                reason = "the service ended its answer"
+            except (httpx.TransportError, Passing) as error:
+                reason = str(error)
+            failures += 1
+            if failures == _TRIES:
+                raise SubmitError(
+                    f"The service can't be followed any more ({reason}); the generation may go on: {self._address(generation_id)}"
+                )
+            self._sleep(_pause_s(failures))
+
+    def fetch(self, generation_id: str, number: int, container: str, path: Path) -> None:
+        """Saves a variation's sound, whole or not at all. Raises: SubmitError; OSError."""
+        query = {"variation": number, "output_format": container}
+
+        def get() -> None:
+            with self._http.stream("GET", f"{self._address(generation_id)}/audio", params=query) as answer:
+                if answer.status_code != 200:
+                    answer.read()
+                    self._check(answer)
+                saved(path, answer.iter_bytes())
+
+        self._retried(get)
+
+    def cancel(self, generation_id: str) -> bool:
+        """Ends it; False where it is not there any more. Raises: SubmitError."""
+        try:
+            answer = self._http.delete(self._address(generation_id))
+            if answer.status_code == 404:
+                return False
+            self._check(answer)
+        except (httpx.TransportError, Passing) as error:
+            raise SubmitError(f"The service can't be reached ({error}).") from error
+        return True
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    def _address(self, generation_id: str) -> str:
+        return f"{self._generations}/{generation_id}"
+
+    def _listened(self, generation_id: str, known: str | None) -> Iterator[tuple[str, Generation]]:
+        """The events of one connection, and their ids."""
+        headers = {"Accept": "text/event-stream"} | ({} if known is None else {"Last-Event-ID": known})
+        timeout = httpx.Timeout(10, read=_SILENCE_S)
+        address = f"{self._address(generation_id)}/events"
+        with self._http.stream("GET", address, headers=headers, timeout=timeout) as answer:
+            if answer.status_code == 204:  # it has ended, and that was the last event
+                yield known or "", self._checked(self._http.get(self._address(generation_id)))
+                return
+            if answer.status_code != 200:
+                answer.read()
+                self._check(answer)
+            with closing(events_of(answer.iter_bytes())) as events:  # type: ignore[type-var]
+                for event in events:
+                    yield event.id, json.loads(event.data)
+
+    def _retried(self, attempt: Callable[[], T]) -> T:
+        failures = 0
+        while True:
+            try:
+                return attempt()
+            except (httpx.TransportError, Passing) as error:
+                failures += 1
+                if failures == _TRIES:
+                    raise SubmitError(f"The service at {self._url} does not answer ({error}).") from error
+                after_s = error.after_s if isinstance(error, Passing) else None
+            self._sleep(_pause_s(failures) if after_s is None else after_s)
+
+    def _checked(self, answer: httpx.Response) -> Generation:
+        self._check(answer)
+        generation: Generation = answer.json()
+        return generation
+
+    def _check(self, answer: httpx.Response) -> None:
+        """Raises: Passing, SubmitError where it is no success."""
+        if answer.is_success:
+            return
+        message = f"The service answered {answer.status_code}: {_message(answer)}"
+        if answer.status_code in _PASSING:
+            after = answer.headers.get("Retry-After", "")
+            raise Passing(message, min(float(after), 60.0) if after.isdecimal() else None)
+        raise SubmitError(message)
+
+
+def _pause_s(failures: int) -> float:
+    return min(0.5 * 2**failures, _MAX_PAUSE_S)
+
+
+def _message(answer: httpx.Response) -> str:
+    try:
+        return str(answer.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return "it is not a service of this kind, or something stands in front of it."
