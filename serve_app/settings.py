@@ -210,11 +210,11 @@ class Settings(StrictModel):
 
     @model_validator(mode="after")
     def _default_model_may_be_loaded(self) -> Settings:
-        license = self.models[self.default_model].license
-        if license not in self.accepted_licenses:
-            accepted = ", ".join([*self.accepted_licenses, license])
+        licence = self.models[self.default_model].license
+        if licence not in self.accepted_licenses:
+            accepted = ", ".join([*self.accepted_licenses, licence])
             raise ValueError(
-                f"the weights of the default model {self.default_model!r} are licensed {license}: read that licence, "
+                f"the weights of the default model {self.default_model!r} are licensed {licence}: read that licence, "
                 f"and if you accept it, set accepted_licenses: [{accepted}]"
             )
         return self

@@ -6,8 +6,10 @@ import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 
 from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.access import binding, credentials
@@ -57,7 +59,7 @@ class Access:
 
     To whoever handles the request further it gives, in `request.state`: caller, a Caller; until_answered, an
     AsyncExitStack that is closed when the answer is over, cancelled or failed; extra_headers, a dict that is added to
-    the answer's headers. The key itself it takes out of the request.
+    the answer's headers; admit and allow_prompt, as `permission` has them. The key itself it takes out of the request.
 
     When the answer is over the audit has one record of it, with what is then in `request.state`: model, audio_s,
     generation and prompt, as far as they are set. Where `request.state.turned_away` is set the request was refused for
@@ -93,7 +95,10 @@ class Access:
                 except ServiceError as error:
                     await error_response(error)(scope, receive, send_observed)
                     return
-                state["caller"] = self._caller(key)
+                caller = state["caller"] = self._caller(key)
+                state["admit"] = partial(self._gate.admission.admit, Request(scope))
+                if self._gate.policy is not None:
+                    state["allow_prompt"] = partial(self._gate.policy.check, tenant=caller.tenant)
                 await self.app(scope, receive, send_observed)
         except Exception:
             outcome.has_failed = True

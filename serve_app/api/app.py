@@ -12,7 +12,9 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import Lifespan
 
+from serve_app.access.gate import Gate
 from serve_app.api import openapi
+from serve_app.api.access import Access
 from serve_app.api.backend import Backend
 from serve_app.api.body_limit import BodyLimit
 from serve_app.api.boundary import METHODS, Boundary
@@ -35,12 +37,14 @@ def create_app(
     behind_serve: bool = False,
     jobs: JobsBackend | None = None,
     jobs_settings: JobsSettings = _DEFAULT_JOBS,
+    gate: Gate | None = None,
     lifespan: Lifespan[FastAPI] | None = None,
 ) -> FastAPI:
     """The service over a backend. It holds no state beyond what it is given, and calls nothing before a request.
 
     behind_serve: Serve's proxy stands in front, which answers `X-Request-Id` itself. jobs: without, there are no paths
-    of jobs. lifespan: what goes on beside the answers, from before the first to after the last.
+    of jobs. gate: without, everybody may do everything. lifespan: what goes on beside the answers, from before the first
+    to after the last.
     """
     app = FastAPI(
         title="musicgen-serve",
@@ -53,6 +57,7 @@ def create_app(
         middleware=[
             Middleware(RequestId, server_answers_it=behind_serve),
             Middleware(Boundary),
+            *([] if gate is None else [Middleware(Access, gate=gate)]),
             Middleware(BodyLimit, max_body_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s),
             *([Middleware(TakeEnclosed)] if behind_serve else []),
         ],

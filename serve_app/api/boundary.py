@@ -48,16 +48,18 @@ class Boundary:
             answer = error_response(Internal("The service failed; the request id finds the cause in its log."))
             await answer(scope, receive, send_observed)
         finally:
-            _log(
-                logging.INFO,
-                "request",
-                method=scope["method"] if scope["method"] in METHODS else "other",
-                route=getattr(scope.get("route"), "path", "none"),
-                status=status,
-                seconds=round(time.perf_counter() - began_s, 4),
-                request_id=scope["state"]["request_id"],
-                model=scope["state"].get("model", "none"),
-            )
+            # Of those without a right key there may be any number: they are counted (see `Access`).
+            if "turned_away" not in scope["state"]:
+                _log(
+                    logging.INFO,
+                    "request",
+                    method=scope["method"] if scope["method"] in METHODS else "other",
+                    route=getattr(scope.get("route"), "path", "none"),
+                    status=status,
+                    seconds=round(time.perf_counter() - began_s, 4),
+                    request_id=scope["state"]["request_id"],
+                    model=scope["state"].get("model", "none"),
+                )
 
 
 def _log(level: int, event: str, error: Exception | None = None, **fields: object) -> None:

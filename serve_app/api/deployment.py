@@ -8,9 +8,12 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from ray.exceptions import RayActorError
+from ray.serve.context import _get_global_client
 from ray.serve.handle import DeploymentHandle
 
 from deployments.messages import EngineIdentity, ModelCard, MusicRequest, Resumption
+from serve_app.access import binding
+from serve_app.access.gate import Gate
 from serve_app.access.settings import AccessSettings
 from serve_app.api.app import create_app
 from serve_app.api.kept_sounds import KeptSounds
@@ -22,6 +25,8 @@ from serve_app.jobs.opening import JobService
 from serve_app.jobs.settings import JobsSettings
 from serve_app.pipeline.deployment import CodecHandle
 from serve_app.pipeline.lasting import PipelineItem, PipelineLost
+from serve_app.records.audit_table import AuditTable
+from serve_app.records.key_table import KeyTable
 from serve_app.records.opening import open_database, open_leases
 from serve_app.records.settings import RecordsSettings
 
@@ -85,9 +90,11 @@ class IngressDeployment:
         self._backend = PipelineBackend(client, codec_handles, cards, default_model, sounds, records.lease_s)
         self._settings = settings
         self._jobs_settings = jobs
+        binding.check(_get_global_client().http_config.host, access.keys)
         database = open_database(records)
         leases = open_leases(records, database)
         self._jobs = JobService(database, leases, self._backend.frames, codec_handles, records, jobs)
+        self._gate = Gate(access, KeyTable(database), AuditTable(database), timeout_s=records.timeout_s)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return create_app(
@@ -96,6 +103,7 @@ class IngressDeployment:
             behind_serve=True,
             jobs=self._jobs.jobs,
             jobs_settings=self._jobs_settings,
+            gate=self._gate,
             lifespan=self._lifespan,
         )
 
@@ -103,8 +111,10 @@ class IngressDeployment:
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         """Serve ends it before the replica's process, when it takes one away in its own time."""
         completing = asyncio.create_task(self._backend.complete_cards())
+        self._gate.start()
         try:
             async with self._jobs.running():
                 yield
         finally:
             completing.cancel()
+            await self._gate.close()

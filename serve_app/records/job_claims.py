@@ -38,19 +38,18 @@ def candidates(connection: Connection, now: Moment, limit: int, classes: Collect
         partition_by=(free.c.state, free.c.tenant, free.c.queue), order_by=(free.c.job, free.c.number)
     ) + func.coalesce(has.c.number, 0)
     ranked = select(free, before.label("before")).outerjoin_from(free, has, has.c.tenant == free.c.tenant).subquery()
-    chosen = (
-        select(jobs.c.id, ranked.c.number)
-        .join_from(ranked, jobs, jobs.c.number == ranked.c.job)
-        .order_by(
-            case((ranked.c.state == "running", 0), else_=1),
-            case({queue: rank for rank, queue in enumerate(QUEUE_CLASSES)}, value=ranked.c.queue),
-            ranked.c.before,
-            ranked.c.job,
-            ranked.c.number,
-        )
-        .limit(limit)
+    order = (
+        case((ranked.c.state == "running", 0), else_=1),
+        case({queue: rank for rank, queue in enumerate(QUEUE_CLASSES)}, value=ranked.c.queue),
+        ranked.c.before,
+        ranked.c.job,
+        ranked.c.number,
     )
-    return [VariationId(row.id, row.number) for row in connection.execute(chosen)]
+    chosen = connection.execute(select(ranked.c.job, ranked.c.number).order_by(*order).limit(limit)).all()
+    # Not joined above, where it would be done for all that wait.
+    named = select(jobs.c.number, jobs.c.id).where(jobs.c.number.in_({row.job for row in chosen}))
+    ids = {row.number: row.id for row in connection.execute(named)}
+    return [VariationId(ids[row.job], row.number) for row in chosen]
 
 
 def _held(now: Moment) -> CTE:

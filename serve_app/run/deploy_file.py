@@ -14,6 +14,7 @@ from typing import Any, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from serve_app.access import binding
 from serve_app.settings import Settings
 from serve_app.strict import dotted, sentence, unknown_key
 
@@ -101,6 +102,12 @@ def _checked(
     if not content["applications"]:
         raise DeployFileError("applications: there is none")
     applications = tuple(_application(f"applications[{i}]", one) for i, one in enumerate(content["applications"]))
+    for i, application in enumerate(applications):
+        if application.settings is not None:
+            try:
+                binding.check(str(http_options["host"]), application.settings.access.keys)
+            except binding.PublicWithoutKeys as error:
+                raise DeployFileError(f"applications[{i}]: {error}") from error
     return DeployFile(path, content, applications)
 
 

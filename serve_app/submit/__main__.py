@@ -20,8 +20,9 @@ def made(client: Client, options: Options, idempotency_key: str) -> Generation:
     """The generation as it has ended. Raises: SubmitError."""
     with Bar(sys.stderr, options.audio_s) as bar:
         generation = client.submit(options.body, idempotency_key)
-        for generation in client.follow(generation["id"]):  # noqa: B007 - the last one is what the loop is for
-            bar.show(generation)
+        for state in client.follow(generation["id"]):
+            bar.show(state)
+            generation = state
     return generation
 
 
@@ -43,7 +44,7 @@ def cancel(client: Client, options: Options, idempotency_key: str) -> None:
     """Ends the generation, whether or not its id has come by now; says so."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # one is enough, and this is short
     try:
-        there = client.cancel(client.submit(options.body, idempotency_key)["id"])
+        there = client.cancel(client.submit(options.body, idempotency_key, tries=1)["id"])
     except SubmitError as error:
         _say(f"not cancelled, and it may go on: {error}")
     else:
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
                 return 130
             return 0 if fetch(client, options, generation) else 1
         except KeyboardInterrupt:
-            _say(f"stopped; the service still has the music: {options.url}{generation['links']['self']}")
+            _say(f"stopped; the service still has the music: {client.address(generation['id'])}")
             return 130
         except SubmitError as error:
             _say(str(error))

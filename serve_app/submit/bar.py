@@ -53,4 +53,5 @@ class Bar:
 def _text(generation: Generation) -> str:
     if generation["state"] == "queued":
         return f"queued, number {generation['position']}"
-    return {"running": "making", "succeeded": "made"}.get(generation["state"], generation["state"])
+    state: str = generation["state"]
+    return {"running": "making", "succeeded": "made"}.get(state, state)

@@ -6,7 +6,6 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -45,7 +44,7 @@ class Passing(Exception):
 
 
 class Client:
-    """url: of the service. sleep: how it waits between tries."""
+    """For one thread. url: of the service. sleep: how it waits between tries."""
 
     def __init__(self, url: str, key: str | None, sleep: Callable[[float], None] = time.sleep) -> None:
         self._url = url
@@ -56,21 +55,18 @@ class Client:
         proxied = _LOOPBACK.match(url) is None
         self._http = httpx.Client(headers=headers, timeout=_TIMEOUT, trust_env=proxied)
 
-    def submit(self, body: Mapping[str, Any], idempotency_key: str) -> Generation:
+    def address(self, generation_id: str) -> str:
+        """Of a generation."""
+        return f"{self._generations}/{generation_id}"
+
+    def submit(self, body: Mapping[str, Any], idempotency_key: str, tries: int = _TRIES) -> Generation:
         """The generation; the same however often it takes. Raises: SubmitError."""
 
         def post() -> Generation:
             answer = self._http.post(self._generations, json=body, headers={"Idempotency-Key": idempotency_key})
             return self._checked(answer)
 
-        try:
-            return post()
-        except httpx.ConnectError as error:
-            raise SubmitError(
-                f"There is no service at {self._url} ({error}): `make run` starts one, --url names another."
-            ) from error
-        except (httpx.TransportError, Passing):
-            return self._retried(post)
+        return self._retried(post, tries)
 
     def follow(self, generation_id: str) -> Iterator[Generation]:
         """The generation whenever it has changed; the last time when it has ended. Raises: SubmitError."""
@@ -78,27 +74,26 @@ class Client:
         failures = 0
         while True:
             try:
-                for known, generation in self._listened(generation_id, known):
-                    failures = 0
+                for event_id, generation in self._listened(generation_id, known):
+                    known, failures = event_id, 0
                     yield generation
                     if generation["state"] in _ENDED:
                         return
                 reason = "the service ended its answer"
-            except (httpx.TransportError, Passing) as error:
+            except (httpx.RequestError, Passing) as error:
                 reason = str(error)
             failures += 1
             if failures == _TRIES:
-                raise SubmitError(
-                    f"The service can't be followed any more ({reason}); the generation may go on: {self._address(generation_id)}"
-                )
+                address = self.address(generation_id)
+                raise SubmitError(f"It can't be followed any more ({reason}), and may go on: {address}")
             self._sleep(_pause_s(failures))
 
     def fetch(self, generation_id: str, number: int, container: str, path: Path) -> None:
         """Saves a variation's sound, whole or not at all. Raises: SubmitError; OSError."""
-        query = {"variation": number, "output_format": container}
+        query: dict[str, str | int] = {"variation": number, "output_format": container}
 
         def get() -> None:
-            with self._http.stream("GET", f"{self._address(generation_id)}/audio", params=query) as answer:
+            with self._http.stream("GET", f"{self.address(generation_id)}/audio", params=query) as answer:
                 if answer.status_code != 200:
                     answer.read()
                     self._check(answer)
@@ -109,11 +104,11 @@ class Client:
     def cancel(self, generation_id: str) -> bool:
         """Ends it; False where it is not there any more. Raises: SubmitError."""
         try:
-            answer = self._http.delete(self._address(generation_id))
+            answer = self._http.delete(self.address(generation_id))
             if answer.status_code == 404:
                 return False
             self._check(answer)
-        except (httpx.TransportError, Passing) as error:
+        except (httpx.RequestError, Passing) as error:
             raise SubmitError(f"The service can't be reached ({error}).") from error
         return True
 
@@ -125,34 +120,37 @@ class Client:
     ) -> None:
         self._http.close()
 
-    def _address(self, generation_id: str) -> str:
-        return f"{self._generations}/{generation_id}"
-
     def _listened(self, generation_id: str, known: str | None) -> Iterator[tuple[str, Generation]]:
         """The events of one connection, and their ids."""
         headers = {"Accept": "text/event-stream"} | ({} if known is None else {"Last-Event-ID": known})
         timeout = httpx.Timeout(10, read=_SILENCE_S)
-        address = f"{self._address(generation_id)}/events"
+        address = f"{self.address(generation_id)}/events"
         with self._http.stream("GET", address, headers=headers, timeout=timeout) as answer:
             if answer.status_code == 204:  # it has ended, and that was the last event
-                yield known or "", self._checked(self._http.get(self._address(generation_id)))
+                yield known or "", self._checked(self._http.get(self.address(generation_id)))
                 return
             if answer.status_code != 200:
                 answer.read()
                 self._check(answer)
-            with closing(events_of(answer.iter_bytes())) as events:  # type: ignore[type-var]
-                for event in events:
+            try:
+                for event in events_of(answer.iter_bytes()):
                     yield event.id, json.loads(event.data)
+            except ValueError as error:
+                raise SubmitError(f"The service's events can't be read: {error}") from error
 
-    def _retried(self, attempt: Callable[[], T]) -> T:
+    def _retried(self, attempt: Callable[[], T], tries: int = _TRIES) -> T:
         failures = 0
         while True:
             try:
                 return attempt()
-            except (httpx.TransportError, Passing) as error:
+            except (httpx.RequestError, Passing) as error:
                 failures += 1
-                if failures == _TRIES:
-                    raise SubmitError(f"The service at {self._url} does not answer ({error}).") from error
+                if failures == 1 and isinstance(error, httpx.ConnectError):
+                    raise SubmitError(
+                        f"There is no service at {self._url} ({error}): `make run` starts one, --url names another."
+                    ) from error
+                if failures >= tries:
+                    raise SubmitError(f"The service at {self._url} does not answer: {error}") from error
                 after_s = error.after_s if isinstance(error, Passing) else None
             self._sleep(_pause_s(failures) if after_s is None else after_s)
 
@@ -173,7 +171,7 @@ class Client:
 
 
 def _pause_s(failures: int) -> float:
-    return min(0.5 * 2**failures, _MAX_PAUSE_S)
+    return min(0.5 * 2.0**failures, _MAX_PAUSE_S)
 
 
 def _message(answer: httpx.Response) -> str:

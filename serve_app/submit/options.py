@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from serve_app.audio.containers import CONTAINER_FORMATS, ContainerFormat
 from serve_app.jobs.job import QUEUE_CLASSES
 from serve_app.run.clip import slug
@@ -67,7 +69,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         parser.error(f"--out is in a folder that does not exist: {out.parent}")
     if given.variations is not None and given.variations < 1:
         parser.error("--variations must be 1 or more")
-    if not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", given.url):
+    if not _is_address(given.url):
         parser.error(f"--url must be an address like {DEFAULT_URL}")
     key = given.key or environment.get(KEY_VARIABLE) or None
     if key is not None and not re.fullmatch("[!-~]+", key):
@@ -82,6 +84,14 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
     }
     body = {name: value for name, value in body.items() if value is not None}
     return Options(body, given.url.rstrip("/"), key, out, _BY_SUFFIX[out.suffix.lower()])
+
+
+def _is_address(url: str) -> bool:
+    try:
+        httpx.URL(url)
+    except httpx.InvalidURL:
+        return False
+    return re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", url) is not None
 
 
 def _seconds(text: str) -> float:

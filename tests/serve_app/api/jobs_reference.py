@@ -1,4 +1,4 @@
-"""Jobs in a dictionary, made by whoever holds it: what the HTTP surface may expect of a JobsBackend, at its simplest."""
+"""Jobs in a dictionary, made by whoever holds it: what the HTTP surface expects of a JobsBackend, at its simplest."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from serve_app.api.backend import Composed, SoundFile
 from serve_app.api.errors import InvalidRequest, NotFound, TooBusy
 from serve_app.api.settings import ApiSettings
 from serve_app.cache.keys import generation_key
-from serve_app.jobs.job import ENDED, Fault, Job, JobState, Submission, Variation
+from serve_app.jobs.job import ENDED, Fault, Job, Submission, Variation
 from serve_app.jobs.settings import JobsSettings
 from tests.serve_app.api.service import IDENTITY, SineBackend, ask, sine
 
@@ -130,9 +130,8 @@ class ReferenceJobs:
 
     def begin(self, job_id: str, number: int = 0) -> None:
         variation = self._jobs[job_id].variations[number]
-        self._put(
-            job_id, number, state="running", started_s=variation.started_s or self.now_s, attempts=variation.attempts + 1
-        )
+        started_s = variation.started_s or self.now_s
+        self._put(job_id, number, state="running", started_s=started_s, attempts=variation.attempts + 1)
 
     def save(self, job_id: str, frames: int, number: int = 0) -> None:
         self._put(job_id, number, frames=frames)

@@ -131,7 +131,8 @@ class Cluster:
     def kill(self, number: int) -> None:
         """It does nothing more, also not give anything back."""
         self.threads[number].lost = True
-        self._running[number].cancel()
+        for task in (*self.runners[number]._under_way, self._running[number]):
+            task.cancel()
 
     async def stop(self, number: int) -> None:
         """As Serve does: it ends in its own time."""
