@@ -12,6 +12,7 @@ from contextlib import aclosing
 import psutil
 import ray
 
+from deployments.attendance import Attendance
 from deployments.checkpoints.checkpoint import Checkpoint
 from deployments.checkpoints.find import find_checkpoint
 from deployments.checkpoints.root import ROOT
@@ -75,6 +76,7 @@ class LanguageModelDeployment:
 
         self._loop = EngineLoop(build, name="engine", on_failure=_end_process)
         self._wakeup = Wakeup()
+        self._attendance = Attendance()
         self._identity = EngineIdentity(fingerprint, self._loop.numerics, checkpoint.decoder_config.vocab_size)
 
     async def identity(self) -> EngineIdentity:
@@ -82,13 +84,13 @@ class LanguageModelDeployment:
         return self._identity
 
     async def generate(self, request: CodeRequest) -> AsyncGenerator[CodeFrames | Beat, None]:
-        """Raises: OtherEngine when the request names another engine; as `EngineLoop.generate`. Cancelled, it frees the
-        slot.
+        """Raises: OtherEngine when the request names another engine; as `EngineLoop.generate`. Cancelled, or when whoever
+        asked is gone, it frees the slot.
         """
         await self._wakeup.over()
         if request.identity not in (None, self._identity):
             raise OtherEngine(self._identity)
-        async with aclosing(self._loop.generate(request)) as items:
+        async with aclosing(self._attendance.while_attended(self._loop.generate(request), request.caller)) as items:
             async for item in items:
                 yield item
 

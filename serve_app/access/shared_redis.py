@@ -49,6 +49,8 @@ class SharedRedis:
             timeout=timeout_s,
             socket_timeout=timeout_s,
             socket_connect_timeout=timeout_s,
+            # By the third, connections that the server closed while they were idle are used all the same.
+            protocol=2,
             # A second try of what came to pass would count twice.
             retry=Retry(NoBackoff(), 0),
         )

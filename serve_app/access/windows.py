@@ -85,7 +85,8 @@ class Day(Window):
             wait_s = current_left_s - whole_s * (self.limit - cost + 1) / current
         else:
             wait_s = 0.0
-        return max(1, math.floor(wait_s) + 1)
+        # The moment itself is too early, and floats may be a little off it.
+        return max(1, math.floor(wait_s + 1e-3) + 1)
 
 
 def memory() -> Storage:

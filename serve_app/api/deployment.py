@@ -10,8 +10,10 @@ from fastapi import FastAPI
 from ray.exceptions import RayActorError
 from ray.serve.context import _get_global_client
 from ray.serve.handle import DeploymentHandle
+from ray.util import get_node_ip_address
 
 from deployments.messages import EngineIdentity, ModelCard, MusicRequest, Resumption
+from deployments.presence import Presence
 from serve_app.access import binding
 from serve_app.access.gate import Gate
 from serve_app.access.settings import AccessSettings
@@ -38,11 +40,13 @@ class PipelineHandle:
 
     def __init__(self, handle: DeploymentHandle) -> None:
         self._handle = handle
+        self._presence = Presence(get_node_ip_address())
 
     async def codes(
         self, request: MusicRequest, resumption: Resumption | None, affinity: str
     ) -> AsyncGenerator[PipelineItem, None]:
-        stream = self._handle.options(stream=True, session_id=affinity).codes.remote(request, resumption)
+        caller = await self._presence.address()
+        stream = self._handle.options(stream=True, session_id=affinity).codes.remote(request, resumption, caller)
         try:
             async for item in stream:
                 yield item

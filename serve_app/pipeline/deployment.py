@@ -6,12 +6,14 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from ray.exceptions import RayActorError
 from ray.serve.handle import DeploymentHandle
+from ray.util import get_node_ip_address
 
+from deployments.attendance import Attendance
 from deployments.language_model.errors import EngineFailed, EngineFull, Lapsed, OutOfMemory
 from deployments.messages import (
     Beat,
@@ -25,6 +27,7 @@ from deployments.messages import (
     Resumption,
     SoundFormat,
 )
+from deployments.presence import Presence
 from deployments.wakeup import Wakeup
 from serve_app.api.errors import NotReady, TooBusy, WorkerLostTwice
 from serve_app.cache.opening import open_cache
@@ -84,6 +87,7 @@ class StageHandles:
     language_model: DeploymentHandle
     codec_decoder: DeploymentHandle
     codec: CodecHandle
+    presence: Presence
 
     async def encode(self, prompt: str) -> np.ndarray:
         try:
@@ -93,6 +97,7 @@ class StageHandles:
         return states
 
     async def generate(self, request: CodeRequest) -> AsyncGenerator[CodeFrames | Beat, None]:
+        request = replace(request, caller=await self.presence.address())
         stream = self.language_model.options(stream=True).generate.remote(request)
         try:
             async for item in stream:
@@ -127,22 +132,27 @@ class PipelineDeployment:
         cache: CacheSettings,
         records: RecordsSettings,
     ) -> None:
-        self._stages = {model: StageHandles(*three, CodecHandle(three[2])) for model, three in handles.items()}
+        self._presence = Presence(get_node_ip_address())
+        self._attendance = Attendance()
+        self._stages = {
+            model: StageHandles(*three, CodecHandle(three[2]), self._presence) for model, three in handles.items()
+        }
         leases = open_leases(records)
         models = {name: Model(stages, deadlines[name], Suspects(name, leases)) for name, stages in self._stages.items()}
         self._wakeup = Wakeup()
         self._pipeline = Pipeline(models, open_cache(cache), leases)
 
     async def codes(
-        self, request: MusicRequest, resumption: Resumption | None = None
+        self, request: MusicRequest, resumption: Resumption | None = None, caller: str = ""
     ) -> AsyncGenerator[GenerationStart | CodeFrames | Beat, None]:
-        """As `Pipeline.listen`. Cancelled, it gives its place up.
+        """As `Pipeline.listen`. Cancelled, or when whoever asked is gone, it gives its place up. caller: see `presence`.
 
         Raises: TooBusy when the model's queue is full; NotReady when it has no memory for the clip now.
         """
         await self._wakeup.over()
         try:
-            async with aclosing(self._pipeline.listen(request, resumption)) as items:
+            listening = self._pipeline.listen(request, resumption)
+            async with aclosing(self._attendance.while_attended(listening, caller)) as items:
                 async for item in items:
                     yield item
         except EngineFull as error:

@@ -17,11 +17,11 @@ import numpy as np
 
 from deployments.codec_decoder.windows import windows
 from deployments.messages import Beat, CodeFrames, CodeRequest, EngineIdentity, Sampling
+from deployments.patience import within
 from serve_app.api.errors import DeadlineExceeded, WorkerLostTwice
 from serve_app.pipeline.deadline import Deadline
 from serve_app.pipeline.frames import Frames
 from serve_app.pipeline.losses import Losses
-from serve_app.pipeline.patience import within
 from serve_app.pipeline.stages import Stages, WorkerLost
 from serve_app.pipeline.suspects import Suspects
 

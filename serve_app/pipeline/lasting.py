@@ -12,11 +12,11 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from deployments.messages import Beat, CodeFrames, GenerationStart, Resumption
+from deployments.patience import within
 from serve_app.api.errors import NotReady
 from serve_app.pipeline.frames import Frames
 from serve_app.pipeline.generations import LeaseLost
 from serve_app.pipeline.losses import MAX_LOSSES
-from serve_app.pipeline.patience import within
 
 # A replica says at once that it is there. One that doesn't is held up: another is asked, which the next attempt's name
 # leads to sooner or later.

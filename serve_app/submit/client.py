@@ -50,6 +50,7 @@ class Client:
         self._url = url
         self._generations = f"{url}/v1/generations"
         self._sleep = sleep
+        self._answered = False
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         # A proxy of the environment's leads to the world, not to this machine.
         proxied = _LOOPBACK.match(url) is None
@@ -145,7 +146,7 @@ class Client:
                 return attempt()
             except (httpx.RequestError, Passing) as error:
                 failures += 1
-                if failures == 1 and isinstance(error, httpx.ConnectError):
+                if isinstance(error, httpx.ConnectError) and not self._answered:
                     raise SubmitError(
                         f"There is no service at {self._url} ({error}): `make run` starts one, --url names another."
                     ) from error
@@ -161,6 +162,7 @@ class Client:
 
     def _check(self, answer: httpx.Response) -> None:
         """Raises: Passing, SubmitError where it is no success."""
+        self._answered = True
         if answer.is_success:
             return
         message = f"The service answered {answer.status_code}: {_message(answer)}"

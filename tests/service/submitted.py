@@ -65,7 +65,7 @@ def digest(content: bytes) -> str:
 
 def made_of(frames: Path, job: dict[str, Any]) -> Made:
     """What language models made of a job's first variation."""
-    return recorded(frames)[job["variations"][0]["generation_id"][:16]]
+    return recorded(frames)[job["variations"][0]["music_id"][:16]]
 
 
 def maker(records: Path, job_id: str) -> psutil.Process | None:

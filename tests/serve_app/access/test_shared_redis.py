@@ -79,8 +79,8 @@ def test_when_it_is_back_a_trial_beside_a_request_finds_out(redis_server: RedisS
 def test_a_redis_that_was_started_again_between_two_calls_fails_none(redis_server: RedisServer) -> None:
     async def test(redis: SharedRedis, faults: Faults, clock: Clock) -> None:
         assert all(await asyncio.gather(*(ping(redis) for _ in range(10))))
-        redis_server.stop()
-        redis_server.start()
+        await asyncio.to_thread(redis_server.stop)
+        await asyncio.to_thread(redis_server.start)
         assert all(await asyncio.gather(*(ping(redis) for _ in range(10))))
         assert not faults.counts
 

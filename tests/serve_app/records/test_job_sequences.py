@@ -169,8 +169,8 @@ class JobMachine(RuleBasedStateMachine):
             first = max(0, saved - before) if before >= 0 else saved + 1
             end = min(NUM_FRAMES, first + num_frames)
             begins = with_start or take is None or take.start is None
-            is_right = is_right and (take is None or first <= saved)
             part = frames(first, end) if end >= first else None
+            is_right = is_right and (take is None or part is None or first <= saved)
             batch.append(Saving(variation, token, start() if begins else None, part))
         if is_right:
             self.agree(lambda: self.table.save(batch), lambda: self.model.save(batch))

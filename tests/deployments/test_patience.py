@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from serve_app.pipeline.patience import within
+from deployments.patience import within
 from tests.virtual_time import run
 
 

@@ -1,0 +1,122 @@
+"""Whether those one works for are still there: the other side of `presence`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from deployments.patience import within
+
+T = TypeVar("T")
+
+# Less than the time after which another may have taken over what a silent one was doing (`records.lease_s`).
+SILENCE_S = 7.0
+_CONNECT_S = 5.0
+
+_log = logging.getLogger("ray.serve.attendance")  # below Serve's own, whose files and format it shares
+
+
+@dataclass
+class _Caller:
+    """gone: it will not come back. num_calls: of its calls that are under way here. over: there are none any more."""
+
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+    num_calls: int = 0
+
+
+class Attendance:
+    """One connection to each caller, for as long as any of its calls is under way."""
+
+    def __init__(self) -> None:
+        self._callers: dict[str, _Caller] = {}
+        self._watching: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._callers)
+
+    async def while_attended(self, items: AsyncGenerator[T, None], address: str) -> AsyncGenerator[T, None]:
+        """The items, which are closed at the end. It ends early when whoever is at this address is gone.
+
+        address: as `Presence.address` says it; empty: of nobody, who is always there.
+        """
+        async with aclosing(items), self._called(address) as gone:
+            leaving = asyncio.ensure_future(gone.wait())
+            try:
+                while True:
+                    coming = asyncio.ensure_future(anext(items, None))
+                    try:
+                        await asyncio.wait({coming, leaving}, return_when=asyncio.FIRST_COMPLETED)
+                    finally:
+                        if not coming.done():
+                            coming.cancel()
+                            await asyncio.wait({coming})
+                    if leaving.done():
+                        _log.warning("whoever asked for this is gone; it is given up")
+                        return
+                    item = coming.result()
+                    if item is None:
+                        return
+                    yield item
+            finally:
+                leaving.cancel()
+
+    async def settled(self) -> None:
+        """Returns when no connection is left of calls that are over."""
+        await asyncio.gather(*(task for task in self._watching))
+
+    @contextlib.asynccontextmanager
+    async def _called(self, address: str) -> AsyncIterator[asyncio.Event]:
+        if not address:
+            yield asyncio.Event()
+            return
+        caller = self._callers.get(address)
+        if caller is None:
+            caller = self._callers[address] = _Caller()
+            task = asyncio.create_task(_watch(address, caller))
+            self._watching.add(task)
+            task.add_done_callback(self._watching.discard)
+        caller.num_calls += 1
+        try:
+            yield caller.gone
+        finally:
+            caller.num_calls -= 1
+            if not caller.num_calls:
+                del self._callers[address]
+                caller.over.set()
+
+
+async def _watch(address: str, caller: _Caller) -> None:
+    """Until the caller is gone, or has no calls here. Not to be cancelled: a connection is easily lost on its way."""
+    host, _, port = address.rpartition(":")
+    try:
+        reader, writer = await within(asyncio.open_connection(host, int(port)), _CONNECT_S)
+    except (OSError, asyncio.TimeoutError) as error:
+        # It may be the network that doesn't let us: better to work for nobody once than never for anybody.
+        _log.warning("can't see whether %s is still there (%s)", address, type(error).__name__)
+        return
+    hearing = asyncio.ensure_future(_hear(reader))
+    over = asyncio.ensure_future(caller.over.wait())
+    try:
+        await asyncio.wait({hearing, over}, return_when=asyncio.FIRST_COMPLETED)
+        if hearing.done():
+            caller.gone.set()
+    finally:
+        for each in (hearing, over):
+            each.cancel()
+        await asyncio.gather(hearing, over, return_exceptions=True)
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+async def _hear(reader: asyncio.StreamReader) -> None:
+    """Returns when there is nothing more to hear."""
+    with contextlib.suppress(OSError, asyncio.TimeoutError):
+        while await within(reader.read(64), SILENCE_S):
+            pass
