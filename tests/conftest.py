@@ -15,6 +15,7 @@ from tests import redis_server as redis_package
 from tests.postgresql import PostgresqlServer, postgresql_server
 from tests.redis_server import RedisServer
 from tests.s3_server import INSTALL, S3Server, missing_programs, s3_server
+from tests.skips import pytest_make_collect_report, pytest_runtest_makereport
 
 # A submission is judged on examples that are the same each time; whoever works here looks for new ones.
 hypothesis.settings.register_profile("ci", derandomize=True)
@@ -28,6 +29,9 @@ os.environ.pop("RAY_ADDRESS", None)
 # torch's threads wait for one another by spinning: two of them and anything else on two cores make each test crawl.
 # Tests of more threads ask for them.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# Hooks, which pytest finds here.
+__all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]
 
 _HOME = pytest.StashKey[tuple[tempfile.TemporaryDirectory[str], str | None]]()
 
@@ -46,30 +50,6 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     else:
         os.environ["HOME"] = before
     folder.cleanup()
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    """Where CI=true a skipped test is a failure, unless it needs a GPU. What is expected to fail isn't skipped."""
-    report = yield
-    if report.skipped and not hasattr(report, "wasxfail") and item.get_closest_marker("gpu") is None:
-        _fail_in_ci(report)
-    return report
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
-    """The same for a module that skips itself."""
-    report = yield
-    if report.skipped:
-        _fail_in_ci(report)
-    return report
-
-
-def _fail_in_ci(report: pytest.TestReport | pytest.CollectReport) -> None:
-    if os.environ.get("CI") == "true":
-        report.outcome = "failed"
-        report.longrepr = f"skipped, and CI=true: {report.longrepr}"
 
 
 @pytest.fixture

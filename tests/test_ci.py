@@ -22,7 +22,7 @@ def test_needs_a_gpu(): pytest.skip("no GPU")
 
 def run_pytest(folder: Path, ci: str) -> subprocess.CompletedProcess[str]:
     root = Path(__file__).parent.parent
-    (folder / "conftest.py").write_text("from tests.conftest import *\n")
+    (folder / "conftest.py").write_text("from tests.skips import *\n")
     (folder / "pytest.ini").write_text("[pytest]\nmarkers = gpu\n")
     environment = {**os.environ, "CI": ci, "PYTHONPATH": str(root)}
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(folder)]

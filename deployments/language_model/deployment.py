@@ -84,7 +84,7 @@ class LanguageModelDeployment:
         return self._identity
 
     async def generate(self, request: CodeRequest) -> AsyncGenerator[CodeFrames | Beat, None]:
-        """Raises: OtherEngine when the request names another engine; as `EngineLoop.generate`. Cancelled, or when whoever
+        """Raises: OtherEngine when the request names another engine; as `EngineLoop.generate`. Cancelled, or when who
         asked is gone, it frees the slot.
         """
         await self._wakeup.over()

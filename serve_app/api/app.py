@@ -43,8 +43,8 @@ def create_app(
     """The service over a backend. It holds no state beyond what it is given, and calls nothing before a request.
 
     behind_serve: Serve's proxy stands in front, which answers `X-Request-Id` itself. jobs: without, there are no paths
-    of jobs. gate: without, everybody may do everything. lifespan: what goes on beside the answers, from before the first
-    to after the last.
+    of jobs. gate: without, everybody may do everything. lifespan: what goes on beside the answers, from before the
+    first to after the last.
     """
     app = FastAPI(
         title="musicgen-serve",

@@ -145,7 +145,7 @@ class PipelineDeployment:
     async def codes(
         self, request: MusicRequest, resumption: Resumption | None = None, caller: str = ""
     ) -> AsyncGenerator[GenerationStart | CodeFrames | Beat, None]:
-        """As `Pipeline.listen`. Cancelled, or when whoever asked is gone, it gives its place up. caller: see `presence`.
+        """As `Pipeline.listen`. Cancelled, or when who asked is gone, it gives its place up. caller: see `presence`.
 
         Raises: TooBusy when the model's queue is full; NotReady when it has no memory for the clip now.
         """

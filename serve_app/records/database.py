@@ -1,4 +1,4 @@
-"""A database: its transactions, tables that are brought up to date when first needed, and faults told as store errors."""
+"""A database: its transactions, its tables, which are brought up to date when first needed, and its faults."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ class Database(ABC):
 
     def move(self, target: str) -> None:
         """Brings its tables to revision `target`, up or down. Raises: StoreError."""
+        migration.load()
         with self._faults_told():
             self._open()
             self._move(target)
@@ -88,6 +89,7 @@ class Database(ABC):
         with self._bare(writes=False) as connection:
             if migration.revision(connection) == migration.NEWEST:
                 return
+        migration.load()
         self._move(migration.NEWEST)
 
     @abstractmethod

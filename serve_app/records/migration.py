@@ -46,12 +46,17 @@ def revision(connection: Connection) -> str:
     return REVISIONS[0] if tables.has_table("leases") else BASE
 
 
+def load() -> None:
+    """Imports what `move` needs. That takes a third of a second: time for it before anybody has to wait for a lock."""
+    import alembic.command
+    import alembic.config  # noqa: F401
+
+
 def move(connection: Connection, target: str) -> None:
     """Up or down to `target`, BASE or one of REVISIONS. Raises: as `revision`."""
     at = revision(connection)
     if at == target:
         return
-    # Not before: it takes a third of a second, and a database that is up to date can do without.
     from alembic import command
     from alembic.config import Config
 
@@ -62,5 +67,5 @@ def move(connection: Connection, target: str) -> None:
     step: Callable[[Any, str], None] = command.upgrade if order.index(target) > order.index(at) else command.downgrade
     with _one_at_a_time:
         if at == REVISIONS[0]:
-            command.stamp(config, at)
+            command.stamp(config, at)  # leases of before there were revisions
         step(config, target)

@@ -1,13 +1,15 @@
 """SQLite: a file for the processes of one machine.
 
 It has a write-ahead log, so that nobody waits to read. Writers take turns: a transaction asks for its turn when it
-begins, since one that has read first and writes then is told "locked" at once. With `synchronous=NORMAL` a loss of
+begins, since one that has read first and writes then is told "locked" at once. It asks again and again in short
+intervals: SQLite by itself would ask ever more seldom, and whoever has waited long would stand behind all who come new. With `synchronous=NORMAL` a loss of
 power may take the last commits with it, and breaks nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sqlite3
 import time
@@ -21,6 +23,7 @@ from serve_app.records import migration
 from serve_app.records.database import Database
 
 _POLL_S = 0.01
+_TURN_POLL_S = 0.002
 
 
 class SqliteDatabase(Database):
@@ -44,7 +47,7 @@ class SqliteDatabase(Database):
         self._timeout_s = timeout_s
         self._ready_file: tuple[int, int] | None = None
         event.listen(engine, "connect", self._set_up)
-        event.listen(engine, "begin", _begin)
+        event.listen(engine, "begin", self._begin)
 
     def revision(self) -> str:
         # To connect would make the file.
@@ -105,13 +108,32 @@ class SqliteDatabase(Database):
                     raise
             time.sleep(_POLL_S)
 
+    def _begin(self, connection: Connection) -> None:
+        if not connection.get_execution_options()["writes"]:
+            connection.exec_driver_sql("BEGIN")
+            return
+        connection.exec_driver_sql("PRAGMA busy_timeout=0")
+        try:
+            self._wait_for_turn(connection)
+        finally:
+            connection.exec_driver_sql(f"PRAGMA busy_timeout={math.ceil(1000 * self._timeout_s)}")
+
+    def _wait_for_turn(self, connection: Connection) -> None:
+        raw = connection.connection.dbapi_connection
+        assert raw is not None
+        until = time.monotonic() + self._timeout_s
+        while time.monotonic() < until:
+            try:
+                raw.cursor().execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error):
+                    break
+            time.sleep(_TURN_POLL_S)
+        connection.exec_driver_sql("BEGIN IMMEDIATE")  # once more, for an error as of any statement
+
     def _faults(self, connection: Connection) -> list[str]:
         found = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
         faults = [] if found == ["ok"] else [str(each) for each in found]
         orphans = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
         return faults + [f"a row of {row[0]} belongs to none of {row[2]}" for row in orphans]
-
-
-def _begin(connection: Connection) -> None:
-    writes = connection.get_execution_options()["writes"]
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
-import subprocess
 import sys
 from collections.abc import AsyncGenerator
 
@@ -45,50 +45,42 @@ class Work:
             self.closed = True
 
 
-async def until_it_ends(here: Attendance, work: Work, address: str) -> None:
-    async for _ in here.while_attended(work.items(), address):
-        pass
+async def work_until(sent: signal.Signals, here: Attendance, work: Work) -> None:
+    """Works for a caller in a process of its own, which gets this signal, until that ends."""
+
+    async def until_it_ends(address: str) -> None:
+        async for _ in here.while_attended(work.items(), address):
+            pass
+
+    caller = await asyncio.create_subprocess_exec(sys.executable, "-c", CALLER, stdout=asyncio.subprocess.PIPE)
+    try:
+        assert caller.stdout is not None
+        working = asyncio.create_task(until_it_ends((await caller.stdout.readline()).decode().strip()))
+        await asyncio.sleep(0.3)
+        assert not working.done()
+        caller.send_signal(sent)
+        await asyncio.wait_for(working, 60)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            caller.kill()
+        await caller.wait()
+    await here.settled()
 
 
 @pytest.mark.parametrize("pause_s", [0.01, 600])
 def test_work_ends_with_the_process_that_asked_for_it(pause_s: float) -> None:
-    async def scenario() -> None:
-        with subprocess.Popen([sys.executable, "-c", CALLER], stdout=subprocess.PIPE, text=True) as caller:
-            try:
-                assert caller.stdout is not None
-                address = (await asyncio.to_thread(caller.stdout.readline)).strip()
-                here, work = Attendance(), Work(pause_s)
-                working = asyncio.create_task(until_it_ends(here, work, address))
-                await asyncio.sleep(0.3)
-                assert not working.done()
-                caller.send_signal(signal.SIGKILL)
-                await asyncio.wait_for(working, 60)
-                assert work.closed
-                assert len(here) == 0
-            finally:
-                caller.kill()
-
-    asyncio.run(scenario())
+    here, work = Attendance(), Work(pause_s)
+    asyncio.run(work_until(signal.SIGKILL, here, work))
+    assert work.closed
+    assert len(here) == 0
 
 
 def test_work_for_one_who_stands_still_ends_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attendance, "SILENCE_S", 2.5)
 
-    async def scenario() -> None:
-        with subprocess.Popen([sys.executable, "-c", CALLER], stdout=subprocess.PIPE, text=True) as caller:
-            try:
-                assert caller.stdout is not None
-                address = (await asyncio.to_thread(caller.stdout.readline)).strip()
-                work = Work()
-                working = asyncio.create_task(until_it_ends(Attendance(), work, address))
-                await asyncio.sleep(0.3)
-                caller.send_signal(signal.SIGSTOP)
-                await asyncio.wait_for(working, 60)
-                assert work.closed
-            finally:
-                caller.kill()
-
-    asyncio.run(scenario())
+    work = Work()
+    asyncio.run(work_until(signal.SIGSTOP, Attendance(), work))
+    assert work.closed
 
 
 def test_work_for_one_who_is_there_goes_on_to_its_end() -> None:
@@ -102,8 +94,8 @@ def test_work_for_one_who_is_there_goes_on_to_its_end() -> None:
                 await asyncio.sleep(0.01)
                 yield each
 
-        both = [[each async for each in here.while_attended(three(), address)] for _ in range(2)]
-        assert both == [[0, 1, 2]] * 2
+        for _ in range(2):
+            assert [each async for each in here.while_attended(three(), address)] == [0, 1, 2]
         assert len(here) == 0
         await here.settled()
         await presence.close()

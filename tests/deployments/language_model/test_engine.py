@@ -31,12 +31,13 @@ def random_request(name: str, rng: random.Random) -> CodeRequest:
     return replace(made, priority=rng.random() < 0.1)
 
 
-def test_ten_thousand_random_operations_lose_no_slot(decoder: Decoder) -> None:
+@pytest.mark.parametrize("num_operations", [2_500, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_random_operations_lose_no_slot(decoder: Decoder, num_operations: int) -> None:
     rng = random.Random(0)
     engine = Engine(decoder, num_slots=4, max_waiting=6, max_frames=24)
     known: list[str] = []
     refused = finished = 0
-    for i in range(10_000):
+    for i in range(num_operations):
         action = rng.random()
         if action < 0.25:
             name = f"r{i}"

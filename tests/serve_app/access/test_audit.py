@@ -31,9 +31,7 @@ def run(test: Test, lines: HeldLines | None = None, **settings: Any) -> Faults:
 
     async def within() -> None:
         held, clock = lines or HeldLines(), Clock()
-        audit = Audit(
-            held, Threads(1, "audit"), faults, AuditSettings(**settings), clock=clock, sleep=clock.sleep
-        )
+        audit = Audit(held, Threads(1, "audit"), faults, AuditSettings(**settings), clock=clock, sleep=clock.sleep)
         try:
             await test(held, audit, clock)
         finally:
@@ -205,7 +203,9 @@ def test_it_writes_to_a_real_table(tmp_path: Path) -> None:
     table = AuditTable(SqliteDatabase(tmp_path / "records.sqlite", timeout_s=5, max_connections=2))
 
     async def scenario() -> None:
-        audit = Audit(table, Threads(1, "audit"), Faults(lambda: 0.0), AuditSettings(keep_s=100.0), clock=lambda: 1050.0)
+        audit = Audit(
+            table, Threads(1, "audit"), Faults(lambda: 0.0), AuditSettings(keep_s=100.0), clock=lambda: 1050.0
+        )
         put(audit, 0, 2500)
         assert await audit.flush()
         await audit.sweep()

@@ -5,7 +5,17 @@ import pytest
 from serve_app.access.binding import PublicWithoutKeys, check
 
 LOOPBACK = ["127.0.0.1", "127.8.9.1", "::1", "[::1]", "localhost", "LOCALHOST", "::ffff:127.0.0.1"]
-PUBLIC = ["0.0.0.0", "::", "", "10.0.0.1", "192.168.1.2", "fe80::1", "::ffff:10.0.0.1", "music.example", "127.0.0.1.nip.io"]
+PUBLIC = [
+    "0.0.0.0",
+    "::",
+    "",
+    "10.0.0.1",
+    "192.168.1.2",
+    "fe80::1",
+    "::ffff:10.0.0.1",
+    "music.example",
+    "127.0.0.1.nip.io",
+]
 
 
 @pytest.mark.parametrize("host", LOOPBACK)

@@ -10,7 +10,9 @@ Headers = list[tuple[bytes, bytes]]
 
 NAMES = st.sampled_from([b"authorization", b"Authorization", b"xi-api-key", b"XI-API-KEY", b"accept"]) | st.binary()
 KEYS = st.sampled_from([b"k", b"K", b"mgs_0_1"])
-VALUES = st.binary() | KEYS | st.builds(b"".join, st.tuples(st.sampled_from([b"Bearer ", b"bEARER  ", b"Basic "]), KEYS))
+VALUES = (
+    st.binary() | KEYS | st.builds(b"".join, st.tuples(st.sampled_from([b"Bearer ", b"bEARER  ", b"Basic "]), KEYS))
+)
 
 
 def reference(headers: Headers) -> bytes:

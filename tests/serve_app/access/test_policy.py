@@ -19,7 +19,9 @@ from serve_app.records.threads import Threads
 CANARY = "canary-c2f9"
 
 
-def check(function: Function, prompt: str = CANARY, *, timeout_s: float = 30.0, after: Callable[[], object] = int) -> None:
+def check(
+    function: Function, prompt: str = CANARY, *, timeout_s: float = 30.0, after: Callable[[], object] = int
+) -> None:
     async def scenario() -> None:
         policy = Policy(function, Threads(2, "policy"), Faults(lambda: 0.0), timeout_s=timeout_s)
         try:

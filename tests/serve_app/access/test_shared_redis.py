@@ -121,7 +121,9 @@ def test_more_calls_at_once_than_connections_wait_their_turn(redis_server: Redis
     with_redis(redis_server.url, test)
 
 
-def test_a_call_that_is_cancelled_leaves_a_connection_that_answers_the_right_question(redis_server: RedisServer) -> None:
+def test_a_call_that_is_cancelled_leaves_a_connection_that_answers_the_right_question(
+    redis_server: RedisServer,
+) -> None:
     async def test(redis: SharedRedis, faults: Faults, clock: Clock) -> None:
         for turns in range(30):
             asking = asyncio.create_task(redis.ask(lambda: redis.client.echo("old")))

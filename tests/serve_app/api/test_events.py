@@ -55,6 +55,9 @@ class Reader(Exchange):
             self.came.clear()
             await self.came.wait()
 
+    async def until_told(self, num_events: int) -> None:
+        await self.until(lambda: len(self.told) == num_events)
+
 
 def events_in(text: str) -> list[Told]:
     """As the specification of EventSource reads them, but that every event here has each of its fields once."""
@@ -91,7 +94,7 @@ def test_a_reader_is_told_every_state_and_how_far_it_is_until_the_end() -> None:
             lambda: job.jobs.succeed(job.id),
         ]
         for number, step in enumerate(steps, 1):
-            await reader.until(lambda: len(reader.told) == number)
+            await reader.until_told(number)
             step()
         await reading
         assert [told[1] for told in reader.told] == ["queued", "running", "progress", "succeeded"]
@@ -175,7 +178,7 @@ def test_a_job_that_is_removed_has_no_more_events() -> None:
         job = await Followed.one()
         reader = Reader(job.path)
         reading = asyncio.create_task(reader.run(job.app, reader.scope))
-        await reader.until(lambda: len(reader.told) == 1)
+        await reader.until_told(1)
         await job.jobs.cancel("local", job.id)
         await job.jobs.remove("local", job.id)
         await reading
@@ -207,7 +210,7 @@ def test_records_that_can_t_be_reached_for_a_while_cost_no_reader_its_connection
         reading = asyncio.create_task(reader.run(job.app, reader.scope))
         await reader.until(lambda: ": \n\n" in reader.text)
         job.jobs.begin(job.id)
-        await reader.until(lambda: len(reader.told) == 2)
+        await reader.until_told(2)
         job.jobs.succeed(job.id)
         await reading
         assert [told[0] for told in reader.told] == [1, 2, 3]
@@ -236,7 +239,7 @@ def test_a_reader_that_leaves_holds_nothing(how: str, at: str) -> None:
         reader = Reader(job.path, takes=None if at == "an event" else forever)
         reading = asyncio.create_task(reader.run(job.app, reader.scope))
         if at == "an event":
-            await reader.until(lambda: len(reader.told) == 1)
+            await reader.until_told(1)
             assert followers == 1
         else:
             await asyncio.sleep(1)

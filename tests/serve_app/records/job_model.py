@@ -49,19 +49,23 @@ class JobModel:
         self.entries: list[_Entry] = []
         self._peek, self._clock, self._wall = peek, clock, wall
 
-    def submit(self, submission: Submission, max_queued: int, job_id: str) -> tuple[Job, bool]:
-        """job_id: that a new one gets."""
+    def refuse(self, submission: Submission, max_queued: int) -> None:
+        """Raises what a submission is refused with."""
         mine = [entry for entry in self.entries if entry.submission.tenant == submission.tenant]
-        for entry in mine:
-            if submission.idempotency_key is not None and (
-                entry.submission.idempotency_key == submission.idempotency_key
-            ):
-                if entry.submission.body_digest != submission.body_digest:
-                    raise KeyReused
-                return self._shown(entry), False
+        before = self._before(submission)
+        if before is not None:
+            if before.submission.body_digest != submission.body_digest:
+                raise KeyReused
+            return
         waiting = [take for entry in mine for take in entry.takes if take.shown.state == "queued"]
         if len(waiting) + len(submission.seeds) > max_queued:
             raise TooManyQueued
+
+    def submit(self, submission: Submission, job_id: str) -> tuple[Job, bool]:
+        """One that is not refused. job_id: that it gets if it is new."""
+        before = self._before(submission)
+        if before is not None:
+            return self._shown(before), False
         takes = [
             _Take(Variation(number, "queued", seed, 0, submission.num_frames))
             for number, seed in enumerate(submission.seeds)
@@ -113,12 +117,12 @@ class JobModel:
         return len(old[:limit])
 
     def made(self, tenant: str, job_id: str, number: int) -> Resumption | None:
-        job, take = self.find(tenant, job_id), self._take(VariationId(job_id, number))
+        job, take = self.find(tenant, job_id), self.take(VariationId(job_id, number))
         return None if job is None or take is None or take.shown.state != "succeeded" else _saved(take)
 
     def candidates(self, limit: int, classes: Collection[QueueClass]) -> list[VariationId]:
         """One at a time, each time whoever has most right to be next."""
-        held = {tenant: 0 for tenant in self._tenants()}
+        held = dict.fromkeys(self._tenants(), 0)
         free = []
         for number, entry in enumerate(self.entries):
             for take in entry.takes:
@@ -139,7 +143,7 @@ class JobModel:
         return chosen[:limit]
 
     def begin(self, variation: VariationId, token: int) -> Begun | None:
-        entry, take = self._entry(variation.job_id), self._take(variation)
+        entry, take = self._entry(variation.job_id), self.take(variation)
         if entry is None or take is None or take.shown.state in ENDED or take.token > token:
             return None
         take.token = token
@@ -153,15 +157,15 @@ class JobModel:
         """For batches of which every part is right."""
         fenced, changed = set(), set()
         for saving in batch:
-            take = self._ours(saving.variation, saving.token)
+            take = self.ours(saving.variation, saving.token)
             if take is None:
                 fenced.add(saving.variation)
                 continue
-            if saving.start is not None and (take.start is None or not take.shown.frames):
-                if take.start is None or saving.start.key != take.start.key or saving.start.seed != take.start.seed:
-                    take.start = saving.start
-                    take.shown = replace(take.shown, seed=saving.start.seed, generation=saving.start.key)
-                    changed.add(saving.variation.job_id)
+            begun = take.start is not None and (take.shown.generation, take.shown.seed)
+            if saving.start is not None and begun != (saving.start.key, saving.start.seed):
+                take.start = saving.start
+                take.shown = replace(take.shown, seed=saving.start.seed, generation=saving.start.key)
+                changed.add(saving.variation.job_id)
             if saving.frames is not None and saving.frames.first_frame + saving.frames.codes.shape[1] > (
                 take.shown.frames
             ):
@@ -174,8 +178,8 @@ class JobModel:
         return fenced
 
     def succeed(self, variation: VariationId, token: int) -> None:
-        take = self._take(variation)
-        if take is not None and take.shown.frames < take.shown.num_frames and self._ours(variation, token):
+        take = self.take(variation)
+        if take is not None and take.shown.frames < take.shown.num_frames and self.ours(variation, token):
             raise ValueError
         self._end(variation, token, "succeeded", None)
 
@@ -183,7 +187,7 @@ class JobModel:
         self._end(variation, token, "failed", fault)
 
     def put_off(self, variation: VariationId, token: int, delay_s: float, failed: bool) -> None:
-        take = self._ours(variation, token)
+        take = self.ours(variation, token)
         if take is None:
             raise Fenced
         take.due = Moment(self._clock().now_s + delay_s, self._clock().era)
@@ -193,7 +197,7 @@ class JobModel:
             take.shown = replace(take.shown, attempts=max(0, take.shown.attempts - 1))
 
     def start_over(self, variation: VariationId, token: int) -> None:
-        take = self._ours(variation, token)
+        take = self.ours(variation, token)
         if take is None:
             raise Fenced
         take.start, take.codes = None, None
@@ -201,10 +205,10 @@ class JobModel:
         self._changed(variation)
 
     def _end(self, variation: VariationId, token: int, state: JobState, fault: Fault | None) -> None:
-        entry, take = self._entry(variation.job_id), self._take(variation)
+        entry, take = self._entry(variation.job_id), self.take(variation)
         if take is not None and (take.token, take.shown.state) == (token, state):
             return
-        if entry is None or take is None or self._ours(variation, token) is None:
+        if entry is None or take is None or self.ours(variation, token) is None:
             raise Fenced
         take.shown = replace(take.shown, state=state, fault=fault, ended_s=self._wall())
         self._came_to_an_end(entry)
@@ -219,15 +223,22 @@ class JobModel:
         assert entry is not None
         entry.version += 1
 
+    def _before(self, submission: Submission) -> _Entry | None:
+        for entry in self.entries:
+            theirs = entry.submission
+            if (theirs.tenant, theirs.idempotency_key) == (submission.tenant, submission.idempotency_key or object()):
+                return entry
+        return None
+
     def _entry(self, job_id: str) -> _Entry | None:
         return next((entry for entry in self.entries if entry.id == job_id), None)
 
-    def _take(self, variation: VariationId) -> _Take | None:
+    def take(self, variation: VariationId) -> _Take | None:
         entry = self._entry(variation.job_id)
         return None if entry is None or variation.number >= len(entry.takes) else entry.takes[variation.number]
 
-    def _ours(self, variation: VariationId, token: int) -> _Take | None:
-        take = self._take(variation)
+    def ours(self, variation: VariationId, token: int) -> _Take | None:
+        take = self.take(variation)
         return take if take is not None and take.token == token and take.shown.state == "running" else None
 
     def _tenants(self) -> set[str]:
@@ -243,7 +254,8 @@ class JobModel:
         queue = [
             other.id
             for other in self.entries
-            if other.waits and (other.submission.tenant, other.submission.queue) == (submission.tenant, submission.queue)
+            if other.waits
+            and (other.submission.tenant, other.submission.queue) == (submission.tenant, submission.queue)
         ]
         position = queue.index(entry.id) + 1 if entry.waits else None
         return Job(

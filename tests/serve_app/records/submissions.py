@@ -40,7 +40,5 @@ def frames(first: int, end: int) -> CodeFrames:
     return CodeFrames("r-1", first, all_codes(end)[:, first:], finished=False)
 
 
-def saving(
-    variation: VariationId, token: int, first: int, end: int, started: GenerationStart | None = None
-) -> Saving:
+def saving(variation: VariationId, token: int, first: int, end: int, started: GenerationStart | None = None) -> Saving:
     return Saving(variation, token, started, frames(first, end) if end > first else None)

@@ -120,7 +120,7 @@ def test_once_ends_after_a_clip_of_the_length_asked(start: Start, tmp_path: Path
 
 def test_ctrl_c_while_starting_is_a_calm_end(start: Start) -> None:
     run = start()
-    read_until(run, "starting Serve")
+    read_until(run, "starting Ray")
     with nothing_left_of(run):
         os.killpg(run.pid, signal.SIGINT)
         output, _ = run.communicate(timeout=PATIENCE_S)
@@ -129,6 +129,7 @@ def test_ctrl_c_while_starting_is_a_calm_end(start: Start) -> None:
     assert output.endswith("stopped; nothing is left running\n")
 
 
+@pytest.mark.slow
 def test_a_kill_of_what_started_it_leaves_nothing(start: Start) -> None:
     run = start(prefix=("sh", "-c", '"$0" "$@" --parent $$; true'))
     read_until(run, "serving; Ctrl-C ends it")
@@ -177,7 +178,7 @@ def test_stopping_while_it_serves_is_the_way_it_ends(start: Start, signum: signa
 @pytest.mark.slow
 def test_sigterm_while_starting_ends_with_143(start: Start) -> None:
     run = start()
-    read_until(run, "starting Ray")
+    read_until(run, "starting Serve")
     with nothing_left_of(run):
         run.terminate()
         run.communicate(timeout=PATIENCE_S)

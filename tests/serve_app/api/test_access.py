@@ -1,0 +1,341 @@
+"""Who is let in, with what name, and what is written down of everybody."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from starlette.routing import Route
+
+from serve_app.access.failures import PER_MINUTE
+from serve_app.api.access import Access
+from serve_app.api.app import create_app
+from serve_app.api.request_id import RequestId
+from serve_app.api.settings import ApiSettings
+from tests.serve_app.access.clock import until
+from tests.serve_app.access.gates import House, house, run
+from tests.serve_app.access.stores import HeldKeys, unreachable
+from tests.serve_app.api.asgi import DISCONNECT, Exchange, body, post_scope
+from tests.serve_app.api.service import SineBackend, fault
+
+OPEN = {"/", "/health", "/ready", "/docs", "/docs/oauth2-redirect", "/openapi.json", "/metrics"}
+CANARY = "canary-9d27"
+
+
+def same(answer: httpx.Response) -> tuple[int, bytes, list[tuple[str, str]]]:
+    """All of an answer but the request's own name."""
+    return answer.status_code, answer.content, [each for each in answer.headers.items() if each[0] != "x-request-id"]
+
+
+def test_a_right_key_names_its_tenant_in_either_header() -> None:
+    async def test() -> None:
+        keys = HeldKeys()
+        key = keys.make("blue")
+        async with house(keys=keys) as replica:
+            for headers in ({"authorization": f"Bearer {key.text}"}, {"xi-api-key": key.text}):
+                answer = await replica.ask("GET", "/v1/who", headers=headers)
+                assert answer.status_code == 200
+                who = answer.json()
+                assert (who["tenant"], who["key_id"], who["scope"]) == ("blue", key.id, "blue")
+
+    run(test)
+
+
+def test_where_the_cache_is_shared_the_tenants_have_one_scope() -> None:
+    async def test() -> None:
+        keys = HeldKeys()
+        async with house(keys=keys, share_cache=True) as replica:
+            who = (await replica.ask("GET", "/v1/who", keys.make("blue").text)).json()
+            assert (who["tenant"], who["scope"]) == ("blue", "")
+
+    run(test)
+
+
+def test_without_keys_everybody_is_the_one_caller() -> None:
+    async def test() -> None:
+        async with house() as replica:
+            who = (await replica.ask("GET", "/v1/who", "whatever")).json()
+            assert (who["tenant"], who["key_id"], who["scope"]) == ("local", "", "")
+
+    run(test)
+
+
+def test_the_key_goes_no_further_than_the_door() -> None:
+    async def test() -> None:
+        keys = HeldKeys()
+        key = keys.make().text
+        async with house(keys=keys) as replica:
+            headers = {"authorization": f"Bearer {key}", "xi-api-key": key, "x-other": "stays"}
+            inside = (await replica.ask("GET", "/v1/who", headers=headers)).json()["headers"].split(",")
+            assert "x-other" in inside
+            assert not {"authorization", "xi-api-key"} & set(inside)
+
+    run(test)
+
+
+def test_every_kind_of_wrong_gets_one_answer() -> None:
+    async def test() -> None:
+        keys = HeldKeys()
+        key = keys.make().text
+        async with house(keys=keys) as replica:
+            wrong: list[list[tuple[str, str]]] = [
+                [],
+                [("authorization", "Bearer")],
+                [("authorization", key)],
+                [("authorization", f"Basic {key}")],
+                [("authorization", f"Bearer {key}x")],
+                [("authorization", f"Bearer {key}"), ("authorization", f"Bearer {key}")],
+                [("xi-api-key", key), ("xi-api-key", key)],
+                [("xi-api-key", key), ("authorization", "Bearer other")],
+                [("xi-api-key", key[:-1] + ("a" if key[-1] != "a" else "b"))],
+                [("xi-api-key", "mgs_0123456789abcdef_" + 43 * "a")],
+                [("xi-api-key", 60_000 * "x")],
+            ]
+            for method, path in (("GET", "/v1/who"), ("POST", "/v1/music"), ("DELETE", "/v1/nowhere")):
+                answers = [await replica.ask(method, path, headers=headers) for headers in wrong]
+                assert len({str(same(answer)) for answer in answers}) == 1
+                assert fault(answers[0])["type"] == "unauthorized"
+                assert answers[0].status_code == 401
+                assert answers[0].headers["www-authenticate"] == "Bearer"
+
+    run(test)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([b"authorization", b"xi-api-key", b"Authorization"]),
+            st.binary() | st.binary().map(b"Bearer ".__add__) | st.sampled_from([b"RIGHT", b"Bearer RIGHT"]),
+        ),
+        max_size=3,
+    )
+)
+def test_whatever_bytes_come_they_are_right_or_401(headers: list[tuple[bytes, bytes]]) -> None:
+    async def test() -> None:
+        keys = HeldKeys()
+        key = keys.make().text.encode()
+        async with house(keys=keys) as replica:
+            sent = [(name, value.replace(b"RIGHT", key)) for name, value in headers]
+            exchange = Exchange(body(b""), DISCONNECT)
+            await exchange.run(replica.app, {**post_scope(sent, "/v1/who"), "method": "GET"})
+            names = [name.lower() for name, _ in headers]
+            is_right = len(names) == len(set(names)) > 0 and all(
+                value == (b"RIGHT" if name == b"xi-api-key" else b"Bearer RIGHT")
+                for name, value in zip(names, [value for _, value in headers], strict=True)
+            )
+            assert exchange.status == (200 if is_right else 401)
+
+    run(test)
+
+
+def test_what_is_not_below_v1_asks_nobody_and_every_other_route_does() -> None:
+    async def test() -> None:
+        async with house(keys=HeldKeys()) as replica:
+            assert (await replica.ask("GET", "/health")).status_code == 200
+            assert (await replica.ask("GET", "/v2")).status_code == 404
+            assert (await replica.ask("GET", "/v1")).status_code == 401
+            assert (await replica.ask("GET", "/%761/who")).status_code == 401
+            assert (await replica.audited())[0].route == "none"
+            assert len(await replica.audited()) == 2
+
+    run(test)
+    paths = {route.path for route in create_app(SineBackend(), ApiSettings()).routes if isinstance(route, Route)}
+    assert {path for path in paths if not path.startswith("/v1/")} <= OPEN
+
+
+def test_below_a_route_prefix_the_same_paths_ask_for_a_key() -> None:
+    async def test() -> None:
+        async with house(keys=HeldKeys()) as replica:
+            for root, path, status in (
+                ("/music", "/music/v1/who", 401),
+                ("/music", "/v1/who", 401),
+                ("/v1", "/v1/v1/who", 401),
+                ("/v1", "/v1/health", 200),
+                ("/mus", "/music/health", 404),
+            ):
+                exchange = Exchange(body(b""), DISCONNECT)
+                scope = {**post_scope(path=path), "method": "GET", "root_path": root}
+                await exchange.run(replica.app, scope)
+                assert exchange.status == status, (root, path)
+
+    run(test)
+
+
+def test_many_wrong_keys_from_one_address_get_429_and_a_right_one_is_let_in() -> None:
+    async def test() -> None:
+        keys = HeldKeys()
+        key = keys.make().text
+        async with house(keys=keys) as replica:
+            for _ in range(PER_MINUTE):
+                assert (await replica.ask("GET", "/v1/who", "wrong")).status_code == 401
+            for wrong in ("wrong", "", "mgs_0123456789abcdef_" + 43 * "a"):
+                answer = await replica.ask("GET", "/v1/who", wrong)
+                assert answer.status_code == 429
+                assert 1 <= int(answer.headers["retry-after"]) <= 60
+            assert (await replica.ask("GET", "/v1/who", key)).status_code == 200
+
+    run(test)
+
+
+def test_ten_thousand_wrong_keys_let_none_in_and_leave_one_line_of_the_keyring(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def test() -> None:
+        keys = HeldKeys()
+        keys.make()
+        async with house(keys=keys) as replica:
+            seen = set()
+            for number in range(10_000):
+                exchange = Exchange(body(b""))
+                wrong = (f"mgs_{number:016x}_" + 43 * "a").encode()
+                await exchange.run(RequestId(Access(_never, replica.gate)), post_scope([(b"xi-api-key", wrong)]))
+                seen.add(exchange.status)
+            assert seen == {401, 429}
+            assert len(await replica.audited()) == 10_000
+            assert {record.status for record in replica.lines.records} == {401, 429}
+            assert replica.gate.faults.counts["wrong API key"] == 10_000
+            assert keys.num_calls < 100
+
+    with caplog.at_level(logging.INFO, "ray.serve.access"):
+        run(test)
+    warned = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert 1 <= len(warned) <= 3
+    assert "mgs_" not in caplog.text
+
+
+async def _never(*_: object) -> None:
+    raise AssertionError
+
+
+def test_before_the_keys_are_read_everybody_is_told_to_come_again() -> None:
+    async def test() -> None:
+        keys = HeldKeys()
+        key = keys.make().text
+        keys.error = unreachable()
+        async with house(keys=keys) as replica:
+            for each in (key, "wrong"):
+                answer = await replica.ask("GET", "/v1/who", each)
+                assert fault(answer)["type"] == "not_ready"
+                assert answer.headers["retry-after"] == "5"
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("server", "status"),
+    [
+        (("127.0.0.1", 8000), 200),
+        (("::1", 8000), 200),
+        (("/run/socket", None), 200),
+        (("10.0.0.7", 8000), 403),
+        (("::ffff:10.0.0.7", 8000), 403),
+        (("fe80::7", 8000), 403),
+    ],
+)
+def test_without_keys_only_requests_of_this_machine_are_served(server: Any, status: int) -> None:
+    async def test() -> None:
+        for keys, expected in ((None, status), (HeldKeys(), 401)):
+            async with house(keys=keys) as replica:
+                exchange = Exchange(body(b""), DISCONNECT)
+                await exchange.run(replica.app, {**post_scope(path="/v1/who"), "method": "GET", "server": server})
+                assert exchange.status == expected
+
+    run(test)
+
+
+def test_every_request_is_audited_with_who_what_and_what_became_of_it() -> None:
+    async def test() -> None:
+        keys = HeldKeys()
+        key = keys.make("blue")
+        async with house(keys=keys) as replica:
+            answer = await replica.music(2.5, key.text)
+            await replica.ask("GET", "/v1/nowhere", key.text)
+            await replica.ask("CANARY", "/v1/who", key.text)
+            await replica.ask("POST", "/v1/music?fail=true", key.text)
+            await replica.ask("POST", "/v1/music", "wrong")
+            records = await replica.audited()
+            assert [(each.method, each.route, each.status) for each in records] == [
+                ("POST", "/v1/music", 200),
+                ("GET", "none", 404),
+                ("other", "/v1/who", 405),
+                ("POST", "/v1/music", 500),
+                ("POST", "none", 401),
+            ]
+            first, last = records[0], records[-1]
+            assert first.request_id == answer.headers["x-request-id"]
+            assert (first.tenant, first.key_id, first.key_hash) == ("blue", key.id, key.digest.hex())
+            assert (first.model, first.audio_s, first.prompt) == ("etude", 2.5, "canary-words")
+            assert 0 <= first.seconds < 60
+            assert (last.tenant, last.key_id, last.key_hash, last.audio_s) == ("", "", "", 0.0)
+
+    run(test)
+
+
+def test_who_hangs_up_is_audited_as_499_also_in_the_middle_of_the_answer() -> None:
+    async def test() -> None:
+        async with house() as replica:
+            for path in ("/v1/music?hold=true", "/v1/stream/a"):
+                asking = asyncio.create_task(_ask_raw(replica, path))
+                await until(lambda: replica.num_inside == 1 or path != "/v1/music?hold=true")
+                for _ in range(50):
+                    await asyncio.sleep(0)
+                asking.cancel()
+                await asyncio.wait({asking})
+            records = await replica.audited()
+            assert [(each.route, each.status) for each in records] == [("/v1/music", 499), ("/v1/stream/{name}", 499)]
+            assert records[1].generation == "g"
+
+    run(test)
+
+
+async def _ask_raw(replica: House, path: str) -> None:
+    path, _, query = path.partition("?")
+    scope = {**post_scope(path=path), "method": "GET" if "stream" in path else "POST", "query_string": query.encode()}
+    await Exchange(body(b"")).run(replica.app, scope)
+
+
+def test_secrets_and_redacted_prompts_are_in_no_log_no_record_no_error_and_no_settings(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    shown: list[str] = []
+
+    async def test() -> None:
+        keys = HeldKeys()
+        key = keys.make()
+        limits = {"audio_s_per_minute": 5}
+        url = f"redis://user:{CANARY}@127.0.0.1:1/0"
+        async with house(keys=keys, limits=limits, redis_url=url, prompts="redacted") as replica:
+            for presented in (key.text, CANARY, f"mgs_0123456789abcdef_{CANARY:a<43}", "", "\x7f" + CANARY):
+                for path in ("/v1/music?seconds=1", "/v1/music?seconds=9", "/v1/music?fail=true", f"/v1/{CANARY}"):
+                    answer = await replica.ask("POST", path, presented)
+                    shown.extend((answer.text, str(answer.headers)))
+            shown.append(repr(await replica.audited()))
+            gate = replica.gate
+            shown.extend((repr(gate.settings), gate.settings.model_dump_json(), repr(vars(gate)), repr(key)))
+        secret = key.text.rpartition("_")[2]
+        everything = "".join(shown) + caplog.text
+        for canary in (CANARY, "canary-words", secret, secret[:20]):
+            assert canary not in everything
+
+    with caplog.at_level(logging.DEBUG):
+        run(test)
+
+
+def test_other_kinds_of_connections_pass_as_they_are() -> None:
+    passed = []
+
+    async def inner(scope: Any, *_: object) -> None:
+        passed.append(scope["type"])
+
+    async def test() -> None:
+        async with house(keys=HeldKeys()) as replica:
+            await Exchange().run(Access(inner, replica.gate), {"type": "lifespan"})
+            assert passed == ["lifespan"]
+
+    run(test)
