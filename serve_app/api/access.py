@@ -17,6 +17,7 @@ from serve_app.access.api_key import ApiKey
 from serve_app.access.audit_record import AuditRecord
 from serve_app.access.caller import Caller
 from serve_app.access.gate import Gate
+from serve_app.api.boundary import METHODS
 from serve_app.api.errors import (
     ClientClosedRequest,
     Internal,
@@ -25,8 +26,6 @@ from serve_app.api.errors import (
     Unauthorized,
     error_response,
 )
-
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 
 
 class NotOpen(ServiceError):
@@ -166,7 +165,7 @@ def _record(scope: Scope, key: ApiKey | None, began_s: float, seconds: float, st
         tenant="" if caller is None else caller.tenant,
         key_id="" if key is None else key.id,
         key_hash="" if key is None else key.digest.hex(),
-        method=scope["method"] if scope["method"] in _METHODS else "other",
+        method=scope["method"] if scope["method"] in METHODS else "other",
         route=getattr(scope.get("route"), "path", "none"),
         status=status,
         model=state.get("model"),

@@ -12,10 +12,15 @@ T = TypeVar("T")
 
 
 async def to_its_end(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """As `asyncio.to_thread`, but for a cancelled caller, who is let go when the thread is done with the call."""
+    """As `asyncio.to_thread`, but for a cancelled caller, however often: it is let go when the call has ended."""
     running = asyncio.get_running_loop().run_in_executor(None, partial(function, *args, **kwargs))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait({running})
-        raise
+    cancelled: asyncio.CancelledError | None = None
+    while not running.done():
+        try:
+            await asyncio.wait({running})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is None:
+        return running.result()
+    running.exception()  # nobody is left to hear of it
+    raise cancelled

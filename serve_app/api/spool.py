@@ -85,7 +85,10 @@ class Spool:
             shared.readers -= 1
             if shared.readers == 0:
                 del self._shared[name]
-                await _release(shared.spooling)
+                # Whatever becomes of this task, and of its waiting, the file is closed.
+                shared.spooling.cancel()
+                shared.spooling.add_done_callback(_close)
+                await asyncio.wait({shared.spooling})
 
     async def _spooled(self, make: Callable[[], Awaitable[Kept]]) -> SpooledSound:
         async with self._making:
@@ -111,9 +114,7 @@ class Spool:
         assert all(shared.readers > 0 for shared in self._shared.values())
 
 
-async def _release(spooling: asyncio.Task[SpooledSound]) -> None:
-    spooling.cancel()
-    await asyncio.wait({spooling})
+def _close(spooling: asyncio.Task[SpooledSound]) -> None:
     if not spooling.cancelled() and spooling.exception() is None:
         spooling.result().file.close()
 

@@ -34,7 +34,7 @@ class House:
         self.app = _app(self)
 
     async def ask(self, method: str, path: str, key: str = "", **request: Any) -> httpx.Response:
-        headers = {**({"xi-api-key": key} if key else {}), **request.pop("headers", {})}
+        headers = [*([("xi-api-key", key)] if key else []), *httpx.Headers(request.pop("headers", {})).multi_items()]
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
             return await client.request(method, path, headers=headers, **request)

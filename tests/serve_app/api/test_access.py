@@ -15,7 +15,6 @@ from starlette.routing import Route
 from serve_app.access.failures import PER_MINUTE
 from serve_app.api.access import Access
 from serve_app.api.app import create_app
-from serve_app.api.request_id import RequestId
 from serve_app.api.settings import ApiSettings
 from tests.serve_app.access.clock import until
 from tests.serve_app.access.gates import House, house, run
@@ -183,7 +182,7 @@ def test_many_wrong_keys_from_one_address_get_429_and_a_right_one_is_let_in() ->
     run(test)
 
 
-def test_ten_thousand_wrong_keys_let_none_in_and_leave_one_line_of_the_keyring(
+def test_ten_thousand_wrong_keys_let_none_in_and_leave_a_log_that_can_be_read(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def test() -> None:
@@ -194,23 +193,21 @@ def test_ten_thousand_wrong_keys_let_none_in_and_leave_one_line_of_the_keyring(
             for number in range(10_000):
                 exchange = Exchange(body(b""))
                 wrong = (f"mgs_{number:016x}_" + 43 * "a").encode()
-                await exchange.run(RequestId(Access(_never, replica.gate)), post_scope([(b"xi-api-key", wrong)]))
+                await exchange.run(replica.app, post_scope([(b"xi-api-key", wrong)]))
                 seen.add(exchange.status)
             assert seen == {401, 429}
-            assert len(await replica.audited()) == 10_000
+            assert replica.num_inside == 0
+            await until(lambda: len(replica.lines.records) == 10_000)
             assert {record.status for record in replica.lines.records} == {401, 429}
             assert replica.gate.faults.counts["wrong API key"] == 10_000
             assert keys.num_calls < 100
 
-    with caplog.at_level(logging.INFO, "ray.serve.access"):
+    with caplog.at_level(logging.INFO):
         run(test)
-    warned = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert 1 <= len(warned) <= 3
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) <= 4
+    assert any("wrong API key" in line for line in told)
     assert "mgs_" not in caplog.text
-
-
-async def _never(*_: object) -> None:
-    raise AssertionError
 
 
 def test_before_the_keys_are_read_everybody_is_told_to_come_again() -> None:
@@ -319,7 +316,10 @@ def test_secrets_and_redacted_prompts_are_in_no_log_no_record_no_error_and_no_se
             gate = replica.gate
             shown.extend((repr(gate.settings), gate.settings.model_dump_json(), repr(vars(gate)), repr(key)))
         secret = key.text.rpartition("_")[2]
-        everything = "".join(shown) + caplog.text
+        # The test's own client writes down what it asks for.
+        logged = [record for record in caplog.records if record.name not in ("httpx", "httpcore")]
+        shown.extend(logging.Formatter().format(record) for record in logged)
+        everything = "".join(shown)
         for canary in (CANARY, "canary-words", secret, secret[:20]):
             assert canary not in everything
 
