@@ -1,9 +1,9 @@
 """SQLite: a file for the processes of one machine.
 
 It has a write-ahead log, so that nobody waits to read. Writers take turns: a transaction asks for its turn when it
-begins, since one that has read first and writes then is told "locked" at once. It asks again and again in short
-intervals: SQLite by itself would ask ever more seldom, and whoever has waited long would stand behind all who come new. With `synchronous=NORMAL` a loss of
-power may take the last commits with it, and breaks nothing.
+begins, since one that has read first and writes then is told "locked" at once. It asks at short intervals: SQLite by
+itself would ask ever more seldom, and whoever has waited long would stand behind all who come new. With
+`synchronous=NORMAL` a loss of power may take the last commits with it, and breaks nothing.
 """
 
 from __future__ import annotations

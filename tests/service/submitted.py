@@ -74,3 +74,16 @@ def maker(records: Path, job_id: str) -> psutil.Process | None:
         row = connection.execute("SELECT holder FROM leases WHERE name = ?", (f"job/{job_id}/0",)).fetchone()
     connection.close()
     return None if row is None or not row[0] else psutil.Process(int(row[0].split("/")[1]))
+
+
+def is_writable(records: Path) -> bool:
+    """Whether nobody holds SQLite's lock for longer than a write takes."""
+    connection = sqlite3.connect(records, timeout=2, isolation_level=None)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+    except sqlite3.OperationalError:
+        return False
+    finally:
+        connection.close()
+    return True
