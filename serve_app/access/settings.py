@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 
 from serve_app.strict import StrictModel
 
 
+def _is_url_of_redis(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        # Reading the port checks it, and what urlsplit says of a wrong one may be a part of the password.
+        return parts.scheme in ("redis", "rediss") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
 class LimitsSettings(StrictModel):
     """What each key may have (without keys: all together). null: no limit.
 
-    at_once: requests under way. audio_s_per_minute, audio_s_per_day: seconds of music asked for.
+    at_once: requests under way that make music or submit a job. audio_s_per_minute, audio_s_per_day: seconds of music
+    asked for.
     storage: `memory`, where every ingress replica counts for itself, or a Redis that all share: `redis://host:6379/0`.
     when_down: of that Redis: `open` lets requests through uncounted, `closed` answers 503.
     """
@@ -26,9 +37,11 @@ class LimitsSettings(StrictModel):
     @field_validator("storage")
     @classmethod
     def _is_memory_or_redis(cls, storage: SecretStr) -> SecretStr:
-        text = storage.get_secret_value()
-        if text != "memory" and not text.startswith(("redis://", "rediss://")):
-            raise ValueError("storage is memory or the URL of a Redis like redis://host:6379/0")
+        if storage.get_secret_value() != "memory" and not _is_url_of_redis(storage.get_secret_value()):
+            raise ValueError(
+                "storage is memory or the URL of a Redis like redis://user:password@host:6379/0, "
+                "with `/`, `@`, `#` and `?` in the password as %2F, %40, %23 and %3F"
+            )
         return storage
 
 

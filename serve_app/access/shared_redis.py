@@ -31,7 +31,8 @@ class RedisDown(Exception):
 class SharedRedis:
     """After some failures in a row no call is made but for a trial beside the requests, which tells when it is back.
 
-    timeout_s: of each call with all its steps. clock: seconds, monotonic. jitter: in [0, 1), of the breaker.
+    timeout_s: of each call with all its steps. clock: seconds, monotonic. jitter: in [0, 1), of the breaker. Nothing is
+    connected to before the first call. Raises: ValueError for a URL with options that Redis' client does not have.
     """
 
     def __init__(
@@ -43,17 +44,7 @@ class SharedRedis:
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._pool = BlockingConnectionPool.from_url(
-            url.get_secret_value(),
-            max_connections=_MAX_CONNECTIONS,
-            timeout=timeout_s,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            # By the third, connections that the server closed while they were idle are used all the same.
-            protocol=2,
-            # A second try of what came to pass would count twice.
-            retry=Retry(NoBackoff(), 0),
-        )
+        self._pool = _pool(url, timeout_s)
         self.client = Redis(connection_pool=self._pool)
         self._faults = faults
         self._timeout_s = timeout_s
@@ -122,3 +113,24 @@ class SharedRedis:
         except BaseException:
             self._breaker.drop_trial()
             raise
+
+
+def _pool(url: SecretStr, timeout_s: float) -> BlockingConnectionPool:
+    try:
+        pool = BlockingConnectionPool.from_url(
+            url.get_secret_value(),
+            max_connections=_MAX_CONNECTIONS,
+            timeout=timeout_s,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            # By the third, connections that the server closed while they were idle are used all the same.
+            protocol=2,
+            # A second try of what came to pass would count twice.
+            retry=Retry(NoBackoff(), 0),
+        )
+        # Connects to nothing, and is the first to look at the options.
+        pool.make_connection()  # type: ignore[no-untyped-call]
+    except (TypeError, ValueError):
+        # Their words may hold a part of the password.
+        raise ValueError("access.limits.storage is no URL of a Redis like redis://user:password@host:6379/0") from None
+    return pool

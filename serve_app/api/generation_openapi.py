@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from serve_app.api import errors
 from serve_app.api.events import HEARTBEAT_S, MEDIA_TYPE
@@ -22,6 +22,7 @@ from serve_app.api.openapi_parts import (
     parameter,
 )
 from serve_app.api.submitting import KEY_HEADER, KEY_PATTERN
+from serve_app.jobs.job import JobState
 
 MAX_PAGE = 100
 DEFAULT_PAGE = 20
@@ -87,13 +88,28 @@ EVENTS_REQUEST = _request(
         pattern="^[0-9]{1,18}$",
     ),
 )
+# OpenAPI 3.2's way to describe a stream, which FastAPI and its tools take from 3.1 too.
+_EVENT = {
+    "type": "object",
+    "required": ["id", "event", "data"],
+    "properties": {
+        "id": {"type": "string", "pattern": "^[0-9]{1,18}$"},
+        "event": {"type": "string", "enum": ["progress", *get_args(JobState)]},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": "#/components/schemas/GenerationAnswer"},
+        },
+        "retry": {"type": "integer", "minimum": 0},
+    },
+}
 EVENTS_RESPONSES: Responses = {
     200: {
         "description": "Events, until the generation has ended. `id` is its version. `event` is its state where that "
         "is new to you, and `progress` where it is not. `data` is the generation, as GET answers it, on one line. Who "
         f"is slow is told the last state, not all. A comment comes when there was nothing for {HEARTBEAT_S:g} s. When "
         "the connection breaks, connect again with Last-Event-ID; a generation that is removed has no more events.",
-        "content": {MEDIA_TYPE: {"schema": {"type": "string"}}},
+        "content": {MEDIA_TYPE: {"itemSchema": _EVENT}},
         "headers": {**REQUEST_ID_HEADER, "Cache-Control": header("no-store")},
     },
     204: _empty("It has ended, and you know: do not connect again"),

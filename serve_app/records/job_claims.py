@@ -27,7 +27,7 @@ def candidates(connection: Connection, now: Moment, limit: int, classes: Collect
     held = _held(now)
     is_held = select(held.c.id).scalar_subquery()
     free = (
-        select(variations.c["job", "number", "tenant", "queue", "state"])
+        select(*variations.c["job", "number", "tenant", "queue", "state"])
         .where(variations.c.state.in_(["running", "queued"]), variations.c.queue.in_(sorted(classes)), _is_due(now))
         .where(variations.c.id.not_in(is_held))
         .subquery()

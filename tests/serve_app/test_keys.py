@@ -86,7 +86,7 @@ def test_a_key_is_revoked_once_and_by_its_id(command: Command) -> None:
 @pytest.mark.parametrize("tenant", ["", "Blue", "-blue", "a b", "blue\n", "a" * 65, "ä"])
 def test_a_tenants_name_is_plain(tenant: str, command: Command) -> None:
     for action in ("make", "list"):
-        status, out, err = command(action, "--tenant", tenant)
+        status, out, err = command(action, f"--tenant={tenant}")
         assert (status, out) == (1, "")
         assert "--tenant: a name is" in err
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from serve_app.migrate import main
 
@@ -30,10 +31,10 @@ def test_tables_are_moved_and_it_is_said_from_where_to_where(
 
 
 def test_a_deploy_file_names_the_database(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = Path("serve_app/configs/local.yaml").read_text()
-    assert "args:" in config
+    config = yaml.safe_load(Path("serve_app/configs/local.yaml").read_text())
+    config["applications"][0]["args"]["records"] = {"url": f"sqlite:///{tmp_path}/mine.sqlite"}
     file = tmp_path / "deploy.yaml"
-    file.write_text(config.replace("args:", f"args:\n      records: {{url: 'sqlite:///{tmp_path}/mine.sqlite'}}", 1))
+    file.write_text(yaml.safe_dump(config))
     assert said(capsys, ["--config", str(file), "up"]) == (0, f"{tmp_path}/mine.sqlite: from base to 0002", "")
 
 

@@ -19,6 +19,8 @@ from tests.serve_app.cache.sessions import USER_KEYS, expired_keys, lending_gate
 from tests.service.conftest import RunningService
 from tests.service.fronts import PATIENCE_S, Front, comes_from_store, compose, front, timed
 
+pytestmark = pytest.mark.slow
+
 # Long for a store that is well, on a machine however busy, and short beside one that is not.
 READ_TIMEOUT_S = 3.0
 SLOW_S = 60.0
@@ -118,11 +120,11 @@ def with_an_expired_key(site: Site, end: contextlib.ExitStack) -> Iterator[None]
 @pytest.mark.parametrize(
     ("fault", "counted"),
     [
-        pytest.param(slow, {"read timeout", "write timeout"}, marks=pytest.mark.slow),
-        pytest.param(down, {"read unreachable", "write unreachable"}, marks=pytest.mark.slow),
-        pytest.param(halving_bodies, {"read unreachable"}, marks=pytest.mark.slow),
+        (slow, {"read timeout", "write timeout"}),
+        (down, {"read unreachable", "write unreachable"}),
+        (halving_bodies, {"read unreachable"}),
         (denied, {"read denied", "write denied"}),
-        pytest.param(with_an_expired_key, {"read denied", "write denied"}, marks=pytest.mark.slow),
+        (with_an_expired_key, {"read denied", "write denied"}),
     ],
 )
 def test_while_s3_is_at_fault_clips_are_made_in_time_and_afterwards_they_come_from_it(

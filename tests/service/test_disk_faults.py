@@ -103,7 +103,11 @@ def without_handles(site: Site) -> Iterator[None]:
 
 @pytest.mark.parametrize(
     ("fault", "counted", "outcome"),
-    [(full, "write full", "hit"), (read_only, "write denied", "hit"), (without_handles, "read unreachable", "miss")],
+    [
+        (full, "write full", "hit"),
+        pytest.param(read_only, "write denied", "hit", marks=pytest.mark.slow),
+        pytest.param(without_handles, "read unreachable", "miss", marks=pytest.mark.slow),
+    ],
 )
 def test_while_the_disk_is_at_fault_clips_are_made_and_nothing_is_lost_and_afterwards_they_are_kept(
     site: Site, fault: Fault, counted: str, outcome: str

@@ -90,16 +90,17 @@ async def survive(jobs: Jobs, victims: list[str], at_once: int, first_seed: int)
             await all_up(APP, victim)
 
 
-def test_jobs_end_with_the_same_bytes_whichever_process_is_killed(jobs: Jobs) -> None:
-    asyncio.run(survive(jobs, list(DEPLOYMENTS), at_once=2, first_seed=10_000))
+def test_jobs_end_with_the_same_bytes_when_the_ingress_that_makes_them_is_killed(jobs: Jobs) -> None:
+    asyncio.run(survive(jobs, ["ingress"], at_once=2, first_seed=10_000))
 
 
 @pytest.mark.slow
-def test_twenty_jobs_end_with_the_same_bytes_whatever_is_killed_at_random_moments(jobs: Jobs) -> None:
-    victims = random.Random(20).choices(DEPLOYMENTS, k=5)
+def test_twenty_jobs_end_with_the_same_bytes_whichever_process_is_killed(jobs: Jobs) -> None:
+    victims = [*DEPLOYMENTS, *random.Random(20).choices(DEPLOYMENTS, k=2)]
     asyncio.run(survive(jobs, victims, at_once=4, first_seed=20_000))
 
 
+@pytest.mark.slow
 def test_a_maker_that_stands_still_beyond_its_lease_is_fenced_when_it_wakes(jobs: Jobs) -> None:
     async def stopped_at_work(client: httpx.AsyncClient) -> tuple[int, str, psutil.Process]:
         """The seed and id of a job, and the process that was making it when it was stopped."""

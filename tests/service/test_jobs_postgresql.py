@@ -38,6 +38,7 @@ def body(seed: int) -> dict[str, Any]:
     return {"prompt": "a restart", "music_length_ms": 3_000, "seed": seed}
 
 
+@pytest.mark.slow
 def test_no_job_is_lost_and_none_is_doubled_when_postgresql_is_restarted_under_load(
     service_on_postgresql: RunningService, postgresql: PostgresqlServer
 ) -> None:

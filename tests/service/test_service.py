@@ -188,6 +188,7 @@ def test_an_answer_carries_the_request_id_once(service: RunningService) -> None:
     assert asyncio.run(scenario()).headers.get_list("x-request-id") == ["mine-1"]
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_loaded_fails_the_deployment_with_one_sentence(ray_cluster: int, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="failed"):
         serve.run(build(settings(Path("/no/such/folder"), tmp_path)), name="broken", route_prefix="/broken")

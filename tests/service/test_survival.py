@@ -128,6 +128,7 @@ def test_fifty_who_ask_the_same_at_once_get_one_generation_and_however_many_late
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 def test_bystanders_of_a_request_that_kills_get_their_clips(pair: RunningService) -> None:
     async def scenario() -> None:
         async with pair.client() as client:
@@ -165,7 +166,8 @@ def test_the_first_of_those_who_joined_hangs_up_and_the_others_get_the_whole(pai
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize("deployment", ["pipeline", pytest.param("tiny-text-encoder", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("deployment", ["pipeline", "tiny-text-encoder"])
 def test_a_lost_replica_of_another_stage_changes_no_byte_either(pair: RunningService, deployment: str) -> None:
     """The codec decoder's is in test_streaming.py."""
     number = {"pipeline": 2}.get(deployment, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import traceback
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -134,6 +135,13 @@ def test_a_call_that_is_cancelled_leaves_a_connection_that_answers_the_right_que
             assert await redis.ask(lambda turns=turns: redis.client.echo(f"new {turns}")) == f"new {turns}".encode()
 
     with_redis(redis_server.url, test)
+
+
+@pytest.mark.parametrize("tail", ["host:6379/0?speed=fast", "host:6379/0?socket_timeout=soon", "a/b@host:6379/0"])
+def test_a_url_that_is_none_is_told_without_its_password(tail: str) -> None:
+    with pytest.raises(ValueError, match=r"access\.limits\.storage is no URL of a Redis") as raised:
+        SharedRedis(SecretStr(f"redis://:{SECRET}{'' if '@' in tail else '@'}{tail}"), Faults(time.monotonic))
+    assert SECRET not in "".join(traceback.format_exception(raised.value))
 
 
 def test_its_password_is_in_no_log_no_error_and_no_name(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from typing import Any
 
@@ -277,11 +278,13 @@ def test_every_request_is_audited_with_who_what_and_what_became_of_it() -> None:
 def test_who_hangs_up_is_audited_as_499_also_in_the_middle_of_the_answer() -> None:
     async def test() -> None:
         async with house() as replica:
-            for path in ("/v1/music?hold=true", "/v1/stream/a"):
-                asking = asyncio.create_task(_ask_raw(replica, path))
-                await until(lambda: replica.num_inside == 1 or path != "/v1/music?hold=true")
-                for _ in range(50):
-                    await asyncio.sleep(0)
+            for path, is_under_way in (
+                ("/v1/music?hold=true", lambda exchange: replica.num_inside == 1),
+                ("/v1/stream/a", lambda exchange: len(exchange.sent) == 2),
+            ):
+                exchange = Exchange(body(b""))
+                asking = asyncio.create_task(_ask_raw(replica, exchange, path))
+                await until(functools.partial(is_under_way, exchange))
                 asking.cancel()
                 await asyncio.wait({asking})
             records = await replica.audited()
@@ -291,10 +294,10 @@ def test_who_hangs_up_is_audited_as_499_also_in_the_middle_of_the_answer() -> No
     run(test)
 
 
-async def _ask_raw(replica: House, path: str) -> None:
+async def _ask_raw(replica: House, exchange: Exchange, path: str) -> None:
     path, _, query = path.partition("?")
     scope = {**post_scope(path=path), "method": "GET" if "stream" in path else "POST", "query_string": query.encode()}
-    await Exchange(body(b"")).run(replica.app, scope)
+    await exchange.run(replica.app, scope)
 
 
 def test_secrets_and_redacted_prompts_are_in_no_log_no_record_no_error_and_no_settings(
@@ -325,6 +328,51 @@ def test_secrets_and_redacted_prompts_are_in_no_log_no_record_no_error_and_no_se
 
     with caplog.at_level(logging.DEBUG):
         run(test)
+
+
+def test_the_service_itself_is_behind_it() -> None:
+    async def test() -> None:
+        keys = HeldKeys()
+        key = keys.make("blue").text
+        async with house(keys=keys, limits={"audio_s_per_minute": 2, "at_once": 1}) as replica:
+            backend = SineBackend()
+            replica.app = create_app(backend, ApiSettings(), gate=replica.gate)
+            asked = {"prompt": "a tone", "music_length_ms": 900}
+            for path in ("/v1/music", "/v1/music/stream"):
+                assert fault(await replica.ask("POST", path, json=asked))["type"] == "unauthorized"
+                answer = await replica.ask("POST", path, key, json=asked)
+                assert answer.status_code == 200
+                assert answer.headers["x-ratelimit-policy"] == "audio_s_per_minute"
+            assert fault(await replica.ask("POST", "/v1/music", key, json=asked))["type"] == "over_limit"
+            assert [each.scope for each in backend.requests] == ["blue"] * len(backend.requests)
+            records = await replica.audited()
+            assert [each.status for each in records] == [401, 200, 401, 200, 429]
+            assert [each.audio_s for each in records] == [0, 0.9, 0, 0.9, 0]
+            assert records[1].prompt == "a tone"
+            assert records[1].generation is not None
+
+    run(test)
+
+
+def test_a_prompt_that_the_policy_refuses_is_made_by_nobody_and_charged_to_nobody() -> None:
+    async def test() -> None:
+        async with house(limits={"audio_s_per_minute": 1}, policy=f"{__name__}:no_anthems") as replica:
+            backend = SineBackend()
+            replica.app = create_app(backend, ApiSettings(), gate=replica.gate)
+            for prompt, status in (("an anthem", 403), ("a waltz", 200)):
+                asked = {"prompt": prompt, "music_length_ms": 1000}
+                answer = await replica.ask("POST", "/v1/music", json=asked)
+                assert answer.status_code == status
+                if status == 403:
+                    assert fault(answer) == {"type": "prompt_refused", "message": "No anthems.", "param": "prompt"}
+            assert [each.prompt for each in backend.requests] == ["a waltz"]
+
+    run(test)
+
+
+def no_anthems(prompt: str, tenant: str) -> str | None:
+    assert tenant == "local"
+    return "No anthems." if "anthem" in prompt else None
 
 
 def test_other_kinds_of_connections_pass_as_they_are() -> None:

@@ -37,7 +37,7 @@ ROOT = Path(__file__).parents[3]
 FORMER = """
 CREATE TABLE leases (
     name VARCHAR(200) NOT NULL, holder VARCHAR(200) NOT NULL, token BIGINT NOT NULL, era VARCHAR(200) NOT NULL,
-    expires_s DOUBLE PRECISION NOT NULL, value VARCHAR(200) NOT NULL, CONSTRAINT pk_leases PRIMARY KEY (name));
+    expires_s {double} NOT NULL, value VARCHAR(200) NOT NULL, CONSTRAINT pk_leases PRIMARY KEY (name));
 CREATE INDEX ix_leases_era_expires_s ON leases (era, expires_s);
 CREATE TABLE swept_leases (
     id INTEGER NOT NULL, highest_token BIGINT NOT NULL, CONSTRAINT pk_swept_leases PRIMARY KEY (id));
@@ -101,7 +101,8 @@ def test_what_released_code_has_made_is_taken_over_with_its_leases(home: Home) -
     database = home.open()
     assert database.revision() == BASE
     with database._bare(writes=True) as connection:
-        for statement in FORMER.split(";\n"):
+        double = "DOUBLE" if connection.dialect.name == "sqlite" else "DOUBLE PRECISION"
+        for statement in FORMER.format(double=double).split(";\n"):
             connection.execute(text(statement))
     assert database.revision() == "0001"
     leases = LeaseTable(database, lease_s=300)

@@ -1,0 +1,52 @@
+"""Leases of jobs that are given out one at a time, when a test says so: until then every job stays in the queue."""
+
+from __future__ import annotations
+
+import asyncio
+
+from serve_app.cache.faults import Faults
+from serve_app.records.database import Database
+from serve_app.records.lease import Held, Lease, Taken
+from serve_app.records.lease_table import LeaseTable
+from serve_app.records.leases import Leases
+from serve_app.records.moment import uptime_s
+from serve_app.records.opening import own_name
+from serve_app.records.settings import RecordsSettings
+from serve_app.records.threads import Threads
+
+
+class Turns(Leases):
+    """num_allowed: that are still given out. held: names of jobs' leases that somebody has."""
+
+    def __init__(self, settings: RecordsSettings, database: Database) -> None:
+        super().__init__(
+            LeaseTable(database, lease_s=settings.lease_s),
+            Threads(settings.max_connections, "turns"),
+            Faults(uptime_s),
+            holder=own_name(),
+            timeout_s=settings.timeout_s,
+        )
+        self.num_allowed = 0
+        self.held: set[str] = set()
+        self._changed = asyncio.Event()
+
+    async def until_taken(self) -> None:
+        """Gives out one, and returns when somebody has it."""
+        self.num_allowed += 1
+        while self.num_allowed:
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def take(self, name: str, *, value: str = "") -> Held | Taken | None:
+        if not self.num_allowed:
+            return Taken("nobody yet", "", 1.0)
+        taken = await super().take(name, value=value)
+        if isinstance(taken, Held):
+            self.num_allowed -= 1
+            self.held.add(name)
+            self._changed.set()
+        return taken
+
+    async def release(self, lease: Lease) -> None:
+        await super().release(lease)
+        self.held.discard(lease.name)
