@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 
+from deployments.patience import within
 from serve_app.api.errors import NotReady
 from serve_app.detached import detached
 from serve_app.jobs.job import ENDED, Job
@@ -89,7 +90,7 @@ class Followers:
                     self._tell(pair, jobs.get(pair[1]))
             # Who comes new is not kept waiting.
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._come.wait(), _LOOK_S)
+                await within(self._come.wait(), _LOOK_S)
 
     def _tell(self, pair: Pair, job: Job | None) -> None:
         for place in self._places.get(pair, ()):

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from deployments.messages import CodeFrames, GenerationStart, MusicRequest, Resumption
+from deployments.patience import within
 from serve_app.api.errors import NotReady, ServiceError, TooBusy, WorkerLostTwice
 from serve_app.jobs.errors import Fenced
 from serve_app.jobs.job import QUEUE_CLASSES, Fault, QueueClass
@@ -84,10 +85,10 @@ class Runner:
                 with contextlib.suppress(NotReady):  # counted and logged where it was found out
                     await self._claim()
                 with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self._news.wait(), _LOOK_S)
+                    await within(self._news.wait(), _LOOK_S)
         finally:
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._saver.flush_all(), _LAST_SAVE_S)
+                await within(self._saver.flush_all(), _LAST_SAVE_S)
             await _ended(list(self._under_way))
             await _ended(beside)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from deployments.messages import CodeFrames, GenerationStart
+from deployments.patience import within
 from serve_app.api.errors import NotReady
 from serve_app.records.variation import Saving, VariationId
 
@@ -102,7 +103,7 @@ class Saver:
         """Until cancelled."""
         while True:
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._news.wait(), ASK_S)
+                await within(self._news.wait(), ASK_S)
             self._news.clear()
             makings = list(self._makings)
             if not makings:

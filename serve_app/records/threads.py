@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
+from deployments.patience import within
 from serve_app.cache.store import StoreBusy, StoreTimeout
 
 # A burst that a healthy store works off in well under a second, not what gathers while a dead one is waited for.
@@ -77,14 +78,16 @@ class Threads:
         if len(self._unfinished) >= self._max_unfinished:
             raise StoreBusy(f"{len(self._unfinished)} calls are unfinished")
         errand = _Errand(call, put_back)
-        future = self._submit(errand.run)
+        result = asyncio.wrap_future(self._submit(errand.run))
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(future), timeout_s)
+            return await within(result, timeout_s)
         except asyncio.TimeoutError as error:
             self._leave(errand)
             raise StoreTimeout(f"no answer within {timeout_s:g} s") from error
         except asyncio.CancelledError:
             self._leave(errand)
+            if result.done() and not result.cancelled():
+                result.exception()  # nobody is left to hear of it
             raise
 
     async def close(self) -> None:

@@ -13,7 +13,9 @@ import uvicorn
 from fastapi import FastAPI
 
 from serve_app.api.spool import PIECE_BYTES
+from serve_app.jobs.settings import JobsSettings
 from tests.serve_app.api.jobs_reference import DecodingBackend, ReferenceJobs, job_service, submitted
+from tests.serve_app.api.service import ask
 from tests.serve_app.api.test_hangup import PATIENCE_S
 
 NUM_READERS = 200
@@ -23,6 +25,7 @@ CLIP_BYTES = 2 * 32_000 * CLIP_MS // 1000
 READER_BYTES = 4 * PIECE_BYTES
 # Small enough that most of a clip has to wait on our side.
 RECEIVE_BUFFER_BYTES = 4096
+NUM_STATES = 50
 
 Connect = Callable[[str], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 
@@ -111,8 +114,8 @@ def test_slow_readers_of_sound_hold_a_piece_each_and_hold_up_nobody(num_clips: i
 def test_slow_readers_of_events_hold_an_event_each_and_hold_up_nobody() -> None:
     async def scenario() -> None:
         jobs = ReferenceJobs()
-        app = job_service(jobs)
-        path = (await submitted(app, music_length_ms=CLIP_MS, variations=8)).headers["location"]
+        app = job_service(jobs, jobs_settings=JobsSettings(max_variations=64))
+        path = (await submitted(app, music_length_ms=CLIP_MS, variations=64)).headers["location"]
         job_id = path.rpartition("/")[2]
 
         async def converse(connect: Connect) -> None:
@@ -121,7 +124,9 @@ def test_slow_readers_of_events_hold_an_event_each_and_hold_up_nobody() -> None:
                 await headed(reader)
             tracemalloc.start()
             before, _ = tracemalloc.get_traced_memory()
-            for frames in range(1, 31):
+            size_bytes = len((await ask(app, "GET", path)).content)
+            assert NUM_STATES * size_bytes > 2 * READER_BYTES
+            for frames in range(1, NUM_STATES + 1):
                 jobs.save(job_id, frames)
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
@@ -131,7 +136,7 @@ def test_slow_readers_of_events_hold_an_event_each_and_hold_up_nobody() -> None:
             held, _ = tracemalloc.get_traced_memory()
             tracemalloc.stop()
             assert held - before < NUM_READERS * READER_BYTES
-            for number in range(8):
+            for number in range(64):
                 jobs.succeed(job_id, number)
             assert b"event: succeeded" in await asyncio.wait_for(quick.read(), PATIENCE_S)
             assert b"event: succeeded" in await asyncio.wait_for(slow[0][0].read(), PATIENCE_S)

@@ -13,7 +13,7 @@ from serve_app.records.settings import RecordsSettings
 from tests.serve_app.records.submissions import submission
 from tests.serve_app.records.worker import NUM_FRAMES
 
-NUM_THREADS, NUM_JOBS = 10, 4
+NUM_THREADS, NUM_JOBS = 10, 2
 
 
 def submit_and_follow(table: JobTable, tenant: str) -> list[str]:
@@ -31,7 +31,7 @@ def submit_and_follow(table: JobTable, tenant: str) -> list[str]:
             assert (job.version, job.progress) >= (before.version, before.progress)
             assert job.version > before.version or job.variations == before.variations
         seen |= found
-        time.sleep(0.01)
+        time.sleep(0.05)
     assert {job.state for job in seen.values()} == {"succeeded"}
     return ids
 

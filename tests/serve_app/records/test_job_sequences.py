@@ -269,7 +269,7 @@ def _sqlite() -> Iterator[Home]:
 
 
 def test_jobs_in_sqlite_agree_with_the_reference() -> None:
-    run(_sqlite, num_examples=10, num_steps=25)
+    run(_sqlite, num_examples=8, num_steps=25)
 
 
 def test_jobs_in_postgresql_agree_with_the_reference(postgresql: PostgresqlServer) -> None:
