@@ -97,7 +97,7 @@ class Keyring:
         # An id that is not there is compared too, with a digest of which nobody knows the secret.
         key = (self._live or {}).get(key_id, _NOBODY)
         is_right = hmac.compare_digest(key_text.digest(secret), key.digest)
-        return key if is_right and key is not _NOBODY else None
+        return key if is_right else None
 
     def _is_due(self) -> bool:
         """Whether to wait for a reading, one on its way or a new one; never for records that are known to be down."""

@@ -86,8 +86,10 @@ class Followers:
             except NotReady:
                 pass  # it was counted and logged where it was found out
             else:
-                for pair in pairs:
-                    self._tell(pair, jobs.get(pair[1]))
+                for tenant, job_id in pairs:
+                    job = jobs.get(job_id)
+                    # An id that somebody else follows is found too, and is none of this tenant's.
+                    self._tell((tenant, job_id), job if job is not None and job.tenant == tenant else None)
             # Who comes new is not kept waiting.
             with contextlib.suppress(asyncio.TimeoutError):
                 await within(self._come.wait(), _LOOK_S)

@@ -56,7 +56,8 @@ class Service:
                 env={**inherited, **_RAY_ENVIRONMENT, **PROXY_ENVIRONMENT, **token, **environment},
                 text=True,
             )
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reading = threading.Thread(target=self._read, daemon=True)
+        self._reading.start()
 
     @property
     def driver_log(self) -> Path:
@@ -92,6 +93,15 @@ class Service:
         except queue.Empty:
             return
         raise self._failure(event)
+
+    def close(self) -> None:
+        """Waits for the driver's end, which is its guardian's to bring about, and lets go of what led to it."""
+        self._driver.wait()
+        self._reading.join()
+        assert self._driver.stdin is not None
+        assert self._driver.stdout is not None
+        self._driver.stdin.close()
+        self._driver.stdout.close()
 
     def _failure(self, event: Event | None) -> ServiceError:
         if event is not None:

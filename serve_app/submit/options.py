@@ -88,8 +88,10 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
 
 def _is_address(url: str) -> bool:
     try:
-        httpx.URL(url)
+        port = httpx.URL(url).port
     except httpx.InvalidURL:
+        return False
+    if port is not None and not 0 < port < 2**16:
         return False
     return re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", url) is not None
 

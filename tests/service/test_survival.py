@@ -226,7 +226,8 @@ def test_requests_that_come_while_half_of_all_replicas_stand_still_go_to_the_oth
             clips = await gathered([*under_way, *meanwhile])
             for each in clips:
                 made = made_by_name(pair, each)
-                assert made_again(made.frames) <= largest_window(50 * LONG_SECONDS) * (len(made.processes) - 1)
+                # A language model that wakes gives up what it had, and may be the one that goes on with it.
+                assert made_again(made.frames) <= largest_window(50 * LONG_SECONDS) * max(1, len(made.processes) - 1)
             makers = [made_by_name(pair, each).processes[-1] for each in clips[len(WAYS) :]]
             assert any(maker != stopped[-1].pid for maker in makers)
             undisturbed = [

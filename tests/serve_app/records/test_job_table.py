@@ -189,6 +189,20 @@ def test_whoever_is_fenced_writes_nothing_and_the_others_of_the_batch_all(table:
             end()
 
 
+def test_whoever_comes_with_an_older_lease_begins_nothing(table: JobTable) -> None:
+    job = submitted(table)
+    ours = first(job)
+    begun(table, ours, 5)
+    before = table.find("ours", job.id)
+    assert table.begin(ours, 4) is None
+    assert table.begin(VariationId(job.id, 1), 9) is None
+    assert table.find("ours", job.id) == before
+    assert table.save([saving(ours, 5, 0, 2, start())]) == set()
+    table.cancel("ours", job.id)
+    with table.database.reading() as connection:
+        assert connection.exec_driver_sql("SELECT token FROM variations").scalars().all() == [6]
+
+
 def test_what_is_tried_again_since_its_answer_was_lost_does_no_harm(table: JobTable) -> None:
     job = submitted(table, seeds=(1, 2))
     ours, failing = first(job), VariationId(job.id, 1)

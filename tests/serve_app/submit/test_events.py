@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +18,7 @@ EVENTS = [Event("3", "running", "{}"), Event("4", "progress", "a\nb\u2028\x85c")
 @given(st.lists(st.integers(0, len(STREAM)), max_size=20))
 def test_events_are_the_same_in_whatever_pieces_they_come(cuts: list[int]) -> None:
     ends = [0, *sorted(cuts), len(STREAM)]
-    pieces = [STREAM[first:end] for first, end in zip(ends, ends[1:], strict=False)]
+    pieces = [STREAM[first:end] for first, end in itertools.pairwise(ends)]
     assert list(events_of(pieces)) == EVENTS
 
 

@@ -79,8 +79,8 @@ def test_what_the_service_refuses_is_one_line_with_its_reason(
 
 
 class Proxy:
-    """Stands between the command and the service, and loses answers: `cut` of each path's first ones, after so many
-    messages. asked: the headers of what came.
+    """Stands between the command and the service, and loses answers: of each path's first ones all but the first so
+    many messages, as `cut` has them. asked: the headers of what came.
     """
 
     def __init__(self, app: ASGIApp, cut: dict[str, list[int]]) -> None:
@@ -110,7 +110,7 @@ def test_a_lost_answer_costs_neither_a_second_clip_nor_the_first(
 ) -> None:
     monkeypatch.setattr(client_module, "_pause_s", lambda failures: 0.0)
     jobs = Stepping()
-    cuts = {"POST generations": [0, 0], "GET events": [3, 0, 3], "GET audio": [2, 0]}
+    cuts = {"POST generations": [1, 1], "GET events": [3, 1, 3], "GET audio": [2, 1]}
     proxy = Proxy(job_service(jobs, DecodingBackend()), cuts)
     out = tmp_path / "clip.wav"
     with on_a_socket(proxy) as url:
@@ -144,7 +144,7 @@ def test_a_service_that_is_busy_is_asked_again_when_it_says() -> None:
     assert pauses == [3.0, 2.0, 4.0]
 
 
-def test_a_service_that_never_answers_is_given_up_with_its_last_reason() -> None:
+def test_a_service_that_is_broken_is_not_asked_again() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         raise ConnectionError("lost")
 
@@ -154,6 +154,7 @@ def test_a_service_that_never_answers_is_given_up_with_its_last_reason() -> None
             client.submit(BODY, "a")
         with pytest.raises(SubmitError, match="answered 500"):
             list(client.follow("0" * 32))
+    assert not pauses
 
 
 def test_the_key_goes_to_the_service_and_into_no_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -228,3 +229,15 @@ def test_the_sound_is_the_one_that_was_asked_for(tmp_path: Path) -> None:
         music = httpx.post(f"{url}/v1/music", json=body, trust_env=False).content
     assert out.read_bytes() == music
     assert np.abs(soundfile.read(out)[0]).max() > 0.1
+
+
+def test_a_service_that_breaks_every_answer_off_is_given_up() -> None:
+    pauses: list[float] = []
+    cuts = {"POST generations": [1] * 100, "GET events": [1] * 100}
+    with on_a_socket(Proxy(job_service(Stepping()), cuts)) as url, Client(url, None, pauses.append) as client:
+        with pytest.raises(SubmitError, match="does not answer"):
+            client.submit(BODY, "a")
+        assert pauses == [1, 2, 4, 8, 15, 15, 15]
+        [generation] = httpx.get(f"{url}/v1/generations", trust_env=False).json()["generations"]
+        with pytest.raises(SubmitError, match=f"may go on: {url}/v1/generations/{generation['id']}"):
+            list(client.follow(generation["id"]))
