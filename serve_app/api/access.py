@@ -21,18 +21,12 @@ from serve_app.api.boundary import METHODS
 from serve_app.api.errors import (
     ClientClosedRequest,
     Internal,
+    NotOpen,
     OverLimit,
     ServiceError,
     Unauthorized,
     error_response,
 )
-
-
-class NotOpen(ServiceError):
-    """The service has no API keys, and the request came from beyond this machine."""
-
-    type = "not_open"
-    status = 403
 
 
 @dataclass

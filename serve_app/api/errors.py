@@ -65,6 +65,13 @@ class Unauthorized(ServiceError):
         return {**super().headers(), "WWW-Authenticate": "Bearer"}
 
 
+class NotOpen(ServiceError):
+    """The service has no API keys, and the request came from beyond this machine."""
+
+    type = "not_open"
+    status = 403
+
+
 class LicenseNotAccepted(ServiceError):
     """The operator has not accepted the licence of the model's weights, so the model is not loaded."""
 
@@ -84,13 +91,6 @@ class NotFound(ServiceError):
 
     type = "not_found"
     status = 404
-
-
-class NotAcceptable(ServiceError):
-    """What is asked for is there, and can't be had in this way."""
-
-    type = "not_acceptable"
-    status = 406
 
 
 class Conflict(ServiceError):

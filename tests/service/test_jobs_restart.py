@@ -28,11 +28,10 @@ NUM_JOBS = 4
 def run_of(config: Path) -> Iterator[tuple[str, str]]:
     """The service of a deploy file: its address, and the mark that all of its processes carry."""
     folder = Path(tempfile.mkdtemp(prefix="musicgen-", dir="/tmp"))  # Ray's sockets want a short path
-    with contextlib.ExitStack() as closing:
-        with Guardian(folder, None) as guardian:
-            service = Service(config, None, 1, folder, guardian.environment)
-            closing.callback(service.close)  # after the guardian has ended it
-            yield service.wait_until_ready(lambda _: None), guardian.environment[MARK]
+    with contextlib.ExitStack() as closing, Guardian(folder, None) as guardian:
+        service = Service(config, None, 1, folder, guardian.environment)
+        closing.callback(service.close)  # after the guardian has ended it
+        yield service.wait_until_ready(lambda _: None), guardian.environment[MARK]
 
 
 def body(seed: int) -> dict[str, object]:

@@ -12,11 +12,19 @@ from serve_app.api.errors import ServiceError, error_response, plain_name
 EVERY_ERROR: tuple[ServiceError, ...] = (
     errors.MalformedRequest("m", param="Content-Length"),
     errors.InvalidRequest("m", param="prompt"),
+    errors.Unauthorized("m"),
+    errors.NotOpen("m"),
+    errors.LicenseNotAccepted("m", param="model_id"),
+    errors.PromptRefused("m", param="prompt"),
     errors.NotFound("m"),
     errors.MethodNotAllowed("m", allow=("GET", "POST")),
     errors.RequestTimeout("m"),
     errors.PayloadTooLarge("m"),
+    errors.Conflict("m"),
+    errors.Gone("m"),
     errors.UnsupportedMediaType("m", param="Content-Type"),
+    errors.RangeNotSatisfiable("m", size_bytes=10),
+    errors.OverLimit("m", retry_after_s=2),
     errors.TooBusy("m", retry_after_s=1.5),
     errors.ClientClosedRequest("m"),
     errors.Internal("m"),
@@ -68,7 +76,7 @@ def test_every_answer_has_the_one_shape(error: ServiceError) -> None:
 def test_types_tell_the_errors_apart_and_statuses_all_but_the_faults_of_the_service() -> None:
     assert len({error.type for error in EVERY_ERROR}) == len(EVERY_ERROR)
     by_status = Counter(error.status for error in EVERY_ERROR)
-    assert [status for status, number in by_status.items() if number > 1] == [500]
+    assert [status for status, number in by_status.items() if number > 1] == [403, 429, 500]
 
 
 @pytest.mark.parametrize(

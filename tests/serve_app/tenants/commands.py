@@ -99,9 +99,7 @@ class World:
     async def touch(self, command: Touch, job_id: str) -> Answer:
         """The command as it is for a job of this id."""
         path = f"/v1/generations/{job_id}"
-        headers = [
-            (name, value if isinstance(value, str) else self._tag_of(value)) for name, value in command.headers
-        ]
+        headers = [(name, value if isinstance(value, str) else self._tag_of(value)) for name, value in command.headers]
         if command.what == "events":
             return await self.house.follow(command.key, f"{path}/events", headers)
         method, _, sound = command.what.partition(" ")
