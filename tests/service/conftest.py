@@ -17,6 +17,7 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
 
+from deployments.checkpoints.root import ROOT
 from serve_app import graph
 from serve_app.api.credit import PROXY_ENVIRONMENT
 from tests.ports import free_port
@@ -24,6 +25,7 @@ from tests.service.recorded import FILE_VARIABLE, RecordedLanguageModel
 from tests.tiny import tiny_checkpoint
 
 APP = "test"
+PAIR = "pair"
 SLOTS = 4
 MAX_QUEUED = 8
 # What is made on a machine however busy comes within it, and what hangs is told before a test's own time is over.
@@ -32,11 +34,14 @@ REQUEST_TIMEOUT_S = 280
 
 @dataclass(frozen=True)
 class RunningService:
-    """url: of the application, without a final slash. handle: by deployment name. frames: see `recorded`."""
+    """url: of the application, without a final slash. handle: by deployment name. frames: see `recorded`. folder: of
+    what is kept.
+    """
 
     url: str
     handle: Callable[[str], DeploymentHandle]
     frames: Path
+    folder: Path
 
     def client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(base_url=self.url, timeout=REQUEST_TIMEOUT_S, trust_env=False)
@@ -112,7 +117,18 @@ def service(ray_cluster: int, frames: Path, tmp_path_factory: pytest.TempPathFac
     checkpoint = tiny_checkpoint(folder / "tiny", ratios=(4, 4, 4, 5))
     serve.run(recorded_build(settings(checkpoint, folder)), name=APP, route_prefix="/")
     url = f"http://127.0.0.1:{ray_cluster}"
-    return RunningService(url, lambda name: serve.get_deployment_handle(name, APP), frames)
+    return RunningService(url, lambda name: serve.get_deployment_handle(name, APP), frames, folder)
+
+
+@pytest.fixture(scope="session")
+def pair(ray_cluster: int, frames: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """Two of ingress, pipeline and language model, the embedded one."""
+    folder = tmp_path_factory.mktemp("pair")
+    args = settings(ROOT / "etude" / "checkpoint", folder, number=2)
+    serve.run(recorded_build(args), name=PAIR, route_prefix=f"/{PAIR}")
+    url = f"http://127.0.0.1:{ray_cluster}/{PAIR}"
+    yield RunningService(url, lambda name: serve.get_deployment_handle(name, PAIR), frames, folder)
+    serve.delete(PAIR)
 
 
 def recorded_build(args: dict[str, Any]) -> Application:

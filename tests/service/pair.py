@@ -20,7 +20,6 @@ from deployments.codec_decoder.windows import windows
 from tests.service.conftest import RunningService, processes
 from tests.service.recorded import Made, recorded
 
-APP = "pair"
 LOOKAHEAD = 4
 # How long to wait for what comes by itself, on a machine however busy.
 PATIENCE_S = 280.0

@@ -30,7 +30,7 @@ def service_on_postgresql(
     args["records"] = {"url": postgresql.url("jobs"), "lease_s": 5.0, "timeout_s": 1.0}
     serve.run(recorded_build(args), name=APP, route_prefix=f"/{APP}")
     url = f"http://127.0.0.1:{ray_cluster}/{APP}"
-    yield RunningService(url, lambda name: serve.get_deployment_handle(name, APP), frames)
+    yield RunningService(url, lambda name: serve.get_deployment_handle(name, APP), frames, folder)
     serve.delete(APP)
 
 

@@ -6,19 +6,15 @@ import asyncio
 import contextlib
 import random
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import psutil
 import pytest
-from ray import serve
 
-from deployments.checkpoints.root import ROOT
 from deployments.language_model.engine_loop import EngineLoad
-from tests.service.conftest import SLOTS, RunningService, processes, recorded_build, settings
+from tests.service.conftest import PAIR as APP
+from tests.service.conftest import SLOTS, RunningService, processes
 from tests.service.pair import (
-    APP,
     all_up,
     body,
     clip,
@@ -36,18 +32,6 @@ from tests.service.recorded import LETHAL_SEED, recorded
 SECONDS = 15
 LONG_SECONDS = 30  # where there is time, and where something has to last
 WAYS = [(way, container) for way in ("wait", "stream") for container in ("wav", "pcm")]
-
-
-@pytest.fixture(scope="module")
-def pair(ray_cluster: int, frames: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """Two of ingress, pipeline and language model, the embedded one."""
-    folder = tmp_path_factory.mktemp("pair")
-    args = settings(ROOT / "etude" / "checkpoint", folder, number=2)
-    serve.run(recorded_build(args), name=APP, route_prefix=f"/{APP}")
-    yield RunningService(
-        f"http://127.0.0.1:{ray_cluster}/{APP}", lambda name: serve.get_deployment_handle(name, APP), frames
-    )
-    serve.delete(APP)
 
 
 def survive(pair: RunningService, rounds: int, seconds: int) -> None:

@@ -6,45 +6,26 @@ import asyncio
 import contextlib
 import random
 import signal
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 import pytest
-from ray import serve
 
-from deployments.checkpoints.root import ROOT
-from tests.service.conftest import RunningService, processes, recorded_build, settings
+from tests.service.conftest import PAIR as APP
+from tests.service.conftest import RunningService, processes
 from tests.service.pair import all_up, largest_window, made_again, until, until_async
 from tests.service.recorded import recorded
 from tests.service.submitted import digest, ended, is_writable, made_of, maker, sound, submit
 
-APP = "jobs"
 FRAMES = 1500
-LEASE_S = 5.0
 DEPLOYMENTS = ("tiny-language-model", "pipeline", "ingress")
 
 
-@dataclass(frozen=True)
-class Jobs(RunningService):
-    """records: SQLite's file."""
-
-    records: Path
-
-
-@pytest.fixture(scope="module")
-def jobs(ray_cluster: int, frames: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
-    """Two of ingress, pipeline and language model, the embedded one."""
-    folder = tmp_path_factory.mktemp("jobs")
-    args = settings(ROOT / "etude" / "checkpoint", folder, number=2)
-    args["records"] |= {"lease_s": LEASE_S, "timeout_s": LEASE_S / 4}
-    serve.run(recorded_build(args), name=APP, route_prefix=f"/{APP}")
-    url = f"http://127.0.0.1:{ray_cluster}/{APP}"
-    yield Jobs(url, lambda name: serve.get_deployment_handle(name, APP), frames, folder / "records.sqlite")
-    serve.delete(APP)
+def records_of(pair: RunningService) -> Path:
+    """SQLite's file."""
+    return pair.folder / "records.sqlite"
 
 
 def body(seed: int, **fields: Any) -> dict[str, Any]:
@@ -58,94 +39,94 @@ async def undisturbed(client: httpx.AsyncClient, seed: int) -> str:
     return digest(response.content)
 
 
-async def begun(jobs: Jobs, before: set[str], at: int) -> None:
+async def begun(pair: RunningService, before: set[str], at: int) -> None:
     """Returns when a generation that was not among those `before` has so many frames, and not all."""
 
     def is_there() -> bool:
-        made = (made for name, made in recorded(jobs.frames).items() if name not in before)
+        made = (made for name, made in recorded(pair.frames).items() if name not in before)
         return any(at <= len(each.frames) for each in made)
 
     await until(is_there)
 
 
-async def survive(jobs: Jobs, victims: list[str], at_once: int, first_seed: int) -> None:
+async def survive(pair: RunningService, victims: list[str], at_once: int, first_seed: int) -> None:
     """For each victim: jobs at once, in the middle of which one of its processes is killed."""
     draw = random.Random(first_seed)
-    async with jobs.client() as client:
+    async with pair.client() as client:
         for round_number, victim in enumerate(victims):
-            before = set(recorded(jobs.frames))
+            before = set(recorded(pair.frames))
             seeds = [first_seed + 100 * round_number + i for i in range(at_once)]
             ids = [await submit(client, f"{victim}-{seed}", **body(seed)) for seed in seeds]
-            await begun(jobs, before, draw.randrange(1, FRAMES - 300))
+            await begun(pair, before, draw.randrange(1, FRAMES - 300))
             with contextlib.suppress(psutil.NoSuchProcess):
                 draw.choice(processes(APP, victim)).send_signal(signal.SIGKILL)
             for job_id, seed in zip(ids, seeds, strict=True):
                 job = await ended(client, job_id)
                 assert job["state"] == "succeeded", job
                 assert digest(await sound(client, job_id)) == await undisturbed(client, seed), victim
-                made = made_of(jobs.frames, job)
+                made = made_of(pair.frames, job)
                 assert set(made.frames) == set(range(FRAMES))
                 # A window that was made and one that was on its way; and once more, undisturbed, for the comparison.
                 assert made_again(made.frames) <= FRAMES + 2 * largest_window(FRAMES)
             await all_up(APP, victim)
 
 
-def test_jobs_end_with_the_same_bytes_when_the_ingress_that_makes_them_is_killed(jobs: Jobs) -> None:
-    asyncio.run(survive(jobs, ["ingress"], at_once=2, first_seed=10_000))
+def test_jobs_end_with_the_same_bytes_when_the_ingress_that_makes_them_is_killed(pair: RunningService) -> None:
+    asyncio.run(survive(pair, ["ingress"], at_once=2, first_seed=10_000))
 
 
 @pytest.mark.slow
-def test_twenty_jobs_end_with_the_same_bytes_whichever_process_is_killed(jobs: Jobs) -> None:
+def test_twenty_jobs_end_with_the_same_bytes_whichever_process_is_killed(pair: RunningService) -> None:
     victims = [*DEPLOYMENTS, *random.Random(20).choices(DEPLOYMENTS, k=2)]
-    asyncio.run(survive(jobs, victims, at_once=4, first_seed=20_000))
+    asyncio.run(survive(pair, victims, at_once=4, first_seed=20_000))
 
 
 @pytest.mark.slow
-def test_a_maker_that_stands_still_beyond_its_lease_is_fenced_when_it_wakes(jobs: Jobs) -> None:
+def test_a_maker_that_stands_still_beyond_its_lease_is_fenced_when_it_wakes(pair: RunningService) -> None:
     async def stopped_at_work(client: httpx.AsyncClient) -> tuple[int, str, psutil.Process]:
         """The seed and id of a job, and the process that was making it when it was stopped."""
         for seed in range(30_000, 30_010):
-            before = set(recorded(jobs.frames))
+            before = set(recorded(pair.frames))
             job_id = await submit(client, f"stands still {seed}", **body(seed))
-            await begun(jobs, before, 20)
-            stopped = maker(jobs.records, job_id)
+            await begun(pair, before, 20)
+            stopped = maker(records_of(pair), job_id)
             if stopped is not None:
                 stopped.suspend()
                 # One that is stopped in the middle of a write holds SQLite's lock for as long.
-                if maker(jobs.records, job_id) == stopped and is_writable(jobs.records):
+                if maker(records_of(pair), job_id) == stopped and is_writable(records_of(pair)):
                     return seed, job_id, stopped
                 stopped.resume()
         raise AssertionError("every job was made before its maker could be stopped")
 
     async def scenario() -> None:
-        async with jobs.client() as client:
+        async with pair.client() as client:
             seed, job_id, stopped = await stopped_at_work(client)
             try:
                 # Another has it once the lease is over.
-                await until(lambda: maker(jobs.records, job_id) not in (stopped, None))
+                await until(lambda: maker(records_of(pair), job_id) not in (stopped, None))
             finally:
                 with contextlib.suppress(psutil.NoSuchProcess):  # Serve takes it away after a while
                     stopped.resume()
             job = await ended(client, job_id)
             assert job["state"] == "succeeded"
             assert digest(await sound(client, job_id)) == await undisturbed(client, seed)
-            made = made_of(jobs.frames, job)
+            made = made_of(pair.frames, job)
             assert made_again(made.frames) <= FRAMES + 2 * largest_window(FRAMES), "not made twice to its end"
 
     asyncio.run(scenario())
 
 
-def test_a_cancelled_job_frees_its_slot_and_one_that_ended_can_be_removed(jobs: Jobs) -> None:
+def test_a_cancelled_job_frees_its_slot_and_one_that_ended_can_be_removed(pair: RunningService) -> None:
     async def scenario() -> None:
-        async with jobs.client() as client:
-            before = set(recorded(jobs.frames))
+        async with pair.client() as client:
+            before = set(recorded(pair.frames))
             job_id = await submit(client, "cancelled", **body(40_000))
-            await begun(jobs, before, 10)
+            await begun(pair, before, 10)
             cancelled = await client.delete(f"/v1/generations/{job_id}")
             assert (cancelled.status_code, cancelled.json()["state"]) == (200, "cancelled")
 
             async def all_free() -> bool:
-                loads = [await jobs.handle("pipeline").load.remote() for _ in range(4)]
+                loads = [await pair.handle("pipeline").load.remote() for _ in range(4)]
                 return not any(loads)
 
             await until_async(all_free)
@@ -156,9 +137,9 @@ def test_a_cancelled_job_frees_its_slot_and_one_that_ended_can_be_removed(jobs: 
     asyncio.run(scenario())
 
 
-def test_variations_are_what_their_seeds_make(jobs: Jobs) -> None:
+def test_variations_are_what_their_seeds_make(pair: RunningService) -> None:
     async def scenario() -> None:
-        async with jobs.client() as client:
+        async with pair.client() as client:
             job_id = await submit(client, "variations", **body(50_000, music_length_ms=2_000, variations=3))
             job = await ended(client, job_id)
             assert [each["seed"] for each in job["variations"]] == [50_000, 50_001, 50_002]
