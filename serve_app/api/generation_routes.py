@@ -22,7 +22,7 @@ from serve_app.api.events import JobEvents
 from serve_app.api.generation_answers import PATH, generation_answer, generation_path, page_answer
 from serve_app.api.generation_schemas import MAX_VARIATIONS, GenerationAnswer, GenerationBody, GenerationsAnswer
 from serve_app.api.jobs_backend import JobsBackend
-from serve_app.api.music_request import model_card, music_request, read_body
+from serve_app.api.music_request import body_bytes, model_card, music_request, read_body
 from serve_app.api.permission import caller_of, check_license, permit
 from serve_app.api.query import integer, output_format, single_values
 from serve_app.api.settings import ApiSettings
@@ -140,6 +140,7 @@ def build_generation_router(
             return Response(status_code=204)
         # A version that is not reached yet is none of this generation's: its reader knows nothing.
         after = known if known <= job.version else -1
+        await body_bytes(request)
         return JobEvents(jobs, job.tenant, job.id, after, answer_of(request))
 
     async def audio(request: Request) -> Response:
@@ -150,6 +151,7 @@ def build_generation_router(
         sound = VariationSound(job, succeeded(job, number), card_of(job, backend.models()), container, clock())
         if sound.tag.is_among(joined(request.headers, "If-None-Match")):
             return Response(status_code=304, headers=file_headers(sound.tag))
+        await body_bytes(request)
         ranged = request.method == "GET" and sound.tag.continues(joined(request.headers, "If-Range"))
         return AudioAnswer(
             spool,

@@ -16,11 +16,18 @@ from serve_app.api.strict_json import parse_json
 async def read_body(request: Request, kind: type[Body]) -> Body:
     """The checked body. Raises: ServiceError for what can't be read or isn't allowed; ClientClosedRequest."""
     check_media_type(request.headers)
+    return parse_body(parse_json(await body_bytes(request)), kind)
+
+
+async def body_bytes(request: Request) -> bytes:
+    """All of the body, whatever it is; after it nothing can come but that the client hangs up.
+
+    Raises: ClientClosedRequest; RequestTimeout, PayloadTooLarge.
+    """
     try:
-        content = await request.body()
+        return await request.body()
     except ClientDisconnect as error:
         raise ClientClosedRequest("The client hung up.") from error
-    return parse_body(parse_json(content), kind)
 
 
 def check_media_type(headers: Headers) -> None:
