@@ -46,8 +46,12 @@ def run(options: Options, folder: Path, guardian: Guardian, progress: Progress) 
     try:
         url = service.wait_until_ready(progress.step)
         progress.line(f"the service is ready: {url} (how to use it: {url}/docs)")
+        for note in service.notes:
+            progress.line(f"  {note}")
         progress.step(f"making {options.duration_ms / 1000:g} s of {options.prompt!r}")
-        clip = ask(url, options.prompt, options.duration_ms, options.seed, options.cache, progress.update)
+        clip = ask(
+            url, options.prompt, options.duration_ms, options.seed, options.cache, progress.update, options.api_key
+        )
         path = save(clip, CLIPS)
         progress.line(f"saved {path}")
         progress.line(

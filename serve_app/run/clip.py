@@ -76,7 +76,13 @@ def _rounded(age_s: int) -> str:
 
 
 def ask(
-    url: str, prompt: str, duration_ms: int, seed: int | None, cache: CacheMode, say: Callable[[str], None]
+    url: str,
+    prompt: str,
+    duration_ms: int,
+    seed: int | None,
+    cache: CacheMode,
+    say: Callable[[str], None],
+    api_key: str | None = None,
 ) -> Clip:
     """A clip from the service at `url`, found valid and of the length asked. say: how far it is, as sound comes in.
 
@@ -84,14 +90,16 @@ def ask(
     """
     start = time.monotonic()
     body = _body(prompt, duration_ms, seed, cache)
+    headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
     try:
         with (
             httpx.Client(trust_env=False, timeout=_TIMEOUT) as client,
-            client.stream("POST", f"{url}/v1/music/stream", json=body) as answer,
+            client.stream("POST", f"{url}/v1/music/stream", json=body, headers=headers) as answer,
         ):
             if answer.status_code != 200:
                 answer.read()
-                raise ClipError(f"the service answered {answer.status_code}: {_message(answer)}")
+                hint = " (MUSICGEN_API_KEY is where one is looked for)" if answer.status_code == 401 else ""
+                raise ClipError(f"the service answered {answer.status_code}: {_message(answer)}{hint}")
             first_sound_s = time.monotonic() - start
             wav = bytearray()
             for piece in answer.iter_raw():

@@ -52,6 +52,8 @@ def drive(path: Path, port: int | None, duration_ms: int, ray_folder: Path, repo
     if port is not None:
         deploy_file = deploy_file.on_port(port)
     preflight.check(deploy_file, duration_ms)
+    if any(each.settings is not None and each.settings.access.keys == "none" for each in deploy_file.applications):
+        report.write(Event("note", "it asks for no API keys, so it serves this machine only").to_line())
     say("starting Ray on this machine")
     ray.init(
         address="local",

@@ -9,12 +9,12 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Event:
-    """doing: what the driver is at. running: everything is deployed, detail is the URL.
+    """doing: what the driver is at. note: what should be known of what it deploys. running: everything is deployed, detail is the URL.
 
     refused: why nothing was started; failed: why what was started came to nothing; one sentence each.
     """
 
-    state: Literal["doing", "running", "refused", "failed"]
+    state: Literal["doing", "note", "running", "refused", "failed"]
     detail: str
 
     def to_line(self) -> str:

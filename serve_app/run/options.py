@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast, get_args
 
 from deployments.messages import CacheMode
 from serve_app.settings import MAX_DURATION_MS
 
+API_KEY = "MUSICGEN_API_KEY"
 DEFAULT_CONFIG = Path("serve_app/configs/local.yaml")
 DEFAULT_PROMPT = "a calm piano melody over soft strings"
 DEFAULT_DURATION_S = "10"
@@ -23,7 +24,8 @@ class OptionError(Exception):
 @dataclass(frozen=True)
 class Options:
     """config: the deploy file. seed: None leaves it to the service. port: None keeps the file's.
-    cache: whether a clip kept from before will do. once: end after the clip."""
+    cache: whether a clip kept from before will do. once: end after the clip. api_key: of a service that asks for one.
+    """
 
     config: Path
     prompt: str
@@ -32,10 +34,11 @@ class Options:
     port: int | None
     cache: CacheMode
     once: bool
+    api_key: str | None = field(default=None, repr=False)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Options:
-        """CONFIG, PROMPT, DURATION (seconds), SEED, PORT, CACHE and ONCE; an empty one counts as not given."""
+        """CONFIG, PROMPT, DURATION (seconds), SEED, PORT, CACHE, ONCE and MUSICGEN_API_KEY; an empty one counts as not given."""
         given = {name: value.strip() for name, value in environment.items()}
         config = Path(given.get("CONFIG") or DEFAULT_CONFIG)
         if not config.is_file():
@@ -48,6 +51,7 @@ class Options:
             port=_whole_number("PORT", given.get("PORT"), 1, 65535),
             cache=_cache_mode(given.get("CACHE") or "use"),
             once=_flag("ONCE", given.get("ONCE")),
+            api_key=given.get(API_KEY) or None,
         )
 
 

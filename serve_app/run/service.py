@@ -41,6 +41,7 @@ class Service:
         """environment: added to this process's. The rest as the driver takes it."""
         self._folder = folder
         self._events: queue.Queue[Event | None] = queue.Queue()
+        self.notes: list[str] = []
         command = [sys.executable, "-m", "serve_app.run.deployment", str(config)]
         command += ["--duration-ms", str(duration_ms), "--ray-folder", str(folder / "ray")]
         command += [] if port is None else ["--port", str(port)]
@@ -78,6 +79,8 @@ class Service:
                 raise self._failure(event)
             if event.state == "running":
                 url = event.detail
+            elif event.state == "note":
+                self.notes.append(event.detail)
             else:
                 say(event.detail)
         say("waiting for the service to answer")

@@ -43,6 +43,19 @@ def test_the_files_that_come_with_it_are_right_once_a_licence_that_asks_for_it_i
     assert file.applications[0].settings is not None
 
 
+def test_a_service_on_the_network_asks_for_keys_or_is_refused(tmp_path: Path) -> None:
+    def opened(file: dict[str, Any], _: dict[str, Any]) -> None:
+        file["http_options"]["host"] = "0.0.0.0"
+
+    def with_keys(file: dict[str, Any], app: dict[str, Any]) -> None:
+        opened(file, app)
+        app["args"]["access"] = {"keys": "required"}
+
+    with pytest.raises(DeployFileError, match=r"applications\[0\]: the service would listen beyond this machine"):
+        load_deploy_file(changed(tmp_path, opened))
+    assert load_deploy_file(changed(tmp_path, with_keys)).host == "0.0.0.0"
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
