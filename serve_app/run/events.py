@@ -9,7 +9,8 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Event:
-    """doing: what the driver is at. note: what should be known of what it deploys. running: everything is deployed, detail is the URL.
+    """doing: what the driver is at. note: what should be known of what it deploys. running: everything is deployed,
+    detail is the URL.
 
     refused: why nothing was started; failed: why what was started came to nothing; one sentence each.
     """
