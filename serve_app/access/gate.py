@@ -12,7 +12,7 @@ from serve_app.access.failures import Failures
 from serve_app.access.keyring import Keyring, Keys
 from serve_app.access.policy import Policy, load
 from serve_app.access.settings import AccessSettings
-from serve_app.access.shared_redis import SharedRedis
+from serve_app.access.shared_redis import TIMEOUT_S, SharedRedis
 from serve_app.cache.faults import Faults
 from serve_app.records.threads import Threads
 
@@ -24,13 +24,22 @@ _POLICY_THREADS = 4
 class Gate:
     """keyring: None where no keys are asked for. policy: None where there is none. faults: what went wrong, counted.
 
-    keys, lines: where API keys and audit records are kept; nothing is read or connected to before `start`.
+    keys, lines: where API keys and audit records are kept; nothing is read or connected to before `start`. timeout_s,
+    redis_timeout_s: of a call of theirs, and of Redis.
     Raises: PolicyError where the policy's function is not there.
     """
 
-    def __init__(self, settings: AccessSettings, keys: Keys, lines: AuditLines, *, timeout_s: float) -> None:
+    def __init__(
+        self,
+        settings: AccessSettings,
+        keys: Keys,
+        lines: AuditLines,
+        *,
+        timeout_s: float,
+        redis_timeout_s: float = TIMEOUT_S,
+    ) -> None:
         self.settings = settings
-        self.faults = Faults(time.monotonic, _log)
+        self.faults = Faults(time.monotonic, _log, of="access")
         self.failures = Failures()
         self.keyring: Keyring | None = None
         if settings.keys == "required":
@@ -40,7 +49,11 @@ class Gate:
         if settings.policy is not None:
             self.policy = Policy(load(settings.policy), Threads(_POLICY_THREADS, "policy"), self.faults)
         storage = settings.limits.storage
-        redis = None if storage.get_secret_value() == "memory" else SharedRedis(storage, self.faults)
+        redis = (
+            None
+            if storage.get_secret_value() == "memory"
+            else SharedRedis(storage, self.faults, timeout_s=redis_timeout_s)
+        )
         self.admission = Admission(settings.limits, redis, _log)
         self.audit = Audit(lines, Threads(1, "audit"), self.faults, settings.audit)
 

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.api.errors import ClientClosedRequest, Internal, error_response
 
-logger = logging.getLogger("musicgen_serve.api")
+logger = logging.getLogger("ray.serve.api")  # below Serve's own, whose files and format it shares
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 

@@ -21,7 +21,7 @@ from serve_app.api.errors import NotReady
 from serve_app.api.in_thread import to_its_end
 from serve_app.detached import detached
 
-logger = logging.getLogger("musicgen_serve.api")
+_log = logging.getLogger("ray.serve.api")  # below Serve's own, whose files and format it shares
 
 PIECE_BYTES = 64 * 1024
 # Each holds a whole clip in memory until it is on the disk.
@@ -101,7 +101,7 @@ class Spool:
                     file.close()
                     raise
             except OSError as error:
-                logger.exception("a finished file can't be put on the disk")
+                _log.exception("a finished file can't be put on the disk")
                 raise NotReady("The service has no room for the sound just now; try again in a moment.") from error
             made = kept.file
             size_bytes = len(made.sound)

@@ -12,12 +12,13 @@ _log = logging.getLogger(__name__)
 
 
 class Faults:
-    """clock: seconds, monotonic. log: where they are told."""
+    """clock: seconds, monotonic. log: where they are told. of: what has them, the first word of each line."""
 
-    def __init__(self, clock: Callable[[], float], log: logging.Logger = _log) -> None:
+    def __init__(self, clock: Callable[[], float], log: logging.Logger = _log, of: str = "store") -> None:
         self.counts: Counter[str] = Counter()
         self._clock = clock
         self._log = log
+        self._of = of
         self._logged_s: dict[str, float] = {}
         self._logged_counts: Counter[str] = Counter()
 
@@ -28,6 +29,6 @@ class Faults:
         if kind in self._logged_s and now_s - self._logged_s[kind] < _EVERY_S:
             return
         since = self.counts[kind] - self._logged_counts[kind]
-        self._log.warning("store: %s: %s (%d since last told)", kind, detail, since)
+        self._log.warning("%s: %s: %s (%d since last told)", self._of, kind, detail, since)
         self._logged_s[kind] = now_s
         self._logged_counts[kind] = self.counts[kind]

@@ -38,7 +38,7 @@ class Options:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Options:
-        """CONFIG, PROMPT, DURATION (seconds), SEED, PORT, CACHE, ONCE and MUSICGEN_API_KEY; an empty one is not given."""
+        """CONFIG, PROMPT, DURATION (seconds), SEED, PORT, CACHE, ONCE, MUSICGEN_API_KEY; an empty one is not given."""
         given = {name: value.strip() for name, value in environment.items()}
         config = Path(given.get("CONFIG") or DEFAULT_CONFIG)
         if not config.is_file():

@@ -23,6 +23,9 @@ from serve_app.api.errors import ServiceError, error_response
 from serve_app.api.request_id import RequestId
 from tests.serve_app.access.stores import HeldKeys, HeldLines
 
+# Longer than any machine is busy: where Redis is up, no test is to find it down.
+PATIENT_S = 30.0
+
 
 class House:
     """One ingress replica. opened: what its slow routes wait for."""
@@ -59,7 +62,7 @@ async def house(
         audit=AuditSettings(prompts=settings.pop("prompts", "kept")),
         **settings,
     )
-    gate = Gate(access, held, lines, timeout_s=2.0)
+    gate = Gate(access, held, lines, timeout_s=2.0, redis_timeout_s=PATIENT_S)
     gate.start()
     try:
         yield House(gate, held, lines)

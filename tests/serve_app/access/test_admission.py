@@ -11,7 +11,7 @@ import pytest
 
 from tests.redis_server import RedisServer
 from tests.serve_app.access.clock import until
-from tests.serve_app.access.gates import House, house, run
+from tests.serve_app.access.gates import PATIENT_S, House, house, run
 from tests.serve_app.access.stores import HeldKeys
 from tests.serve_app.api.service import fault
 
@@ -138,18 +138,18 @@ def test_while_redis_is_down_the_settings_choose_and_it_is_said_at_the_start(
     async def test() -> None:
         await forget(redis_server)
         async with house(limits=limits, redis_url=redis_server.url) as replica:
-            # So that no test waits for a whole time-out.
             redis = replica.gate.admission._redis
             assert redis is not None
-            redis._timeout_s = 0.2
             assert (await replica.music(6)).status_code == 200
             redis_server.stop() if how == "stop" else redis_server.pause()
+            redis._timeout_s = 0.1
             try:
                 answers = [await replica.music(6) for _ in range(20)]
                 assert statuses(answers) == {status: 20}
                 if status == 503:
                     assert {answer.headers["retry-after"] for answer in answers} == {"5"}
             finally:
+                redis._timeout_s = PATIENT_S
                 redis_server.start() if how == "stop" else redis_server.resume()
             while not redis.is_up:
                 await replica.music(6)

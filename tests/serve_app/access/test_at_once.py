@@ -19,6 +19,7 @@ from serve_app.access.shared_redis import RedisDown, SharedRedis
 from serve_app.cache.faults import Faults
 from tests.redis_server import RedisServer
 from tests.serve_app.access.clock import Clock, until
+from tests.serve_app.access.gates import PATIENT_S
 
 
 @given(st.integers(1, 3), st.lists(st.tuples(st.sampled_from("ab"), st.booleans(), st.integers(0, 5)), max_size=30))
@@ -49,7 +50,9 @@ class Replica:
 
     def __init__(self, server: RedisServer, clock: Clock, limit: int) -> None:
         self.faults = Faults(clock)
-        self.redis = SharedRedis(SecretStr(server.url), self.faults, clock=clock, jitter=lambda: 0.0)
+        self.redis = SharedRedis(
+            SecretStr(server.url), self.faults, timeout_s=PATIENT_S, clock=clock, jitter=lambda: 0.0
+        )
         self.places = PlacesInRedis(limit, self.redis, sleep=clock.sleep)
 
     async def take(self, key: str = "k") -> Place | None:

@@ -13,7 +13,7 @@ from serve_app.api.request_id import RequestId
 from tests.serve_app.api.asgi import Exchange, body, post_scope
 from tests.serve_app.api.service import SineBackend, call, compose, fault, service
 
-LOGGER = "musicgen_serve.api"
+LOGGER = "ray.serve.api"
 
 
 def failing(error: BaseException) -> SineBackend:

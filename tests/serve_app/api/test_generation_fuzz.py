@@ -11,6 +11,7 @@ from typing import Any
 import schemathesis
 from fastapi import FastAPI
 from hypothesis import settings
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from serve_app.jobs.job import ENDED, Fault, Job, Submission
 from tests.serve_app.api.jobs_reference import DecodingBackend, ReferenceJobs, job_service, submitted
@@ -79,6 +80,9 @@ def map_path_parameters(context: Any, path_parameters: dict[str, Any] | None) ->
 
 
 @schema.parametrize()
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 def test_the_service_does_with_jobs_what_its_document_says(case: schemathesis.Case[Any]) -> None:
-    case.call_and_validate()
+    response = case.call()
+    # That a range lies beyond the end, a schema can't say.
+    beyond_the_end = [positive_data_acceptance] if response.status_code == 416 else []
+    case.validate_response(response, excluded_checks=beyond_the_end)

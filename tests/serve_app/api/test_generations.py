@@ -4,38 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
-from starlette.middleware import Middleware
-from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serve_app.access.caller import Caller
-from serve_app.api.errors import NotReady, OverLimit, PromptRefused
-from serve_app.jobs.job import Fault, Submission
+from serve_app.jobs.job import Fault
 from serve_app.jobs.settings import JobsSettings
 from tests.serve_app.api.jobs_reference import BODY, DecodingBackend, ReferenceJobs, job_service, submitted
 from tests.serve_app.api.service import CARDS, ask, call, fault, service
 
 PATH = "/v1/generations"
-UNKNOWN = "0" * 32
-
-
-class Door:
-    """Does what the middleware at the door does: leaves in the request's state who asks, and what there is to ask."""
-
-    def __init__(self, app: ASGIApp, **state: Any) -> None:
-        self.app = app
-        self.state = state
-        self.seen: dict[str, Any] = {}
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            await self.app(scope, receive, send)
-
-        await app({**scope, "state": dict(self.state)}, receive, send)
 
 
 def submit(jobs: ReferenceJobs, headers: dict[str, str] | None = None, **body: Any) -> httpx.Response:
@@ -207,149 +186,6 @@ def test_a_full_queue_is_told_with_when_to_come_again() -> None:
     assert (response.status_code, fault(response)["type"], response.headers["retry-after"]) == (429, "too_busy", "5")
 
 
-def with_unaccepted_licence() -> DecodingBackend:
-    backend = DecodingBackend()
-    backend.cards = (replace(CARDS[0], accepted=False, license="CC-BY-NC-4.0"), CARDS[1])
-    return backend
-
-
-@pytest.mark.parametrize("path", [PATH, "/v1/music", "/v1/music/stream"])
-def test_a_licence_that_is_not_accepted_is_named_and_nothing_is_made(path: str) -> None:
-    jobs, backend = ReferenceJobs(), with_unaccepted_licence()
-    response = call(job_service(jobs, backend), "POST", path, json=BODY)
-    assert (response.status_code, fault(response)["type"]) == (403, "license_not_accepted")
-    assert "CC-BY-NC-4.0" in fault(response)["message"]
-    assert not jobs.calls
-    assert not backend.requests
-
-
-class Asked:
-    """What was asked at the door, in order; answers with an error if there is one."""
-
-    def __init__(self, refusal: Exception | None = None, charge: Exception | None = None) -> None:
-        self.refusal = refusal
-        self.charge = charge
-        self.questions: list[object] = []
-
-    async def allow_prompt(self, prompt: str) -> None:
-        self.questions.append(prompt)
-        if self.refusal is not None:
-            raise self.refusal
-
-    async def admit(self, audio_s: float) -> None:
-        self.questions.append(audio_s)
-        if self.charge is not None:
-            raise self.charge
-
-
-def asked_at_the_door(
-    asked: Asked, path: str, jobs: ReferenceJobs, **body: object
-) -> tuple[httpx.Response, dict[str, Any]]:
-    """The answer, and what the request's state says for the audit."""
-    states: list[dict[str, Any]] = []
-
-    class Keep:
-        def __init__(self, app: ASGIApp) -> None:
-            self.app = app
-
-        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-            states.append(scope["state"])
-            await self.app(scope, receive, send)
-
-    app = job_service(jobs)
-    app.user_middleware.append(Middleware(Keep))  # the innermost
-    caller = Caller("acme", "k1", "acme's")
-    door = Door(app, caller=caller, allow_prompt=asked.allow_prompt, admit=asked.admit)
-    response = asyncio.run(ask_at(door, path, {**BODY, **body}))
-    return response, states[0]
-
-
-async def ask_at(door: ASGIApp, path: str, body: dict[str, object]) -> httpx.Response:
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(door), base_url="http://service") as client:
-        return await client.post(path, json=body)
-
-
-@pytest.mark.parametrize(("path", "body", "audio_s"), [(PATH, {"variations": 3}, 0.3), ("/v1/music", {}, 0.1)])
-def test_the_words_are_judged_and_the_music_charged_before_it_is_made(
-    path: str, body: dict[str, object], audio_s: float
-) -> None:
-    asked, jobs = Asked(), ReferenceJobs()
-    response, state = asked_at_the_door(asked, path, jobs, **body)
-    assert response.is_success
-    assert asked.questions == ["a tone", pytest.approx(audio_s)]
-    assert state["prompt"] == "a tone"
-    assert state["model"] == "etude"
-    assert state["audio_s"] == pytest.approx(audio_s)
-    if path == PATH:
-        assert state["generation"] == response.json()["id"]
-        assert (jobs.submissions[0].tenant, jobs.submissions[0].key_id) == ("acme", "k1")
-        assert jobs.submissions[0].request.scope == "acme's"
-    else:
-        assert state["generation"] == response.headers["x-generation-id"]
-
-
-def test_a_stream_is_told_to_the_audit_too() -> None:
-    response, state = asked_at_the_door(Asked(), "/v1/music/stream", ReferenceJobs())
-    assert state["generation"] == response.headers["x-generation-id"]
-
-
-@pytest.mark.parametrize("path", [PATH, "/v1/music", "/v1/music/stream"])
-def test_what_is_refused_at_the_door_is_not_charged_nor_made(path: str) -> None:
-    asked, jobs = Asked(refusal=PromptRefused("No.")), ReferenceJobs()
-    response, state = asked_at_the_door(asked, path, jobs)
-    assert (response.status_code, fault(response)["type"]) == (403, "prompt_refused")
-    assert asked.questions == ["a tone"]
-    assert "audio_s" not in state
-    asked = Asked(charge=OverLimit("Later.", retry_after_s=7))
-    response, state = asked_at_the_door(asked, path, jobs)
-    assert (response.status_code, response.headers["retry-after"]) == (429, "7")
-    assert "audio_s" not in state
-    assert not jobs.calls
-
-
-def test_nothing_is_asked_at_the_door_of_a_body_that_is_refused() -> None:
-    asked = Asked()
-    assert asked_at_the_door(asked, PATH, ReferenceJobs(), variations=0)[0].status_code == 422
-    assert asked.questions == []
-
-
-def test_pages_follow_one_another_from_the_newest_to_the_oldest() -> None:
-    async def scenario() -> None:
-        app = job_service(ReferenceJobs())
-        ids = [(await submitted(app)).json()["id"] for _ in range(7)]
-        seen, sizes = [], []
-        following: str | None = f"{PATH}?limit=3"
-        while following is not None:
-            page = (await ask(app, "GET", following)).json()
-            seen += [each["id"] for each in page["generations"]]
-            sizes.append(len(page["generations"]))
-            following = page["links"]["next"]
-        assert seen == ids[::-1]
-        assert sizes == [3, 3, 1]
-        assert (await ask(app, "GET", f"{PATH}?limit=7")).json()["links"]["next"] is None
-
-    asyncio.run(scenario())
-
-
-@pytest.mark.parametrize(
-    ("query", "status", "param"),
-    [
-        ("limit=0", 422, "limit"),
-        ("limit=101", 422, "limit"),
-        ("limit=+5", 422, "limit"),
-        ("limit=%EF%BC%95", 422, "limit"),
-        ("limit=", 422, "limit"),
-        ("limit=1&limit=1", 422, "limit"),
-        ("after=x", 422, "after"),
-        (f"before={UNKNOWN}", 404, None),
-        ("before=../x", 404, None),
-    ],
-)
-def test_a_page_that_there_is_not_is_refused(query: str, status: int, param: str | None) -> None:
-    response = call(job_service(ReferenceJobs()), "GET", f"{PATH}?{query}")
-    assert (response.status_code, fault(response)["param"]) == (status, param)
-
-
 def test_one_under_way_is_cancelled_and_one_that_has_ended_removed() -> None:
     async def scenario() -> None:
         jobs = ReferenceJobs()
@@ -381,95 +217,6 @@ def test_one_that_ends_while_it_is_to_be_cancelled_stays() -> None:
         assert (await ask(app, "GET", path)).status_code == 200
 
     asyncio.run(scenario())
-
-
-EVERY_PATH = [
-    ("GET", f"{PATH}/{{}}"),
-    ("DELETE", f"{PATH}/{{}}"),
-    ("GET", f"{PATH}/{{}}/events"),
-    ("GET", f"{PATH}/{{}}/audio"),
-    ("HEAD", f"{PATH}/{{}}/audio"),
-    ("GET", f"{PATH}?before={{}}"),
-]
-
-
-def told(response: httpx.Response) -> tuple[int, bytes, list[tuple[str, str]]]:
-    """All that an answer says, but for the name of its request."""
-    headers = [(name, value) for name, value in response.headers.multi_items() if name != "x-request-id"]
-    return response.status_code, response.content, headers
-
-
-@pytest.mark.parametrize(("method", "path"), EVERY_PATH)
-def test_another_s_and_what_does_not_exist_are_one_answer(method: str, path: str) -> None:
-    async def scenario() -> None:
-        jobs = ReferenceJobs()
-        app = job_service(jobs)
-        others = (await submitted(app)).json()["id"]
-        jobs.succeed(others)
-        mine = Door(app, caller=Caller("mine"))
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(mine), base_url="http://service") as client:
-            answers = [await client.request(method, path.format(name)) for name in (others, UNKNOWN, "x")]
-        assert answers[0].status_code == 404
-        assert told(answers[0]) == told(answers[1]) == told(answers[2])
-        assert (await ask(app, "GET", f"{PATH}/{others}")).status_code == 200
-
-    asyncio.run(scenario())
-
-
-NO_IDS = ["x", "..", "%2e%2e", "%00", "..%2f..%2fetc", "A" * 32, "é" * 32, "%EF%BC%90" * 32, "0" * 31, "0" * 33]
-NO_IDS += [f"{UNKNOWN}%0a", "%ff"]
-
-
-@pytest.mark.parametrize(("method", "path"), EVERY_PATH)
-def test_what_is_no_id_is_a_404_that_nobody_is_asked_about(method: str, path: str) -> None:
-    async def scenario() -> None:
-        jobs = ReferenceJobs()
-        app = job_service(jobs)
-        for name in NO_IDS:
-            response = await ask(app, method, path.format(name))
-            # The client itself makes the address of all generations, or none, of one that leads upwards.
-            assert response.status_code == 404 or (response.status_code, name) == (405, "..")
-            assert not jobs.calls
-
-    asyncio.run(scenario())
-
-
-@pytest.mark.parametrize(("method", "path"), EVERY_PATH[:3])
-def test_an_unknown_parameter_is_refused(method: str, path: str) -> None:
-    jobs = ReferenceJobs()
-    response = call(job_service(jobs), method, path.format(UNKNOWN) + "?x=1")
-    assert (response.status_code, fault(response)["param"]) == (422, "x")
-    assert not jobs.calls
-
-
-@pytest.mark.parametrize(("method", "path"), [("POST", PATH), *EVERY_PATH])
-def test_records_that_can_t_be_reached_are_a_503_with_when_to_come_again(method: str, path: str) -> None:
-    class Down(ReferenceJobs):
-        async def submit(self, submission: Submission) -> Any:
-            raise NotReady("The records can't be reached.")
-
-        async def find(self, tenant: str, job_id: str) -> Any:
-            raise NotReady("The records can't be reached.")
-
-        async def page(self, tenant: str, limit: int, before: str | None) -> Any:
-            raise NotReady("The records can't be reached.")
-
-    response = call(job_service(Down()), method, path.format(UNKNOWN), **({"json": BODY} if method == "POST" else {}))
-    assert (response.status_code, response.headers["retry-after"]) == (503, "5")
-
-
-@pytest.mark.parametrize(
-    ("path", "allow"),
-    [
-        (PATH, "GET, POST"),
-        (f"{PATH}/{UNKNOWN}", "DELETE, GET"),
-        (f"{PATH}/{UNKNOWN}/events", "GET"),
-        (f"{PATH}/{UNKNOWN}/audio", "GET, HEAD"),
-    ],
-)
-def test_a_wrong_method_is_told_all_the_right_ones(path: str, allow: str) -> None:
-    response = call(job_service(ReferenceJobs()), "PUT", path)
-    assert (response.status_code, response.headers["allow"]) == (405, allow)
 
 
 def test_links_lead_through_the_path_under_which_the_service_is_mounted() -> None:

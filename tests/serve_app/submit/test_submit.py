@@ -110,7 +110,7 @@ def test_a_lost_answer_costs_neither_a_second_clip_nor_the_first(
 ) -> None:
     monkeypatch.setattr(client_module, "_pause_s", lambda failures: 0.0)
     jobs = Stepping()
-    cuts = {"POST generations": [1, 1], "GET events": [3, 1, 3], "GET audio": [2, 1]}
+    cuts = {"POST generations": [1, 1], "GET events": [3, 1, 3], "GET audio": [1, 1]}
     proxy = Proxy(job_service(jobs, DecodingBackend()), cuts)
     out = tmp_path / "clip.wav"
     with on_a_socket(proxy) as url:

@@ -6,6 +6,8 @@ Nothing of what its tenants have in common is left out: one database, one folder
 from __future__ import annotations
 
 import asyncio
+import functools
+import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -52,6 +54,7 @@ MODEL = "scripted"
 # Whose keys there are: by the name of the key, its tenant. The last is revoked.
 KEYS = {"a": "anna", "a2": "anna", "b": "ben", "gone": "ben"}
 REVOKED = "gone"
+FILE = "records.sqlite"
 
 Headers = list[tuple[str, str]]
 
@@ -66,7 +69,7 @@ class Followed:
 
 
 class House:
-    """keys: their texts, by name. client: asks without a key."""
+    """keys: by name. jobs: as the HTTP surface has them."""
 
     def __init__(
         self,
@@ -76,6 +79,7 @@ class House:
         jobs: JobService,
         turns: Turns,
         studio: Studio,
+        clients: Clients,
         pipelines: list[Pipeline],
         caches: list[Cache],
         sounds: KeptSounds,
@@ -87,8 +91,9 @@ class House:
         self.database = database
         self.studio = studio
         self.keys = keys
-        self._jobs = jobs
+        self.jobs = jobs.jobs
         self._turns = turns
+        self._clients = clients
         self._pipelines = pipelines
         self._caches = caches
         self._sounds = sounds
@@ -126,7 +131,7 @@ class House:
         """Jobs are made, one variation after the other in the order of the queue, but for those that are held up."""
         while self._num("queued"):
             # There is none of this name: it is what makes the runner look.
-            await self._jobs.jobs.cancel("", "")
+            await self.jobs.cancel("", "")
             await self._turns.until_taken()
             await self.settled()
 
@@ -136,6 +141,11 @@ class House:
         while self.studio.num_held:
             await asyncio.sleep(0)
         await self.settled()
+
+    async def listeners(self, number: int) -> None:
+        """Returns when so many wait for music at the pipelines, and those places are theirs."""
+        while self._clients.num_listening < number or any(pipeline._finder._locks for pipeline in self._pipelines):
+            await asyncio.sleep(0.001)
 
     async def settled(self) -> None:
         """Returns when all that goes on by itself has come to its end, or is held up."""
@@ -150,7 +160,7 @@ class House:
         return (
             len(self._turns.held) == num_running == num_held
             and sum(len(pipeline._generations) for pipeline in self._pipelines) == self.studio.num_held
-            and bool(num_held) == bool(self.studio.num_held)
+            and bool(num_held) <= bool(self.studio.num_held)
         )
 
     def _num(self, state: str, *more: Any) -> int:
@@ -174,8 +184,10 @@ async def house(
     prompts: Any = "kept",
     **jobs: Any,
 ) -> AsyncIterator[House]:
-    """One that is open. url: of the database, else a file in the folder. limits, prompts, jobs: as in the settings."""
-    records = RecordsSettings(url=SecretStr(url or f"sqlite:///{folder}/records.sqlite"))
+    """One that is open. url: of the database, else FILE in the folder. limits, prompts, jobs: as in the settings."""
+    file, keys = _with_keys()
+    (folder / FILE).write_bytes(file)
+    records = RecordsSettings(url=SecretStr(url or f"sqlite:///{folder}/{FILE}"))
     kept = CacheSettings.model_validate({"store": {"kind": "folder", "folder": str(folder / "kept")}})
     audit = AuditSettings(prompts=prompts)
     access = AccessSettings(
@@ -194,27 +206,33 @@ async def house(
         stack.push_async_callback(caches[0].close)
         sounds = KeptSounds(caches[0])
         cards = [ModelCard(MODEL, "./scripted", None, "MIT", 30_000, SOUND)]
-        backend = PipelineBackend(Clients(pipelines), {MODEL: Steps()}, cards, MODEL, sounds, records.lease_s)
+        clients = Clients(pipelines)
+        backend = PipelineBackend(clients, {MODEL: Steps()}, cards, MODEL, sounds, records.lease_s)
         turns = Turns(records, database)
         service = JobService(database, turns, backend.frames, [MODEL], records, jobs_settings)
         gate = Gate(access, KeyTable(database), AuditTable(database), timeout_s=records.timeout_s)
         stack.push_async_callback(gate.close)
-        keys = _keys(database) if url is None else {name: key_text.draw() for name in KEYS}
         await backend.complete_cards()
         gate.start()
         await stack.enter_async_context(service.running())
         app = create_app(backend, ApiSettings(), jobs=service.jobs, jobs_settings=jobs_settings, gate=gate)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         client = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://service"))
-        yield House(app, gate, database, service, turns, studio, pipelines, caches, sounds, keys, client)
+        yield House(app, gate, database, service, turns, studio, clients, pipelines, caches, sounds, keys, client)
 
 
-def _keys(database: Database) -> dict[str, key_text.NewKey]:
-    table, keys = KeyTable(database), {name: key_text.draw() for name in KEYS}
-    for name, key in keys.items():
-        table.add(ApiKey(key.id, KEYS[name], "", key.digest, created_s=time.time()))
-    table.revoke(keys[REVOKED].id, time.time())
-    return keys
+@functools.cache
+def _with_keys() -> tuple[bytes, dict[str, key_text.NewKey]]:
+    """A database that has nothing but the keys: made once, since the tables take longer than many a test."""
+    keys = {name: key_text.draw() for name in KEYS}
+    with tempfile.TemporaryDirectory() as folder:
+        database = open_database(RecordsSettings(url=SecretStr(f"sqlite:///{folder}/{FILE}")))
+        table = KeyTable(database)
+        for name, key in keys.items():
+            table.add(ApiKey(key.id, KEYS[name], "", key.digest, created_s=time.time()))
+        table.revoke(keys[REVOKED].id, time.time())
+        database.close()
+        return (Path(folder) / FILE).read_bytes(), keys
 
 
 class _Reader(Exchange):

@@ -24,14 +24,18 @@ from deployments.messages import (
 from serve_app.audio.containers import to_int16
 from serve_app.pipeline.lasting import PipelineItem
 from serve_app.pipeline.pipeline import Pipeline
-from tests.serve_app.pipeline.scripted import SOUND, ScriptedStages, codes_of
+from tests.serve_app.pipeline.scripted import SOUND, Dies, ScriptedStages, codes_of
 
 HELD_SEED = 1000
 FAILING_SEED = 13
+DEADLY_SEED = 666
 
 
 class Studio(ScriptedStages):
-    """Music of HELD_SEED is begun and waits for `release`; that of FAILING_SEED fails. held: how many wait."""
+    """Music of HELD_SEED is begun and waits for `release`; FAILING_SEED raises; DEADLY_SEED takes the worker with it.
+
+    num_held: generations that wait.
+    """
 
     def __init__(self) -> None:
         super().__init__(step_s=0)
@@ -50,6 +54,8 @@ class Studio(ScriptedStages):
             async with aclosing(self._hold()) as beats:
                 async for beat in beats:
                     yield beat
+        if request.seed == DEADLY_SEED:
+            self.fates = [Dies(0)]
         async with aclosing(super().generate(request)) as items:
             async for item in items:
                 yield item
@@ -90,15 +96,22 @@ def _steps(codes: np.ndarray) -> np.ndarray:
 
 
 class Clients:
-    """Leads one affinity to one pipeline, as Serve's router does."""
+    """Leads one affinity to one pipeline, as Serve's router does. num_listening: that wait for music, or get it."""
 
     def __init__(self, pipelines: Sequence[Pipeline]) -> None:
         self._pipelines = pipelines
+        self.num_listening = 0
 
-    def codes(
+    async def codes(
         self, request: MusicRequest, resumption: Resumption | None, affinity: str
     ) -> AsyncGenerator[PipelineItem, None]:
-        return self._one(affinity).listen(request, resumption)
+        self.num_listening += 1
+        try:
+            async with aclosing(self._one(affinity).listen(request, resumption)) as items:
+                async for item in items:
+                    yield item
+        finally:
+            self.num_listening -= 1
 
     async def identity(self, model: str, affinity: str) -> EngineIdentity:
         return await self._one(affinity).identity(model)

@@ -68,7 +68,7 @@ def _content(headers: httpx.Headers, content: bytes, names: Names) -> object:
     kind = headers.get("content-type")
     if kind == "audio/pcm":
         return _sound(headers, content)
-    if kind == "application/json":
+    if kind == "application/json" and content:
         return _named(json.loads(content), names)
     if kind is not None and kind.startswith("text/event-stream"):
         events = re.findall(r"event: (\w+)\ndata: (.*)\n\n", content.decode())
