@@ -12,6 +12,8 @@ from serve_app.api.errors import ClientClosedRequest, DeadlineExceeded, Internal
 
 T = TypeVar("T")
 
+_AGAIN_S = 1.0
+
 
 async def while_connected(work: Coroutine[Any, Any, T], receive: Receive, deadline_s: float) -> T:
     """The work's result. The work is cancelled, and its end awaited, as soon as nobody wants it any more.
@@ -34,9 +36,17 @@ async def while_connected(work: Coroutine[Any, Any, T], receive: Receive, deadli
             raise ClientClosedRequest("The client hung up.")
         raise DeadlineExceeded(f"The clip was not made within {deadline_s:g} s: ask for a shorter one, or later.")
     finally:
-        working.cancel()
-        hanging_up.cancel()
-        await asyncio.gather(working, hanging_up, return_exceptions=True)
+        await _ended({working, hanging_up})
+
+
+async def _ended(tasks: set[asyncio.Task[Any]]) -> None:
+    """Cancels them until they have ended: Python 3.11's `asyncio.wait_for` may swallow a cancellation."""
+    left = tasks
+    while left:
+        for task in left:
+            task.cancel()
+        left = (await asyncio.wait(left, timeout=_AGAIN_S))[1]
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _disconnect(receive: Receive) -> None:

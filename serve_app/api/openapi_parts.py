@@ -59,7 +59,7 @@ def faults(*kinds: type[ServiceError]) -> Responses:
 
 
 # What every path below /v1 may answer: who asks is checked first, and how often.
-ACCESS_FAULTS = (errors.Unauthorized, errors.OverLimit, errors.NotReady, errors.Internal)
+ACCESS_FAULTS = (errors.Unauthorized, errors.NotOpen, errors.OverLimit, errors.NotReady, errors.Internal)
 BODY_FAULTS = (
     errors.MalformedRequest,
     errors.RequestTimeout,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
@@ -12,6 +13,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from serve_app.cache.store import StoreError
 from serve_app.records import migration
 from serve_app.records.database_error import store_error
+
+# At DEBUG it tells every row that it reads, with prompts in it: what `hide_parameters` hides is what it writes.
+_sqlalchemy_log = logging.getLogger("sqlalchemy.engine.Engine")
 
 
 class Database(ABC):
@@ -23,6 +27,7 @@ class Database(ABC):
     def __init__(self, engine: Engine, where: str) -> None:
         self.engine = engine
         self.where = where
+        _sqlalchemy_log.addFilter(_tells_no_row)
 
     def reading(self) -> contextlib.AbstractContextManager[Connection]:
         """A transaction that sees one state and changes nothing. Raises: StoreError."""
@@ -114,3 +119,7 @@ class Database(ABC):
     @abstractmethod
     def _faults(self, connection: Connection) -> list[str]:
         """What the database finds wrong with itself."""
+
+
+def _tells_no_row(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.DEBUG

@@ -60,7 +60,7 @@ def run(options: Options, folder: Path, guardian: Guardian, progress: Progress) 
         )
         if options.once:
             return
-        progress.line(f"the next one:\n  {curl_line(url, options.prompt, options.duration_ms)}")
+        progress.line(f"the next one:\n  {_next(url, options)}")
         try:
             progress.line("serving; Ctrl-C ends it")
             service.check(wait_s=None)
@@ -73,6 +73,10 @@ def run(options: Options, folder: Path, guardian: Guardian, progress: Progress) 
             keep_logs(service)
             progress.line(f"  the logs: {KEPT_LOGS}")
         raise
+
+
+def _next(url: str, options: Options) -> str:
+    return curl_line(url, options.prompt, options.duration_ms, with_key=options.api_key is not None)
 
 
 def keep_logs(service: Service) -> None:

@@ -169,11 +169,12 @@ def slug(prompt: str) -> str:
     return "-".join(words)[:_SLUG_CHARACTERS].strip("-_") or "clip"
 
 
-def curl_line(url: str, prompt: str, duration_ms: int) -> str:
-    """A shell command that makes the next clip."""
+def curl_line(url: str, prompt: str, duration_ms: int, *, with_key: bool = False) -> str:
+    """A shell command that makes the next clip. with_key: it shows the API key in MUSICGEN_API_KEY."""
+    key = '-H "Authorization: Bearer $MUSICGEN_API_KEY" ' if with_key else ""
     body = json.dumps(_body(prompt, duration_ms, None, "refresh"), ensure_ascii=False)
     return (
-        f"curl -fS {shlex.quote(url + '/v1/music')} -H 'Content-Type: application/json' "
+        f"curl -fS {shlex.quote(url + '/v1/music')} -H 'Content-Type: application/json' {key}"
         f"-d {shlex.quote(body)} -o next.wav"
     )
 

@@ -135,8 +135,8 @@ def _check(commands: Sequence[Command]) -> None:
 _UNHURRIED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 
 
-@settings(max_examples=12, **_UNHURRIED)
-@given(st.lists(_commands, min_size=10, max_size=25))
+@settings(max_examples=6, **_UNHURRIED)
+@given(st.lists(_commands, min_size=10, max_size=20))
 def test_a_tenant_sees_what_it_would_see_alone(commands: list[Command]) -> None:
     _check(commands)
 
