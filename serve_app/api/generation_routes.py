@@ -78,7 +78,9 @@ def build_generation_router(
         asked = music_request(body, card, request.state.request_id, caller.scope)
         check_license(card)
         submitted = submission(body, asked, card, caller, key, drawn_seed)
-        await permit(request, asked.prompt, body.variations * asked.duration_ms / 1000)
+        # What is sent again is not charged again.
+        if key is None or not await jobs.is_known(caller.tenant, key):
+            await permit(request, asked.prompt, body.variations * asked.duration_ms / 1000)
         job, is_new = await jobs.submit(submitted)
         request.state.generation = job.id
         response.status_code = 202 if is_new else 200

@@ -23,6 +23,10 @@ class JobsBackend(Protocol):
         """
         ...
 
+    async def is_known(self, tenant: str, idempotency_key: str) -> bool:
+        """Whether a job came with this key before."""
+        ...
+
     async def find(self, tenant: str, job_id: str) -> Job | None:
         """As it stands now."""
         ...

@@ -34,6 +34,9 @@ class Jobs:
         self._changed()
         return job, is_new
 
+    async def is_known(self, tenant: str, idempotency_key: str) -> bool:
+        return await self._records.ask("find", lambda table: table.is_known(tenant, idempotency_key))
+
     async def find(self, tenant: str, job_id: str) -> Job | None:
         return await self._records.ask("find", lambda table: table.find(tenant, job_id))
 

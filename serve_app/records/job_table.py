@@ -63,6 +63,11 @@ class JobTable:
             connection.execute(insert(variations), rows)
             return job_reading.found(connection, [(tenant, job_id)])[job_id], True
 
+    def is_known(self, tenant: str, idempotency_key: str) -> bool:
+        """Whether a job came with this key before."""
+        with self.database.reading() as connection:
+            return job_reading.submitted(connection, tenant, idempotency_key) is not None
+
     def find(self, tenant: str, job_id: str) -> Job | None:
         return self.find_many([(tenant, job_id)]).get(job_id)
 

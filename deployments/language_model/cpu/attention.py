@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from deployments.language_model.cpu.arithmetic import fma, largest_of, sum_of
+from deployments.language_model.cpu.emitter import LANES
 from deployments.language_model.cpu.kernels import (
     HALF_BYTES,
     HEAD_WIDTH,
@@ -18,34 +20,34 @@ from deployments.language_model.cpu.layout import HEAD_BYTES, KEY_BLOCK_BYTES
 
 _LOG2_E = np.float32(1.4426950408889634)
 _SCORE_SCALE = np.float32(HEAD_WIDTH**-0.5)
-
-# Sums may be regrouped into vectors: always the same way, since it is decided when this is compiled.
-_FAST = {"reassoc", "contract", "nsz", "arcp"}
+_LOWEST = np.float32(-np.inf)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST)
+@njit(nogil=True, cache=True, error_model="numpy")
 def softmax_weights(scores, exponents, powers, length):
-    """scores [length], in place: 2 ** ((score - largest) · scale · log2 e), not yet divided; gives their sum."""
-    largest = scores[0]
-    for i in range(length):
-        largest = max(largest, scores[i])
+    """scores [length], in place: 2 ** ((score - largest) · scale · log2 e), not yet divided; gives their sum.
+
+    What follows them in the last vector is written on, whatever it was.
+    """
+    vectors = (length + LANES - 1) // LANES
+    scores[length : vectors * LANES] = _LOWEST
+    largest = largest_of(scores.ctypes.data, vectors)
     for i in range(length):
         x = max((scores[i] - largest) * (_SCORE_SCALE * _LOG2_E), np.float32(-126))
         whole = np.floor(x + np.float32(0.5))
         r = x - whole
         p = np.float32(1.54035303934e-04)
-        p = p * r + np.float32(1.33335581464e-03)
-        p = p * r + np.float32(9.61812910763e-03)
-        p = p * r + np.float32(5.55041086648e-02)
-        p = p * r + np.float32(2.40226506959e-01)
-        p = p * r + np.float32(6.93147180560e-01)
-        scores[i] = p * r + np.float32(1)
+        p = fma(p, r, np.float32(1.33335581464e-03))
+        p = fma(p, r, np.float32(9.61812910763e-03))
+        p = fma(p, r, np.float32(5.55041086648e-02))
+        p = fma(p, r, np.float32(2.40226506959e-01))
+        p = fma(p, r, np.float32(6.93147180560e-01))
+        scores[i] = fma(p, r, np.float32(1))
         exponents[i] = (np.int32(whole) + np.int32(127)) << np.int32(23)
-    total = np.float32(0)
     for i in range(length):
         scores[i] *= powers[i]
-        total += scores[i]
-    return total
+    scores[length : vectors * LANES] = 0
+    return sum_of(scores.ctypes.data, vectors)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -29,6 +29,7 @@ from deployments.language_model.stepper import HostStepper
 from deployments.language_model.weights import DecoderWeights, LayerNorm, LayerWeights
 
 MAX_ROWS = 64
+_KERNELS = 2  # whoever changes a bit of what they compute counts on: codes that others began are then not gone on with
 _HALF_BYTES = 2
 
 
@@ -68,8 +69,11 @@ class Int8Decoder:
 
     @property
     def numerics(self) -> str:
-        """Loops are compiled for the processor at hand, and others take other vectors. Threads don't matter."""
-        return f"int8 {llvmlite.binding.get_host_cpu_name()} numba {numba.__version__}"
+        """The kernels' bits are written down (`arithmetic`); logarithms and what torch does are the processor's.
+
+        Neither threads matter, nor whether kernels were compiled here or loaded from numba's cache.
+        """
+        return f"int8 kernels {_KERNELS} {llvmlite.binding.get_host_cpu_name()} numba {numba.__version__}"
 
     @property
     def step_bytes(self) -> int:

@@ -1,18 +1,25 @@
-"""The few phrases that the kernels of `kernels.py` are made of, over an LLVM builder. 16 lanes everywhere."""
+"""The few phrases that the kernels of `kernels.py` and `arithmetic.py` are made of, over an LLVM builder: 16 lanes.
+
+No operation carries a fast-math flag; see `arithmetic`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import llvmlite.binding
 from llvmlite import ir
 from numba.core import cgutils
 
 LANES = 16
+VECTOR_BYTES = 4 * LANES
 QUAD = 4  # bytes that one lane of `dot_bytes` multiplies and adds
 
 I8, I32, I64, F16, F32 = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.HalfType(), ir.FloatType()
 VI32, VF16, VF32 = (ir.VectorType(scalar, LANES) for scalar in (I32, F16, F32))
+
+Codegen = Callable[[Any, ir.IRBuilder, Any, Sequence[ir.Value]], Any]  # of an intrinsic, as numba calls it
 
 llvmlite.binding.initialize_native_asmparser()
 HAS_VNNI = bool(llvmlite.binding.get_host_cpu_features().get("avx512vnni"))
@@ -51,6 +58,24 @@ class Emitter:
     def fma(self, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.Value:
         kind = ir.FunctionType(VF32, [VF32] * 3)
         return self.b.call(cgutils.get_or_insert_function(self.b.module, kind, "llvm.fma.v16f32"), [x, y, z])
+
+    def larger(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        return self.b.select(self.b.fcmp_ordered(">", x, y), x, y)
+
+    def magnitude(self, x: ir.Value) -> ir.Value:
+        kind = ir.FunctionType(VF32, [VF32])
+        return self.b.call(cgutils.get_or_insert_function(self.b.module, kind, "llvm.fabs.v16f32"), [x])
+
+    def fold(self, lanes: ir.Value, combine: Callable[[ir.Value, ir.Value], ir.Value]) -> ir.Value:
+        """Lanes to one number: the lower half with the upper one, until one is left."""
+        half = LANES // 2
+        while half:
+            low, high = (
+                self.b.shuffle_vector(lanes, lanes, ir.Constant(ir.VectorType(I32, half), list(range(first, first + half))))
+                for first in (0, half)
+            )
+            lanes, half = combine(low, high), half // 2
+        return self.b.extract_element(lanes, ir.Constant(I32, 0))
 
     def half_to_float(self, x: ir.Value) -> ir.Value:
         return self.b.fpext(x, VF32)

@@ -7,14 +7,26 @@ bits depend neither on its neighbours nor on threads, nor on the instructions th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from deployments.language_model.cpu.emitter import F32, I32, I64, LANES, QUAD, VF16, VF32, VI32, Emitter
+from deployments.language_model.cpu.emitter import (
+    F32,
+    I32,
+    I64,
+    LANES,
+    QUAD,
+    VECTOR_BYTES,
+    VF16,
+    VF32,
+    VI32,
+    Codegen,
+    Emitter,
+)
 
 GROUP = 64  # inner positions that share a scale of the activations
 BLOCK_OUTPUTS = 64  # outputs that are stored side by side
@@ -24,12 +36,9 @@ PREFETCH_BYTES = 2048
 LINE_BYTES = 64
 HALF_BYTES = 2
 
-Codegen = Callable[[Any, ir.IRBuilder, Any, Sequence[ir.Value]], Any]
-
 _QUADS_OF_GROUP = GROUP // QUAD
 _STEP_BYTES = BLOCK_OUTPUTS * QUAD
 _BLOCK_VECTORS = BLOCK_OUTPUTS // LANES
-_VECTOR_BYTES = 4 * LANES
 
 
 def _product(num_rows: int, num_lines: int) -> Any:
@@ -68,7 +77,7 @@ def _product(num_rows: int, num_lines: int) -> Any:
             def per_quad(q: ir.Value, totals: list[ir.Value]) -> list[ir.Value]:
                 step = e.b.add(e.b.mul(g, e.int64(_QUADS_OF_GROUP)), q)
                 here = e.at(weights, (step, _STEP_BYTES))
-                vectors = [e.load(e.at(here, (v, _VECTOR_BYTES)), VI32, 64) for v in range(_BLOCK_VECTORS)]
+                vectors = [e.load(e.at(here, (v, VECTOR_BYTES)), VI32, 64) for v in range(_BLOCK_VECTORS)]
                 for line in range(num_lines):
                     e.prefetch(e.at(ahead, (step, num_lines * LINE_BYTES), (line, LINE_BYTES)))
                 after = []
@@ -92,9 +101,9 @@ def _product(num_rows: int, num_lines: int) -> Any:
         added = e.b.icmp_signed("!=", add, e.int64(0))
         for r in range(num_rows):
             for v in range(_BLOCK_VECTORS):
-                place = e.at(out, (r, out_stride), (v, _VECTOR_BYTES))
+                place = e.at(out, (r, out_stride), (v, VECTOR_BYTES))
                 before = e.b.select(added, e.load(place, VF32, 4), zero)
-                out_scale = e.load(e.at(out_scales, (v, _VECTOR_BYTES)), VF32, 4)
+                out_scale = e.load(e.at(out_scales, (v, VECTOR_BYTES)), VF32, 4)
                 e.store(e.fma(sums[r * _BLOCK_VECTORS + v], out_scale, before), place, 4)
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Sequence[ir.Value]) -> Any:
@@ -155,7 +164,7 @@ def scores_of_positions(
                 vector = e.half_to_float(e.load(e.at(here, (d, row_bytes)), VF16, 32))
                 sums[d % chains] = e.fma(component, vector, sums[d % chains])
             total = e.b.fadd(e.b.fadd(sums[0], sums[1]), e.b.fadd(sums[2], sums[3]))
-            e.store(total, e.at(out, (block, _VECTOR_BYTES)), 4)
+            e.store(total, e.at(out, (block, VECTOR_BYTES)), 4)
             return carried
 
         e.loop(num_blocks, [], per_block)
@@ -188,7 +197,7 @@ def weighted_values(
 
         sums = e.loop(num_positions, [ir.Constant(VF32, [0.0] * LANES)] * vectors, per_position)
         for v, total in enumerate(sums):
-            e.store(e.b.fmul(total, e.broadcast(scale)), e.at(out, (v, _VECTOR_BYTES)), 4)
+            e.store(e.b.fmul(total, e.broadcast(scale)), e.at(out, (v, VECTOR_BYTES)), 4)
         return context.get_dummy_value()
 
     arguments = [types.int64, types.int64, types.int64, types.float32, types.int64, types.int64]

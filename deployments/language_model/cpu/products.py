@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from deployments.language_model.cpu.arithmetic import largest_magnitude
+from deployments.language_model.cpu.emitter import LANES
 from deployments.language_model.cpu.kernels import (
     BLOCK_OUTPUTS,
     GROUP,
@@ -23,14 +25,12 @@ from deployments.language_model.cpu.kernels import (
 )
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz"})
+@njit(nogil=True, cache=True, error_model="numpy")
 def to_bytes(x, out, scales, starts):
     """One row [I] → bytes [I], one scale for each group of 64, and where its integer sum starts."""
     for g in range(x.shape[0] // GROUP):
         first = g * GROUP
-        largest = np.float32(0)
-        for i in range(first, first + GROUP):
-            largest = max(largest, abs(x[i]))
+        largest = largest_magnitude(x.ctypes.data + 4 * first, GROUP // LANES)
         scale = largest / np.float32(127)
         factor = np.float32(127) / largest if largest > 0 else np.float32(0)
         total = np.int32(0)

@@ -1,8 +1,8 @@
 """One decoding step, compiled: every thread of a team runs it, each on its part, meeting at barriers.
 
 Work is cut so that each number is made by one thread from whole rows, in an order that does not depend on how many
-threads there are, or how many rows. float32 throughout, but for what memory reads: weights and activations of
-products are bytes, keys and values float16.
+threads there are, or how many rows, and that `arithmetic` fixes to the bit, however this is compiled. float32 throughout, but
+for what memory reads: weights and activations of products are bytes, keys and values float16.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from deployments.language_model.cpu.arithmetic import fma, sum_of, sum_of_squares
 from deployments.language_model.cpu.attention import attend_to_itself, attend_to_text, remember
 from deployments.language_model.cpu.barrier import meet
+from deployments.language_model.cpu.emitter import LANES
 from deployments.language_model.cpu.kernels import HEAD_WIDTH
 from deployments.language_model.cpu.layout import (
     CROSS_NORM,
@@ -29,27 +31,19 @@ from deployments.language_model.cpu.sampling import draw
 
 _EPSILON = np.float32(1e-5)
 
-# Sums may be regrouped into vectors: always the same way, since it is decided when this is compiled.
-_FAST = {"reassoc", "contract", "nsz", "arcp"}
-
-
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST)
+@njit(nogil=True, cache=True, error_model="numpy")
 def normalise(x, norm, out):
-    """LayerNorm of one row: x, out [D]; norm [2, D]."""
+    """LayerNorm of one row: x, out [D], whole vectors; norm [2, D]."""
     width = x.shape[0]
-    total = np.float32(0)
+    at, vectors = x.ctypes.data, width // LANES
+    mean = sum_of(at, vectors) / np.float32(width)
+    variance = sum_of_squares(at, vectors, mean) / np.float32(width)
+    factor = np.float32(1) / np.sqrt(variance + _EPSILON)
     for i in range(width):
-        total += x[i]
-    mean = total / np.float32(width)
-    square = np.float32(0)
-    for i in range(width):
-        square += (x[i] - mean) * (x[i] - mean)
-    factor = np.float32(1) / np.sqrt(square / np.float32(width) + _EPSILON)
-    for i in range(width):
-        out[i] = (x[i] - mean) * factor * norm[0, i] + norm[1, i]
+        out[i] = fma((x[i] - mean) * factor, norm[0, i], norm[1, i])
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz"})
+@njit(nogil=True, cache=True, error_model="numpy")
 def gelu(x):
     """In place, [F]: x · Φ(x), with the error function as a quotient of polynomials (Eigen's, within 3e-7)."""
     for i in range(x.shape[0]):
@@ -57,21 +51,21 @@ def gelu(x):
         z = min(max(z, np.float32(-4)), np.float32(4))
         z2 = z * z
         p = np.float32(-2.72614225801306e-10)
-        p = p * z2 + np.float32(2.77068142495902e-08)
-        p = p * z2 + np.float32(-2.10102402082508e-06)
-        p = p * z2 + np.float32(-5.69250639462346e-05)
-        p = p * z2 + np.float32(-7.34990630326855e-04)
-        p = p * z2 + np.float32(-2.95459980854025e-03)
-        p = p * z2 + np.float32(-1.60960333262415e-02)
+        p = fma(p, z2, np.float32(2.77068142495902e-08))
+        p = fma(p, z2, np.float32(-2.10102402082508e-06))
+        p = fma(p, z2, np.float32(-5.69250639462346e-05))
+        p = fma(p, z2, np.float32(-7.34990630326855e-04))
+        p = fma(p, z2, np.float32(-2.95459980854025e-03))
+        p = fma(p, z2, np.float32(-1.60960333262415e-02))
         q = np.float32(-1.45660718464996e-05)
-        q = q * z2 + np.float32(-2.13374055278905e-04)
-        q = q * z2 + np.float32(-1.68282697438203e-03)
-        q = q * z2 + np.float32(-7.37332916720468e-03)
-        q = q * z2 + np.float32(-1.42647390514189e-02)
+        q = fma(q, z2, np.float32(-2.13374055278905e-04))
+        q = fma(q, z2, np.float32(-1.68282697438203e-03))
+        q = fma(q, z2, np.float32(-7.37332916720468e-03))
+        q = fma(q, z2, np.float32(-1.42647390514189e-02))
         x[i] = np.float32(0.5) * x[i] * (np.float32(1) + z * p / q)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz"})
+@njit(nogil=True, cache=True, error_model="numpy")
 def rectify(x):
     """In place, [F]: relu."""
     for i in range(x.shape[0]):

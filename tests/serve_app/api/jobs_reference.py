@@ -68,6 +68,10 @@ class ReferenceJobs:
             self._keys[key] = submission.body_digest, job_id
         return self._placed(job), True
 
+    async def is_known(self, tenant: str, idempotency_key: str) -> bool:
+        self.calls += 1
+        return (tenant, idempotency_key) in self._keys
+
     async def find(self, tenant: str, job_id: str) -> Job | None:
         self.calls += 1
         job = self._jobs.get(job_id)

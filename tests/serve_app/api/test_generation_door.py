@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -70,9 +71,9 @@ class Asked:
 
 
 def asked_at_the_door(
-    asked: Asked, path: str, jobs: ReferenceJobs, **body: object
+    asked: Asked, path: str, jobs: ReferenceJobs, key: str | None = None, **body: object
 ) -> tuple[httpx.Response, dict[str, Any]]:
-    """The answer, and what the request's state says for the audit."""
+    """The answer, and what the request's state says for the audit. key: for idempotency."""
     states: list[dict[str, Any]] = []
 
     class Keep:
@@ -87,13 +88,13 @@ def asked_at_the_door(
     app.user_middleware.append(Middleware(Keep))  # the innermost
     caller = Caller("acme", "k1", "acme's")
     door = Door(app, caller=caller, allow_prompt=asked.allow_prompt, admit=asked.admit)
-    response = asyncio.run(ask_at(door, path, {**BODY, **body}))
+    response = asyncio.run(ask_at(door, path, {**BODY, **body}, {} if key is None else {"Idempotency-Key": key}))
     return response, states[0]
 
 
-async def ask_at(door: ASGIApp, path: str, body: dict[str, object]) -> httpx.Response:
+async def ask_at(door: ASGIApp, path: str, body: dict[str, object], headers: Mapping[str, str]) -> httpx.Response:
     async with httpx.AsyncClient(transport=httpx.ASGITransport(door), base_url="http://service") as client:
-        return await client.post(path, json=body)
+        return await client.post(path, json=body, headers=headers)
 
 
 @pytest.mark.parametrize(("path", "body", "audio_s"), [(PATH, {"variations": 3}, 0.3), ("/v1/music", {}, 0.1)])
@@ -132,6 +133,14 @@ def test_what_is_refused_at_the_door_is_not_charged_nor_made(path: str) -> None:
     assert (response.status_code, response.headers["retry-after"]) == (429, "7")
     assert "audio_s" not in state
     assert not jobs.calls
+
+
+def test_what_is_sent_again_is_not_charged_again() -> None:
+    asked, jobs = Asked(), ReferenceJobs()
+    first, _ = asked_at_the_door(asked, PATH, jobs, key="once")
+    again, _ = asked_at_the_door(asked, PATH, jobs, key="once")
+    assert (first.status_code, again.status_code) == (202, 200)
+    assert asked.questions == ["a tone", pytest.approx(0.1)]
 
 
 def test_nothing_is_asked_at_the_door_of_a_body_that_is_refused() -> None:
