@@ -1,9 +1,9 @@
 """float32 arithmetic of which every bit is written down: what is rounded, and in which order a sum is taken.
 
-A compiler that may choose (numba's `fastmath`) chooses anew for every copy of a function: the one that stands alone, and
-those inside each of its callers. Which copy a call finds depends on what came into the process before it, and that is
-another order where kernels are compiled than where they are loaded from numba's cache. So no kernel here lets it choose.
-What that would have gained, fused products and sums by vectors, is asked for with these intrinsics instead.
+A compiler that may choose (numba's `fastmath`) chooses anew for every copy of a function: the one that stands alone,
+and those inside each of its callers. Which copy a call finds depends on what came into the process before it, and that
+order is another one where kernels are compiled than where they are loaded from numba's cache. So no kernel here lets
+it choose. What that would gain, fused products and sums by vectors, is asked for with these intrinsics instead.
 """
 
 from __future__ import annotations

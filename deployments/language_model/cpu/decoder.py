@@ -29,7 +29,7 @@ from deployments.language_model.stepper import HostStepper
 from deployments.language_model.weights import DecoderWeights, LayerNorm, LayerWeights
 
 MAX_ROWS = 64
-_KERNELS = 2  # whoever changes a bit of what they compute counts on: codes that others began are then not gone on with
+_KERNELS = 2  # one more for every change of a bit they compute, so that what others began is not gone on with
 _HALF_BYTES = 2
 
 

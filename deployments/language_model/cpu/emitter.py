@@ -71,7 +71,9 @@ class Emitter:
         half = LANES // 2
         while half:
             low, high = (
-                self.b.shuffle_vector(lanes, lanes, ir.Constant(ir.VectorType(I32, half), list(range(first, first + half))))
+                self.b.shuffle_vector(
+                    lanes, lanes, ir.Constant(ir.VectorType(I32, half), list(range(first, first + half)))
+                )
                 for first in (0, half)
             )
             lanes, half = combine(low, high), half // 2

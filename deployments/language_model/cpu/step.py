@@ -1,8 +1,8 @@
 """One decoding step, compiled: every thread of a team runs it, each on its part, meeting at barriers.
 
 Work is cut so that each number is made by one thread from whole rows, in an order that does not depend on how many
-threads there are, or how many rows, and that `arithmetic` fixes to the bit, however this is compiled. float32 throughout, but
-for what memory reads: weights and activations of products are bytes, keys and values float16.
+threads there are, or how many rows, nor on how all this was compiled (`arithmetic`). float32 throughout, but for what
+memory reads: weights and activations of products are bytes, keys and values float16.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from deployments.language_model.cpu.products import fetch_first, multiply, rows_
 from deployments.language_model.cpu.sampling import draw
 
 _EPSILON = np.float32(1e-5)
+
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def normalise(x, norm, out):

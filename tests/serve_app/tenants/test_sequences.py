@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.serve_app.access.gates import run
@@ -132,7 +132,9 @@ def _check(commands: Sequence[Command]) -> None:
     run(test)
 
 
-_UNHURRIED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+# To shrink what fails would take minutes, and as it is it can be read.
+_PHASES = [Phase.explicit, Phase.reuse, Phase.generate]
+_UNHURRIED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "phases": _PHASES}
 
 
 @settings(max_examples=6, **_UNHURRIED)

