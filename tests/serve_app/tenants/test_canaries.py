@@ -44,7 +44,10 @@ UNREADABLE: list[bytes] = [
     json.dumps({"prompt": PROMPT * 50_000}).encode(),
     json.dumps({"prompt": f"{PROMPT}\x00\x1b"}).encode(),
     json.dumps({"prompt": f"{PROMPT}\ud800"}).encode(),
-    *(json.dumps({**BODY, name: PROMPT}).encode() for name in ("music_length_ms", "model_id", "seed", "cache", "top_p")),
+    *(
+        json.dumps({**BODY, name: PROMPT}).encode()
+        for name in ("music_length_ms", "model_id", "seed", "cache", "top_p")
+    ),
     json.dumps({**BODY, "music_length_ms": 99_999}).encode(),
     json.dumps({**BODY, f"{PROMPT} field": 1}).encode(),
 ]
@@ -139,13 +142,17 @@ async def leave(opened: House, shown: Shown) -> None:
 async def lose_the_database(opened: House, shown: Shown, file: Path) -> None:
     """A folder stands where it was."""
     made = await opened.submit("b", prompt=PROMPT)
-    for each in file.parent.glob(f"{FILE}*"):
-        each.unlink()
-    file.mkdir()
+    put_folder_for(file)
     shown.add(await opened.submit("b", prompt=PROMPT))
     shown.add(await opened.ask("b", "GET", made.headers["location"]))
     shown.add(await opened.ask("b", "GET", "/v1/generations"))
     assert not await opened.gate.audit.flush()
+
+
+def put_folder_for(file: Path) -> None:
+    for each in file.parent.glob(f"{file.name}*"):
+        each.unlink()
+    file.mkdir()
 
 
 def secret_of(key: str) -> str:
@@ -204,9 +211,7 @@ async def live(folder: Path, lines: Lines, shown: Shown) -> None:
         assert shown.statuses >= {200, 202, 204, 400, 401, 404, 405, 409, 413, 415, 422, 429, 500, 503}
 
 
-def test_what_is_secret_or_redacted_comes_to_light_nowhere(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_secret_or_redacted_comes_to_light_nowhere(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     shown = Shown()
     with listening() as lines:
         run(lambda: live(tmp_path, lines, shown))
@@ -254,9 +259,7 @@ def test_limits_that_cannot_be_counted_tell_no_password(tmp_path: Path, capfd: p
 def test_settings_show_no_password_however_they_are_shown() -> None:
     model = {"scripted": {"source": "./scripted", "license": "CC0-1.0"}}
     args = {"models": model, "default_model": "scripted"}
-    right = Settings.model_validate(
-        {**args, "records": {"url": POSTGRESQL}, "access": {"limits": {"storage": REDIS}}}
-    )
+    right = Settings.model_validate({**args, "records": {"url": POSTGRESQL}, "access": {"limits": {"storage": REDIS}}})
     assert right.records.database.password == PASSWORD
     texts = [repr(right), str(right), right.model_dump_json(), repr(right.model_dump()), repr(right.records.database)]
     wrong = [

@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.serve_app.access.gates import run
 from tests.serve_app.tenants.house import House, house
 
+
 async def looked(opened: House, key: str) -> None:
     """Everybody who follows has been told what there is: who comes new has all of them looked after."""
     path = (await opened.submit(key)).headers["location"]

@@ -1,4 +1,4 @@
-"""Another tenant's id is answered like one that there is not, byte for byte, on every path and method that takes one."""
+"""Another tenant's id is answered like one that there is not, byte for byte, on every path that takes one."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from serve_app.api.boundary import METHODS
 from tests.serve_app.access.gates import run
 from tests.serve_app.tenants.house import REVOKED, House, house
 from tests.serve_app.tenants.studio import FAILING_SEED, HELD_SEED
+from tests.serve_app.tenants.view import bare
 
 GENERATIONS = "/v1/generations"
 ONE = f"{GENERATIONS}/{{id}}"
@@ -61,12 +61,6 @@ HEADERS: Sequence[dict[str, str]] = (
     {"Content-Type": "application/json"},
 )
 QUERIES = ("", "?variation=0", "?variation=1&output_format=pcm", "?variation=99", "?before=ID", "?nonsense=1")
-
-
-def bare(answer: httpx.Response) -> tuple[object, ...]:
-    """All of it but the request's own name."""
-    headers = [each for each in answer.headers.multi_items() if each[0] != "x-request-id"]
-    return answer.status_code, headers, answer.content
 
 
 def described(opened: House) -> set[tuple[str, str, frozenset[tuple[str, str]]]]:

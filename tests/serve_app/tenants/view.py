@@ -41,6 +41,13 @@ class Names:
         return str(seed) if seed < _NUM_GIVEN_SEEDS else self.of(str(seed))
 
 
+def bare(answer: Answer) -> tuple[object, ...]:
+    """All of it, byte for byte, but for the request's own name."""
+    status = answer.status if isinstance(answer, Followed) else answer.status_code
+    headers = answer.headers if isinstance(answer, Followed) else answer.headers.multi_items()
+    return status, [each for each in headers if each[0] != "x-request-id"], answer.content
+
+
 def view(answer: Answer, names: Names) -> object:
     """What a tenant is shown: status, headers, content."""
     if isinstance(answer, Followed):
