@@ -160,6 +160,13 @@ def test_an_endless_body_is_refused_without_being_read(service: RunningService) 
     limit = 2**28
 
     async def scenario() -> tuple[bytes, int]:
+        while True:
+            try:
+                return await once()
+            except ConnectionResetError:
+                continue  # what the server had not read when it closed took the answer with it
+
+    async def once() -> tuple[bytes, int]:
         reader, writer = await asyncio.open_connection(url.host, url.port)
         answer = asyncio.create_task(reader.readuntil(b"}}"))
         sent = 0

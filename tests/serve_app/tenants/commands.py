@@ -84,9 +84,11 @@ class World:
         """The answer, where it is a tenant's command."""
         house = self.house
         if isinstance(command, Work):
-            return await house.work()
+            await house.work()
+            return None
         if isinstance(command, Release):
-            return await house.release()
+            await house.release()
+            return None
         if isinstance(command, Music):
             return await house.music(command.key, command.path, **dict(command.fields))
         if isinstance(command, Submit):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -31,7 +32,7 @@ def drawn(seed: int, number: int) -> list[Command]:
 
 
 def _command(dice: Random) -> Command:
-    kinds = {_music: 5, _submit: 6, _touch: 8, _page: 2, _work: 2, _release: 1}
+    kinds: dict[Callable[[Random], Command], int] = {_music: 5, _submit: 6, _touch: 8, _page: 2, _work: 2, _release: 1}
     return dice.choices(list(kinds), list(kinds.values()))[0](dice)
 
 
