@@ -146,7 +146,12 @@ class S3Server:
 
     def _await_answer(self) -> None:
         deadline = time.monotonic() + 90
-        while time.monotonic() < deadline and all(process.poll() is None for process in self._processes.values()):
+        while time.monotonic() < deadline:
+            # It may ask its monitor before the two have met ("wrong fsid"), and ends then.
+            if self._processes["ceph-osd"].poll() is not None:
+                self._spawn("ceph-osd", "-i", "0")
+            if any(process.poll() is not None for process in self._processes.values()):
+                break
             with contextlib.suppress(OSError), urllib.request.urlopen(self.url, timeout=5):
                 return
             time.sleep(0.1)

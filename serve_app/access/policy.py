@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import inspect
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from deployments.patience import within
 from serve_app.api.errors import NotReady, PromptRefused
 from serve_app.cache.faults import Faults
 from serve_app.records.threads import Threads
@@ -77,7 +77,7 @@ class Policy:
 
     async def _reason(self, prompt: str, tenant: str) -> object:
         if inspect.iscoroutinefunction(self._function):
-            return await asyncio.wait_for(self._function(prompt, tenant), self._timeout_s)
+            return await within(self._function(prompt, tenant), self._timeout_s)
         return await self._threads.run(lambda: self._function(prompt, tenant), self._timeout_s)
 
 

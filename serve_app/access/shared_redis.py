@@ -14,6 +14,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from deployments.patience import within
 from serve_app.cache.breaker import Breaker
 from serve_app.cache.faults import Faults
 
@@ -95,7 +96,7 @@ class SharedRedis:
             return await call()
 
         try:
-            result = await asyncio.wait_for(awaited(), self._timeout_s)
+            result = await within(awaited(), self._timeout_s)
         except (RedisError, OSError, asyncio.TimeoutError) as error:
             # The kind of error is all that is told: a server's words may hold what it was sent.
             self._faults.count("limits failed", f"Redis at {self.where}: {type(error).__name__}")

@@ -7,6 +7,7 @@ import asyncio
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from deployments.patience import within
 from serve_app.api.errors import MalformedRequest, PayloadTooLarge, RequestTimeout, ServiceError, error_response
 
 
@@ -41,7 +42,7 @@ class BodyLimit:
             now_s = asyncio.get_running_loop().time()
             until_s = now_s + self.timeout_s if until_s is None else until_s
             try:
-                message = await asyncio.wait_for(receive(), until_s - now_s)
+                message = await within(receive(), until_s - now_s)
             except asyncio.TimeoutError:
                 raise RequestTimeout(f"The body must come within {self.timeout_s:g} s.") from None
             complete = not message.get("more_body", False)

@@ -21,6 +21,7 @@ from typing import Any
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from deployments.patience import within
 from serve_app.api.client_headers import ClientHeaders
 from serve_app.api.enclosed_body import EncloseBody
 from serve_app.api.errors import DeadlineExceeded
@@ -137,8 +138,11 @@ class Credit:
         """Returns when a piece may be sent at once. Raises: DeadlineExceeded for a client asleep for `stall_s`."""
         while self._acknowledged and self._sent_bytes - self._taken_bytes > self._window_bytes:
             self._news.clear()
+            if self._stall_s is None:
+                await self._news.wait()
+                continue
             try:
-                await asyncio.wait_for(self._news.wait(), self._stall_s)
+                await within(self._news.wait(), self._stall_s)
             except asyncio.TimeoutError as error:
                 raise DeadlineExceeded(f"The client has taken nothing for {self._stall_s:g} s.") from error
 

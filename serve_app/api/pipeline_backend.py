@@ -19,6 +19,7 @@ from deployments.messages import (
     Resumption,
     SoundFormat,
 )
+from deployments.patience import within
 from serve_app.api.backend import Composed, Kept, SoundFile, Take
 from serve_app.api.errors import Gone, NotReady
 from serve_app.api.kept_sounds import KeptSounds
@@ -151,7 +152,7 @@ class PipelineBackend:
             # A replica that is held up or gone is left for another; where the model itself is not up, all wait for it.
             try:
                 asking = self._pipeline.identity(model, f"{model}~{attempt}")
-                self._identities[model] = await asyncio.wait_for(asking, FIRST_SIGN_S)
+                self._identities[model] = await within(asking, FIRST_SIGN_S)
             except (PipelineLost, asyncio.TimeoutError):
                 attempt += 1
         return self._identities[model]

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from deployments.patience import within
 from serve_app.cache.entry import Packed
 from serve_app.cache.keys import Key
 from serve_app.cache.store import BlockingStore, StoreBusy, StoreTimeout
@@ -73,6 +74,6 @@ class Threaded:
         # Called once, whether it ran or was cancelled while it waited; `discard` is atomic.
         future.add_done_callback(self._unfinished.discard)
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(future), timeout_s)
+            return await within(asyncio.wrap_future(future), timeout_s)
         except asyncio.TimeoutError as error:
             raise StoreTimeout(f"no answer within {timeout_s:g} s") from error

@@ -27,6 +27,7 @@ from deployments.messages import (
     Resumption,
     SoundFormat,
 )
+from deployments.patience import within
 from deployments.presence import Presence
 from deployments.wakeup import Wakeup
 from serve_app.api.errors import NotReady, TooBusy, WorkerLostTwice
@@ -59,7 +60,7 @@ class CodecHandle:
         lost = False
         while True:
             try:
-                return await asyncio.wait_for(self._decode(window), WINDOW_S)
+                return await within(self._decode(window), WINDOW_S)
             except asyncio.TimeoutError:
                 _log.warning("no codec replica has decoded a window in %g s; it is asked for again", WINDOW_S)
             except RayActorError as error:
@@ -178,7 +179,7 @@ class PipelineDeployment:
 async def is_up(handle: DeploymentHandle) -> bool:
     """Whether a replica answers within PING_TIMEOUT_S."""
     try:
-        await asyncio.wait_for(handle.ping.remote(), PING_TIMEOUT_S)
+        await within(handle.ping.remote(), PING_TIMEOUT_S)
     except (asyncio.TimeoutError, RayActorError):
         return False
     return True

@@ -167,7 +167,7 @@ class Generation:
     async def _encode(self) -> np.ndarray:
         while True:
             try:
-                return await asyncio.wait_for(self._stages.encode(self.work.prompt), ENCODE_S)
+                return await within(self._stages.encode(self.work.prompt), ENCODE_S)
             except asyncio.TimeoutError:
                 _log.warning("generation %s: no text encoder answered in %g s", self.work.key[:16], ENCODE_S)
             except WorkerLost as error:

@@ -222,12 +222,12 @@ def test_what_has_ended_is_taken_away_after_its_time(tmp_path: Path) -> None:
     async def body(cluster: Cluster) -> None:
         job, _ = await cluster.jobs[0].submit(submission(seeds=(5,)))
         await ended(cluster, job)
-        await asyncio.sleep(900)
+        await asyncio.sleep(70)
         assert cluster.table.find(job.tenant, job.id) is not None
-        await asyncio.sleep(200)
+        await asyncio.sleep(130)
         assert cluster.table.find(job.tenant, job.id) is None
 
-    scenario(tmp_path, body, JobsSettings(keep_s=1_000))
+    scenario(tmp_path, body, JobsSettings(keep_s=100))
 
 
 @pytest.mark.parametrize("seed", range(5))
