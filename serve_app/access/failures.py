@@ -18,11 +18,11 @@ _IPV6_PREFIX = 64
 
 class Failures:
     """Counts by address, a network's addresses together where they are of IPv6. Two that share a count by chance only
-    hear of their failures earlier."""
+    hear of their failures earlier. per_minute: that are too many."""
 
-    def __init__(self) -> None:
+    def __init__(self, per_minute: int = PER_MINUTE) -> None:
         self._limiter = FixedWindowRateLimiter(MemoryStorage())
-        self._limit = RateLimitItemPerMinute(PER_MINUTE)
+        self._limit = RateLimitItemPerMinute(per_minute)
 
     async def count(self, address: str) -> float | None:
         """Counts one. How many seconds the address should wait, where it has had too many; else None."""

@@ -68,7 +68,9 @@ def create_app(
         app.include_router(build_generation_router(backend, jobs, settings, jobs_settings))
 
     def describe() -> dict[str, Any]:
-        return openapi.describe(app, backend, None if jobs is None else jobs_settings.max_variations)
+        max_variations = None if jobs is None else jobs_settings.max_variations
+        asks_for_keys = gate is not None and gate.settings.keys == "required"
+        return openapi.describe(app, backend, max_variations, asks_for_keys=asks_for_keys)
 
     app.openapi = describe  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
     return app

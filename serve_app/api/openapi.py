@@ -97,9 +97,9 @@ MODELS_RESPONSES = faults(*ACCESS_FAULTS)
 MODELS_REQUEST: dict[str, Any] = {"security": SECURITY}
 
 
-def describe(app: FastAPI, backend: Backend, max_variations: int | None) -> dict[str, Any]:
+def describe(app: FastAPI, backend: Backend, max_variations: int | None, *, asks_for_keys: bool) -> dict[str, Any]:
     """The OpenAPI document of the app, with the models that the backend has. max_variations: of a job; None: the
-    service takes none.
+    service takes none. asks_for_keys: nothing below /v1 is answered without an API key.
     """
     document = get_openapi(
         title=app.title,
@@ -110,6 +110,10 @@ def describe(app: FastAPI, backend: Backend, max_variations: int | None) -> dict
     )
     schemas = document["components"]["schemas"]
     document["components"]["securitySchemes"] = SECURITY_SCHEMES
+    if asks_for_keys:
+        for operation in (each for path in document["paths"].values() for each in path.values()):
+            if "security" in operation:
+                operation["security"] = [way for way in operation["security"] if way]
     schemas["MusicBody"] = _body(MusicBody, backend)
     if max_variations is not None:
         schemas["GenerationBody"] = _body(GenerationBody, backend)

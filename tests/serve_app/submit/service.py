@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -46,10 +47,10 @@ class Stepping(ReferenceJobs):
 
 
 @contextmanager
-def on_a_socket(app: ASGIApp) -> Iterator[str]:
+def on_a_socket(app: ASGIApp, lifespan: Literal["on", "off"] = "off") -> Iterator[str]:
     """The address of the app, served by uvicorn in a thread of its own."""
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, lifespan="off", ws="none", log_config=None, timeout_graceful_shutdown=1)
+    config = uvicorn.Config(app, lifespan=lifespan, ws="none", log_config=None, timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
