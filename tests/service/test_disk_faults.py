@@ -47,6 +47,9 @@ class Site:
         FolderStore(self.disks[0] / "cache", 2 * 10**9, 15 * 10**8).check_integrity()
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def site(service: RunningService, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("disk-site")
@@ -105,8 +108,8 @@ def without_handles(site: Site) -> Iterator[None]:
     ("fault", "counted", "outcome"),
     [
         (full, "write full", "hit"),
-        pytest.param(read_only, "write denied", "hit", marks=pytest.mark.slow),
-        pytest.param(without_handles, "read unreachable", "miss", marks=pytest.mark.slow),
+        (read_only, "write denied", "hit"),
+        (without_handles, "read unreachable", "miss"),
     ],
 )
 def test_while_the_disk_is_at_fault_clips_are_made_and_nothing_is_lost_and_afterwards_they_are_kept(

@@ -109,6 +109,7 @@ def test_a_lost_codec_replica_changes_no_byte_of_a_stream(service: RunningServic
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 def test_a_stream_that_fails_is_seen_to_fail_by_curl_and_httpx(service: RunningService, tmp_path: Path) -> None:
     """All are streams of a request that kills its language model each time, in the middle."""
     lethal = {**body(30, seed=LETHAL_SEED), "cache": "use"}
