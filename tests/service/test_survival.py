@@ -289,7 +289,7 @@ def test_five_hundred_clients_that_vanish_leave_nothing_behind(pair: RunningServ
 
     async def scenario() -> None:
         await all_up(APP, "tiny-language-model")
-        await storm(100)  # what a process sets aside once, for its first crowd
+        await storm(500)  # what a process sets aside once, for its first crowd of that size
         await settled()
         handles, memory = held()
         await storm(500)
