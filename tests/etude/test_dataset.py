@@ -104,10 +104,9 @@ def test_the_command_says_what_is_wrong_with_it(tmp_path: Path, capsys: pytest.C
     assert "multiples of 32" in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("small_shards")
-def test_the_command_makes_a_dataset(tmp_path: Path) -> None:
+def test_the_command_makes_a_dataset(tmp_path: Path, synthesizer: Synthesizer) -> None:
     first = SPLITS["validation"].start
-    main([str(tmp_path), "--pieces", "6", "--first-seed", str(first), "--level", "notes", "--length-s", "1"])
+    main([str(tmp_path), "--pieces", "32", "--first-seed", str(first), "--level", "notes", "--length-s", "1"])
     clips = list(read_clips(tmp_path))
-    assert [clip.attributes["seed"] for clip in clips] == list(range(first, first + 6))
+    assert [clip.attributes["seed"] for clip in clips] == list(range(first, first + 32))
     assert {clip.attributes["split"] for clip in clips} == {"validation"}

@@ -29,7 +29,7 @@ PAIR = "pair"
 SLOTS = 4
 MAX_QUEUED = 8
 # What is made on a machine however busy comes within it, and what hangs is told before a test's own time is over.
-REQUEST_TIMEOUT_S = 280
+REQUEST_TIMEOUT_S = 120
 
 
 @dataclass(frozen=True)

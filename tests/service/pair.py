@@ -22,9 +22,9 @@ from tests.service.recorded import Made, recorded
 
 LOOKAHEAD = 4
 # How long to wait for what comes by itself, on a machine however busy.
-PATIENCE_S = 280.0
+PATIENCE_S = 150.0
 # The last frames of a clip are left alone: when it is seen that they are being made, they may have been.
-LAST_FRAMES = 400
+LAST_FRAMES = 200
 
 
 def largest_window(num_frames: int) -> int:
@@ -54,7 +54,7 @@ async def until(condition: Callable[[], bool], within_s: float = PATIENCE_S) -> 
     deadline = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline, "it never came to hold"
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.005)
 
 
 async def until_async(condition: Callable[[], Awaitable[bool]], within_s: float = PATIENCE_S) -> None:

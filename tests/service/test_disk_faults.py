@@ -120,7 +120,7 @@ def test_while_the_disk_is_at_fault_clips_are_made_and_nothing_is_lost_and_after
         clip, fresh_clip = (compose(client, seed, cache="off").content for seed in (kept, fresh))
         comes_from_store(client, kept, clip)
         with fault(site):
-            for _ in range(2):
+            for _ in range(4):
                 timed(client, fresh, fresh_clip, "miss", "joined")
                 timed(client, kept, clip, outcome, "joined")
             site.front.tells(counted)

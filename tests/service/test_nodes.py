@@ -15,13 +15,13 @@ import pytest
 
 from tests.redis_server import RedisServer
 from tests.service.nodes import Nodes, alive, node_id, nodes, send
-from tests.service.pair import LAST_FRAMES, clip, digest, gathered, until
+from tests.service.pair import clip, digest, gathered, until
 from tests.service.recorded import Made, recorded
 
 pytestmark = pytest.mark.slow
 
 FRAMES = 1500
-NOTICE_S = 120  # as clouds give it
+NOTICE_S = 60  # half of what clouds give
 WAYS = [(way, container) for way in ("wait", "stream") for container in ("wav", "pcm")]
 
 
@@ -59,7 +59,7 @@ class Clips:
 
     async def maker(self, draw: random.Random) -> psutil.Process:
         """The process that makes one of them, when that one has come to a random frame."""
-        at = draw.randrange(1, FRAMES - LAST_FRAMES)
+        at = draw.randrange(1, FRAMES - 400)
 
         def underway() -> list[Made]:
             return [made for made in self.made() if at <= len(made.frames) < FRAMES]

@@ -111,9 +111,13 @@ def test_a_download_works_again_with_the_hub_gone(tiny: Path, tmp_path: Path) ->
 
     with serving(Hub(tiny)) as hub:
         first = find(hub.url)
+    num_requests = len(hub.requests)
     assert first.is_relative_to(tmp_path / "home" / "hub")
     assert hub.downloads == NEEDED | {"model.safetensors"}
     assert find(hub.url) == first
+    with serving(hub):
+        assert find(hub.url) == first
+    assert len(hub.requests) == num_requests
     checkpoint = Checkpoint.open(first)
     assert checkpoint.fingerprint() == COMMIT
     assert checkpoint.tensors("codec").keys() == Checkpoint.open(tiny).tensors("codec").keys()

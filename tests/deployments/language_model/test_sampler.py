@@ -68,7 +68,7 @@ def test_a_draw_is_never_outside_the_kept_set() -> None:
     [Sampling(top_k=0), Sampling(top_k=12), Sampling(top_k=0, top_p=0.7), Sampling(temperature=1.7, top_k=30)],
 )
 def test_draws_pass_a_chi_square_test_over_frames(sampling: Sampling) -> None:
-    frames, codebooks = 12_000, 4
+    frames, codebooks = 40_000, 4
     logits = torch.randn(VOCAB, generator=torch.Generator().manual_seed(1))
     settings_of = batch(sampling, seeds=[12345])
     expected = (logits / sampling.temperature).masked_fill(

@@ -50,7 +50,7 @@ def test_no_prompts_have_no_states(encoder: TextEncoder) -> None:
 
 
 @pytest.mark.usefixtures("threads")
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(batch=st.lists(prompts, min_size=1, max_size=8))
 def test_no_bit_depends_on_the_other_prompts_of_a_batch(encoder: TextEncoder, batch: list[str]) -> None:
     for prompt, together in zip(batch, encoder.encode(batch), strict=True):

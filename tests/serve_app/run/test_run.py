@@ -20,8 +20,8 @@ import yaml
 
 Start = Callable[..., subprocess.Popen[str]]
 
-# How long to wait for an end, on a machine however busy.
-PATIENCE_S = 60.0
+# How long an end may take.
+END_S = 10.0
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def read_until(run: subprocess.Popen[str], text: str) -> list[str]:
 
 
 @contextmanager
-def nothing_left_of(run: subprocess.Popen[str], within_s: float = PATIENCE_S) -> Iterator[None]:
+def nothing_left_of(run: subprocess.Popen[str], within_s: float = END_S) -> Iterator[None]:
     """What runs below `run` at the start is gone soon after the end, and so is its folder."""
     family = psutil.Process(run.pid).children(recursive=True)
     folders = {word for process in family for word in process.cmdline() if word.startswith("/tmp/musicgen-")}
@@ -120,10 +120,10 @@ def test_once_ends_after_a_clip_of_the_length_asked(start: Start, tmp_path: Path
 
 def test_ctrl_c_while_starting_is_a_calm_end(start: Start) -> None:
     run = start()
-    read_until(run, "starting Ray")
+    read_until(run, "starting Serve")
     with nothing_left_of(run):
         os.killpg(run.pid, signal.SIGINT)
-        output, _ = run.communicate(timeout=PATIENCE_S)
+        output, _ = run.communicate(timeout=END_S)
     assert run.returncode == 130
     assert "Traceback" not in output
     assert output.endswith("stopped; nothing is left running\n")
@@ -170,7 +170,7 @@ def test_stopping_while_it_serves_is_the_way_it_ends(start: Start, signum: signa
     assert any(line.startswith("  curl -fS http://127.0.0.1:") for line in output)
     with nothing_left_of(run):
         run.send_signal(signum)
-        rest, _ = run.communicate(timeout=PATIENCE_S)
+        rest, _ = run.communicate(timeout=END_S)
     assert run.returncode == 0
     assert "Traceback" not in rest
 
@@ -178,10 +178,10 @@ def test_stopping_while_it_serves_is_the_way_it_ends(start: Start, signum: signa
 @pytest.mark.slow
 def test_sigterm_while_starting_ends_with_143(start: Start) -> None:
     run = start()
-    read_until(run, "starting Serve")
+    read_until(run, "starting Ray")
     with nothing_left_of(run):
         run.terminate()
-        run.communicate(timeout=PATIENCE_S)
+        run.communicate(timeout=END_S)
     assert run.returncode == 143
 
 
@@ -200,7 +200,7 @@ def test_a_driver_that_dies_ends_the_run(start: Start) -> None:
     [driver] = [each for each in psutil.Process(run.pid).children() if "serve_app.run.deployment" in each.cmdline()]
     with nothing_left_of(run):
         driver.kill()
-        output, _ = run.communicate(timeout=PATIENCE_S)
+        output, _ = run.communicate(timeout=20)
     assert run.returncode == 1
     assert "the driver ended by itself" in output
 
