@@ -1,4 +1,4 @@
-"""Whether those one works for are still there: the other side of `presence`."""
+"""Whether those one works for are still there, and still want it: the other side of `presence`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from deployments.patience import within
+from deployments.presence import BEAT, UNWANTED
 
 T = TypeVar("T")
 
@@ -40,12 +41,32 @@ class Attendance:
     def __len__(self) -> int:
         return len(self._callers)
 
-    async def while_attended(self, items: AsyncGenerator[T, None], address: str) -> AsyncGenerator[T, None]:
-        """The items, which are closed at the end. It ends early when whoever is at this address is gone.
+    async def is_wanted(self, caller: str) -> bool:
+        """Whether the call has not been taken back. One whose caller can't be asked is taken to be wanted.
 
-        address: as `Presence.address` says it; empty: of nobody, who is always there.
+        caller: as `Presence.call` gives it; empty: of nobody, who wants everything.
         """
-        async with aclosing(items), self._called(address) as gone:
+        address, _, call_id = caller.partition("/")
+        if not address:
+            return True
+        try:
+            reader, writer = await within(_connected(address), _CONNECT_S)
+        except (OSError, asyncio.TimeoutError):
+            return True
+        try:
+            writer.write(f"{call_id}\n".encode("ascii"))
+            answer = BEAT
+            while answer == BEAT:
+                answer = await within(reader.read(1), _CONNECT_S)
+            return answer != UNWANTED
+        except (OSError, asyncio.TimeoutError):
+            return True
+        finally:
+            await _closed(writer)
+
+    async def while_attended(self, items: AsyncGenerator[T, None], caller: str) -> AsyncGenerator[T, None]:
+        """The items, which are closed at the end. It ends early when whoever called is gone. caller: as above."""
+        async with aclosing(items), self._called(caller.partition("/")[0]) as gone:
             leaving = asyncio.ensure_future(gone.wait())
             try:
                 while True:
@@ -93,9 +114,8 @@ class Attendance:
 
 async def _watch(address: str, caller: _Caller) -> None:
     """Until the caller is gone, or has no calls here. Not to be cancelled: a connection is easily lost on its way."""
-    host, _, port = address.rpartition(":")
     try:
-        reader, writer = await within(asyncio.open_connection(host, int(port)), _CONNECT_S)
+        reader, writer = await within(_connected(address), _CONNECT_S)
     except (OSError, asyncio.TimeoutError) as error:
         # It may be the network that doesn't let us: better to work for nobody once than never for anybody.
         _log.warning("can't see whether %s is still there (%s)", address, type(error).__name__)
@@ -110,9 +130,18 @@ async def _watch(address: str, caller: _Caller) -> None:
         for each in (hearing, over):
             each.cancel()
         await asyncio.gather(hearing, over, return_exceptions=True)
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
+        await _closed(writer)
+
+
+async def _connected(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    host, _, port = address.rpartition(":")
+    return await asyncio.open_connection(host, int(port))
+
+
+async def _closed(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
 
 
 async def _hear(reader: asyncio.StreamReader) -> None:

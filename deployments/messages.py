@@ -122,8 +122,8 @@ class CodeRequest:
     chunk_ends: the numbers of frames, in order, at which the reader wants to be told; whoever works in windows neither
     waits then nor is woken in between. Empty: as suits the engine. The last frame is always told.
     identity: of the only engines that may make them; None: of any. priority: it was at work before and lost its engine,
-    so it is not refused for want of a place, and waits before those who come new. caller: where one sees whether who
-    wants them is still there (see `presence`).
+    so it is not refused for want of a place, and waits before those who come new. caller: where one sees whether they are
+    still wanted (`Presence.call`).
     """
 
     request_id: str

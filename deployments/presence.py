@@ -1,59 +1,81 @@
-"""A process shows that it is there, to those who work for it.
+"""A process shows that it is there and what it still wants, to those who work for it.
 
 Ray tells no replica that whoever called it is no more: it would go on with work that nobody will fetch, while another
-has the same made elsewhere. So callers listen on a port, whose address goes along with each call; whoever is called
-connects to it (`attendance`). The kernel closes the connection with the process, in a moment and however it ends; one
-that is stopped, or whose machine is gone, sends no more beats.
+has the same made elsewhere. Nor does the word that a call was taken back come before the call itself, to a replica that
+was held up meanwhile. So callers listen on a port, whose address goes along with each call; whoever is called connects
+to it (`attendance`). The kernel closes the connection with the process, in a moment and however it ends; one that is
+stopped, or whose machine is gone, sends no more beats.
 
-Nothing is read from those who connect, and they are told nothing else.
+    callee → `call id` and a line's end    caller → `y` or `n`, and a `.` every second
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import uuid
+from collections.abc import AsyncIterator
 
+BEAT, WANTED, UNWANTED = b".", b"y", b"n"
 BEAT_S = 1.0
 _MAX_CONNECTIONS = 4096
+_MAX_LINE_BYTES = 64
 
 
 class Presence:
-    """host: this machine's address, as the others reach it. It listens from the first time it is asked where."""
+    """host: this machine's address, as the others reach it. It listens from the first call on."""
 
     def __init__(self, host: str) -> None:
         self._host = host
         self._starting = asyncio.Lock()
         self._server: asyncio.Server | None = None
-        self._beating: set[asyncio.Task[None]] = set()
+        self._connections: set[asyncio.Task[None]] = set()
+        self._wanted: set[str] = set()
 
-    async def address(self) -> str:
-        """`host:port`. Raises: OSError."""
-        async with self._starting:
-            if self._server is None:
-                self._server = await asyncio.start_server(self._beat, self._host, 0)
-            port = self._server.sockets[0].getsockname()[1]
-        return f"{self._host}:{port}"
+    @contextlib.asynccontextmanager
+    async def call(self) -> AsyncIterator[str]:
+        """What to give along with a call, `host:port/id`: it is wanted while the block runs. Raises: OSError."""
+        address, call_id = await self._address(), uuid.uuid4().hex
+        self._wanted.add(call_id)
+        try:
+            yield f"{address}/{call_id}"
+        finally:
+            self._wanted.discard(call_id)
 
     async def close(self) -> None:
         """Whoever is connected takes it for gone."""
         if self._server is not None:
             self._server.close()
-        for task in self._beating:
+        for task in self._connections:
             task.cancel()
-        await asyncio.gather(*self._beating, return_exceptions=True)
+        await asyncio.gather(*self._connections, return_exceptions=True)
 
-    async def _beat(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _address(self) -> str:
+        async with self._starting:
+            if self._server is None:
+                self._server = await asyncio.start_server(self._serve, self._host, 0, limit=_MAX_LINE_BYTES)
+            port = self._server.sockets[0].getsockname()[1]
+        return f"{self._host}:{port}"
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._beating.add(task)
+        self._connections.add(task)
+        answering = asyncio.create_task(self._answer(reader, writer))
         try:
             with contextlib.suppress(ConnectionError):
-                while len(self._beating) <= _MAX_CONNECTIONS:
-                    writer.write(b".")
+                while len(self._connections) <= _MAX_CONNECTIONS:
+                    writer.write(BEAT)
                     await writer.drain()
                     await asyncio.sleep(BEAT_S)
         finally:
-            self._beating.discard(task)
+            self._connections.discard(task)
+            answering.cancel()
+            await asyncio.gather(answering, return_exceptions=True)
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            writer.write(WANTED if line.decode("ascii", "replace").strip() in self._wanted else UNWANTED)

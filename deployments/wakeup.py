@@ -1,7 +1,7 @@
 """An event loop that was held up (SIGSTOP, a frozen machine) wakes to calls that may have been taken back meanwhile.
 
-The word of that lies behind the calls themselves. So a call that finds the loop just awake waits a moment, in which it
-is cancelled if nobody wants it any more, before it begins what another may have made by now.
+The word of that comes after the calls themselves, and it may take Ray seconds to repeat it. So what is called of a loop
+that has just come back asks its caller first (`Attendance.is_wanted`).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Callable
 # The loop ticks so often; after a gap of so much more it was held up. Less than those who call have patience for.
 TICK_S = 0.5
 GAP_S = 3.0
-# Less than callers wait for a first sign of life (3 s and more).
-GRACE_S = 1.5
+# Calls that came while it was held up have begun by then.
+RECENT_S = 5.0
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # goes on while a virtual machine is suspended
 
@@ -30,17 +30,15 @@ class Wakeup:
     def __init__(self, clock: Callable[[], float] = uptime_s) -> None:
         self._clock = clock
         self._ticked_s: float | None = None
-        self._awake_s = -GRACE_S
+        self._awake_s: float | None = None
         self._ticking: asyncio.Task[None] | None = None
 
-    async def over(self) -> None:
-        """Returns at once, unless the loop has just come back."""
+    def is_recent(self) -> bool:
+        """Whether the loop has just come back. Called on the loop, by whatever begins there."""
         if self._ticking is None:
             self._ticking = asyncio.create_task(self._tick())
         self._look()
-        left_s = self._awake_s + GRACE_S - self._clock()
-        if left_s > 0:
-            await asyncio.sleep(left_s)
+        return self._awake_s is not None and self._clock() - self._awake_s < RECENT_S
 
     def close(self) -> None:
         """Ends the ticking."""

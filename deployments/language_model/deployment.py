@@ -87,7 +87,8 @@ class LanguageModelDeployment:
         """Raises: OtherEngine when the request names another engine; as `EngineLoop.generate`. Cancelled, or when who
         asked is gone, it frees the slot.
         """
-        await self._wakeup.over()
+        if self._wakeup.is_recent() and not await self._attendance.is_wanted(request.caller):
+            return
         if request.identity not in (None, self._identity):
             raise OtherEngine(self._identity)
         async with aclosing(self._attendance.while_attended(self._loop.generate(request), request.caller)) as items:

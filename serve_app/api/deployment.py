@@ -45,15 +45,15 @@ class PipelineHandle:
     async def codes(
         self, request: MusicRequest, resumption: Resumption | None, affinity: str
     ) -> AsyncGenerator[PipelineItem, None]:
-        caller = await self._presence.address()
-        stream = self._handle.options(stream=True, session_id=affinity).codes.remote(request, resumption, caller)
-        try:
-            async for item in stream:
-                yield item
-        except RayActorError as error:
-            raise PipelineLost(type(error).__name__) from error
-        finally:
-            stream.cancel()  # frees what the request still holds; of no effect on a stream that has ended
+        async with self._presence.call() as caller:
+            stream = self._handle.options(stream=True, session_id=affinity).codes.remote(request, resumption, caller)
+            try:
+                async for item in stream:
+                    yield item
+            except RayActorError as error:
+                raise PipelineLost(type(error).__name__) from error
+            finally:
+                stream.cancel()  # frees what the request still holds; of no effect on a stream that has ended
 
     async def identity(self, model: str, affinity: str) -> EngineIdentity:
         try:

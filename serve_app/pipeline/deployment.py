@@ -98,15 +98,15 @@ class StageHandles:
         return states
 
     async def generate(self, request: CodeRequest) -> AsyncGenerator[CodeFrames | Beat, None]:
-        request = replace(request, caller=await self.presence.address())
-        stream = self.language_model.options(stream=True).generate.remote(request)
-        try:
-            async for item in stream:
-                yield item
-        except (RayActorError, Lapsed, EngineFailed) as error:
-            raise WorkerLost(type(error).__name__) from error
-        finally:
-            stream.cancel()  # frees the slot if it is still held; of no effect on a stream that has ended
+        async with self.presence.call() as caller:
+            stream = self.language_model.options(stream=True).generate.remote(replace(request, caller=caller))
+            try:
+                async for item in stream:
+                    yield item
+            except (RayActorError, Lapsed, EngineFailed) as error:
+                raise WorkerLost(type(error).__name__) from error
+            finally:
+                stream.cancel()  # frees the slot if it is still held; of no effect on a stream that has ended
 
     async def sound_format(self) -> SoundFormat:
         return await self.codec.sound_format()
@@ -150,7 +150,8 @@ class PipelineDeployment:
 
         Raises: TooBusy when the model's queue is full; NotReady when it has no memory for the clip now.
         """
-        await self._wakeup.over()
+        if self._wakeup.is_recent() and not await self._attendance.is_wanted(caller):
+            return
         try:
             listening = self._pipeline.listen(request, resumption)
             async with aclosing(self._attendance.while_attended(listening, caller)) as items:
