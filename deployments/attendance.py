@@ -18,6 +18,8 @@ T = TypeVar("T")
 # Less than the time after which another may have taken over what a silent one was doing (`records.lease_s`).
 SILENCE_S = 7.0
 _CONNECT_S = 5.0
+# Whoever called waits for a first sign while it is asked, and not much longer (`lasting.FIRST_SIGN_S`).
+ASK_S = 2.0
 
 _log = logging.getLogger("ray.serve.attendance")  # below Serve's own, whose files and format it shares
 
@@ -50,19 +52,9 @@ class Attendance:
         if not address:
             return True
         try:
-            reader, writer = await within(_connected(address), _CONNECT_S)
+            return await within(_asked(address, call_id), ASK_S) != UNWANTED
         except (OSError, asyncio.TimeoutError):
             return True
-        try:
-            writer.write(f"{call_id}\n".encode("ascii"))
-            answer = BEAT
-            while answer == BEAT:
-                answer = await within(reader.read(1), _CONNECT_S)
-            return answer != UNWANTED
-        except (OSError, asyncio.TimeoutError):
-            return True
-        finally:
-            await _closed(writer)
 
     async def while_attended(self, items: AsyncGenerator[T, None], caller: str) -> AsyncGenerator[T, None]:
         """The items, which are closed at the end. It ends early when whoever called is gone. caller: as above."""
@@ -125,11 +117,26 @@ async def _watch(address: str, caller: _Caller) -> None:
     try:
         await asyncio.wait({hearing, over}, return_when=asyncio.FIRST_COMPLETED)
         if hearing.done():
-            caller.gone.set()
+            if hearing.result():
+                caller.gone.set()
+            else:
+                _log.warning("can't see whether %s is still there (it hung up)", address)
     finally:
         for each in (hearing, over):
             each.cancel()
         await asyncio.gather(hearing, over, return_exceptions=True)
+        await _closed(writer)
+
+
+async def _asked(address: str, call_id: str) -> bytes:
+    """What it says of this call; empty: it has gone. Raises: OSError."""
+    reader, writer = await _connected(address)
+    try:
+        writer.write(f"{call_id}\n".encode("ascii"))
+        while (answer := await reader.read(1)) == BEAT:
+            pass
+        return answer
+    finally:
         await _closed(writer)
 
 
@@ -144,8 +151,12 @@ async def _closed(writer: asyncio.StreamWriter) -> None:
         await writer.wait_closed()
 
 
-async def _hear(reader: asyncio.StreamReader) -> None:
-    """Returns when there is nothing more to hear."""
-    with contextlib.suppress(OSError, asyncio.TimeoutError):
+async def _hear(reader: asyncio.StreamReader) -> bool:
+    """Until there is nothing more to hear. False: there never was, as from one who has too many connections."""
+    heard = False
+    try:
         while await within(reader.read(64), SILENCE_S):
-            pass
+            heard = True
+    except (OSError, asyncio.TimeoutError):
+        return True
+    return heard

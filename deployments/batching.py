@@ -14,8 +14,13 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from deployments.metrics.catalogue import BATCH_SIZE
+from deployments.metrics.recorder import NOT_RECORDED, Recorder
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+_NOT_RECORDED = NOT_RECORDED.labelled(model="none", stage="none")
 
 _log = logging.getLogger(__name__)
 
@@ -40,15 +45,24 @@ class Batcher(Generic[Item, Result]):
 
     work: [item, …] → as many results in the same order. When it raises for a batch of several, it is called again
     for each item alone, so that a bad item fails alone: it must not have changed anything by then.
-    max_batch: items at most in a batch. name: of the thread, and in messages.
+    max_batch: items at most in a batch. name: of the thread, and in messages. recorder: is told how large each batch is;
+    model and stage are among its labels.
     """
 
-    def __init__(self, work: Callable[[Sequence[Item]], Sequence[Result]], *, max_batch: int, name: str) -> None:
+    def __init__(
+        self,
+        work: Callable[[Sequence[Item]], Sequence[Result]],
+        *,
+        max_batch: int,
+        name: str,
+        recorder: Recorder = _NOT_RECORDED,
+    ) -> None:
         if max_batch < 1:
             raise ValueError(f"max_batch must be at least 1, not {max_batch}")
         self._work = work
         self._max_batch = max_batch
         self._name = name
+        self._recorder = recorder
         self._changed = threading.Condition()
         self._queue: deque[_Entry[Item, Result]] = deque()
         self._running: list[_Entry[Item, Result]] = []
@@ -116,6 +130,7 @@ class Batcher(Generic[Item, Result]):
 
     def _run(self) -> None:
         while batch := self._next_batch():
+            self._recorder.observe(BATCH_SIZE, len(batch))
             outcomes = self._outcomes([entry.item for entry in batch])
             with self._changed:
                 self._running = []

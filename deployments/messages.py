@@ -13,6 +13,8 @@ import numpy as np
 
 # How a request uses what is kept: `refresh` writes and does not read, `off` does neither.
 CacheMode = Literal["use", "refresh", "off"]
+# Whether somebody waits for it. One of `batch` may be made where machines come late and go early.
+QueueClass = Literal["realtime", "batch"]
 # Where a request's codes came from: kept ones, as long as asked, longer or shorter; a generation under way; the model.
 Outcome = Literal["hit", "cut", "extended", "joined", "miss"]
 
@@ -38,7 +40,8 @@ class MusicRequest:
     """One piece of music asked of the pipeline, already checked and canonical.
 
     prompt: NFC, white space folded. seed: 0 <= seed < 2**64; None: that of the last request like it, or a random one.
-    scope: of the cache; what is kept or under way in one is never found from another.
+    scope: of the cache; what is kept or under way in one is never found from another. queue: which language models make
+    it; the codes do not depend on that.
     """
 
     request_id: str
@@ -49,6 +52,7 @@ class MusicRequest:
     sampling: Sampling
     cache: CacheMode = "use"
     scope: str = ""
+    queue: QueueClass = "realtime"
 
 
 @dataclass(frozen=True)
@@ -122,8 +126,8 @@ class CodeRequest:
     chunk_ends: the numbers of frames, in order, at which the reader wants to be told; whoever works in windows neither
     waits then nor is woken in between. Empty: as suits the engine. The last frame is always told.
     identity: of the only engines that may make them; None: of any. priority: it was at work before and lost its engine,
-    so it is not refused for want of a place, and waits before those who come new. caller: where one sees whether they are
-    still wanted (`Presence.call`).
+    so it is not refused for want of a place, and waits before those who come new. caller: where one sees whether they
+    are still wanted (`Presence.call`). queue: whose language models are asked.
     """
 
     request_id: str
@@ -136,6 +140,7 @@ class CodeRequest:
     identity: EngineIdentity | None = None
     priority: bool = False
     caller: str = ""
+    queue: QueueClass = "realtime"
 
 
 @dataclass(frozen=True)

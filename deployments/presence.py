@@ -6,7 +6,7 @@ was held up meanwhile. So callers listen on a port, whose address goes along wit
 to it (`attendance`). The kernel closes the connection with the process, in a moment and however it ends; one that is
 stopped, or whose machine is gone, sends no more beats.
 
-    callee → `call id` and a line's end    caller → `y` or `n`, and a `.` every second
+    caller → a `.` every second    callee → `id` of a call and a line's end, once at most    caller → `y` or `n`
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator
 
 BEAT, WANTED, UNWANTED = b".", b"y", b"n"
 BEAT_S = 1.0
-_MAX_CONNECTIONS = 4096
+MAX_CONNECTIONS = 4096
 _MAX_LINE_BYTES = 64
 
 
@@ -63,19 +63,30 @@ class Presence:
         self._connections.add(task)
         answering = asyncio.create_task(self._answer(reader, writer))
         try:
-            with contextlib.suppress(ConnectionError):
-                while len(self._connections) <= _MAX_CONNECTIONS:
-                    writer.write(BEAT)
-                    await writer.drain()
-                    await asyncio.sleep(BEAT_S)
+            if len(self._connections) <= MAX_CONNECTIONS:
+                await _beat(writer)
         finally:
             self._connections.discard(task)
             answering.cancel()
-            await asyncio.gather(answering, return_exceptions=True)
+            await asyncio.wait({answering})
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while line := await reader.readline():
+        """Once: whoever asks on and never reads is not given more to hold."""
+        try:
+            line = await reader.readline()
+        except (OSError, ValueError):  # gone; longer than any line of ours
+            return
+        if line:
             writer.write(WANTED if line.decode("ascii", "replace").strip() in self._wanted else UNWANTED)
+
+
+async def _beat(writer: asyncio.StreamWriter) -> None:
+    """Until nobody listens."""
+    with contextlib.suppress(OSError):
+        while True:
+            writer.write(BEAT)
+            await writer.drain()
+            await asyncio.sleep(BEAT_S)

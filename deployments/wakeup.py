@@ -7,12 +7,13 @@ that has just come back asks its caller first (`Attendance.is_wanted`).
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 
-# The loop ticks so often; after a gap of so much more it was held up. Less than those who call have patience for.
+# The loop ticks so often; after a gap of so much it was held up. Less than those who call have patience for.
 TICK_S = 0.5
-GAP_S = 3.0
+GAP_S = 2.0
 # Calls that came while it was held up have begun by then.
 RECENT_S = 5.0
 
@@ -29,16 +30,18 @@ class Wakeup:
 
     def __init__(self, clock: Callable[[], float] = uptime_s) -> None:
         self._clock = clock
-        self._ticked_s: float | None = None
-        self._awake_s: float | None = None
+        self._ticked_s = self._awake_s = -math.inf
         self._ticking: asyncio.Task[None] | None = None
 
     def is_recent(self) -> bool:
-        """Whether the loop has just come back. Called on the loop, by whatever begins there."""
+        """Whether the loop has just come back, or may have: of what was before the first call nothing is known.
+
+        Called on the loop, by whatever begins there.
+        """
         if self._ticking is None:
             self._ticking = asyncio.create_task(self._tick())
         self._look()
-        return self._awake_s is not None and self._clock() - self._awake_s < RECENT_S
+        return self._ticked_s - self._awake_s < RECENT_S
 
     def close(self) -> None:
         """Ends the ticking."""
@@ -47,7 +50,7 @@ class Wakeup:
 
     def _look(self) -> None:
         now_s = self._clock()
-        if self._ticked_s is not None and now_s - self._ticked_s > GAP_S:
+        if now_s - self._ticked_s > GAP_S:
             self._awake_s = now_s
         self._ticked_s = now_s
 

@@ -30,6 +30,7 @@ from deployments.messages import (
     DecodedWindow,
     EngineIdentity,
     MusicRequest,
+    QueueClass,
     Sampling,
     SoundFormat,
 )
@@ -62,7 +63,8 @@ class InProcess:
             async for item in items:
                 yield item
 
-    async def identity(self) -> EngineIdentity:
+    async def identity(self, queue: QueueClass) -> EngineIdentity:
+        del queue
         return EngineIdentity("", self._engine.numerics, 0)
 
     async def sound_format(self) -> SoundFormat:
@@ -77,7 +79,7 @@ class InProcess:
         request = MusicRequest(f"clip-{seed}", MODEL, prompt, duration_ms, seed, Sampling())
         began_s = time.perf_counter()
         sound = await self.sound_format()
-        work = Work(request.request_id, prompt, seed, request.sampling, await self.identity())
+        work = Work(request.request_id, MODEL, prompt, seed, request.sampling, await self.identity("realtime"))
         generation = Generation(work, self, Suspects(MODEL, _NoLeases()), Deadline())
         ticket = generation.join(num_frames(duration_ms, sound.frame_rate))
         assert ticket is not None

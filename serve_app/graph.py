@@ -1,6 +1,6 @@
 """The application graph: the one place that binds deployments and sets Serve's options.
 
-    client → ingress → pipeline → text encoder, language model (one of each for every model)
+    client → ingress → pipeline → text encoder, language model, batch language model if there is one (for every model)
                      → codec decoder (likewise)
 
 `build` is what a deploy file's `import_path` names; its `args` are `serve_app.settings.Settings`.
@@ -8,21 +8,27 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping
 from typing import Any
 
 from ray import serve
 from ray.serve import Application, Deployment
-from ray.serve.config import RequestRouterConfig
+from ray.serve.config import AutoscalingConfig, RequestRouterConfig
 from ray.serve.experimental.consistent_hash_router import ConsistentHashRouter
 
 from deployments.codec_decoder.deployment import CodecDecoderDeployment
-from deployments.language_model.cpu_share import CpuShare
 from deployments.language_model.deployment import LanguageModelDeployment
-from deployments.messages import ModelCard
+from deployments.messages import ModelCard, QueueClass
 from deployments.text_encoder.deployment import TextEncoderDeployment
+from serve_app import deployment_names
 from serve_app.api.deployment import IngressDeployment
-from serve_app.pipeline.deployment import PipelineDeployment
-from serve_app.settings import ModelSettings, ReplicaSettings, Settings
+from serve_app.jobs.job import QUEUE_CLASSES
+from serve_app.model_settings import ModelSettings
+from serve_app.pipeline.deployment import ModelHandles, PipelineDeployment
+from serve_app.replica_settings import ReplicaSettings
+from serve_app.scaling.settings import AutoscalingSettings
+from serve_app.settings import Settings
 
 # Of what others can go on with: a generation that a language model does not end in this time goes on elsewhere.
 GRACEFUL_SHUTDOWN_TIMEOUT_S = 20.0
@@ -44,22 +50,22 @@ def build(args: dict[str, Any]) -> Application:
     """
     settings = Settings.model_validate(args)
     loaded = settings.loaded
-    handles = {name: _model(name, model, settings.cpu_share(name)) for name, model in loaded.items()}
+    handles = {name: _Model(name, model, settings).bound() for name, model in loaded.items()}
     cards = [_card(name, model, name in loaded) for name, model in settings.models.items()]
     deadlines = {name: model.deadline for name, model in loaded.items()}
     in_flight = settings.max_ongoing_requests
     # What they hold, clients wait for: it gets the time that it may take.
     patience_s = max(model.deadline.seconds(model.max_duration_ms / 1000) for model in loaded.values())
-    pipeline = _deployment(PipelineDeployment, "pipeline", settings.pipeline, in_flight).options(
-        graceful_shutdown_timeout_s=patience_s, request_router_config=BY_GENERATION
-    )
-    ingress = _deployment(serve.ingress()(IngressDeployment), "ingress", settings.ingress, in_flight).options(
-        graceful_shutdown_timeout_s=patience_s
-    )
-    codecs = {name: codec_decoder for name, (_, _, codec_decoder) in handles.items()}
+    scales = settings.scales
+    pipeline = _deployment(
+        PipelineDeployment, deployment_names.PIPELINE, settings.pipeline, in_flight, scales=scales
+    ).options(graceful_shutdown_timeout_s=patience_s, request_router_config=BY_GENERATION)
+    ingress = _deployment(
+        serve.ingress()(IngressDeployment), deployment_names.INGRESS, settings.ingress, in_flight, scales=scales
+    ).options(graceful_shutdown_timeout_s=patience_s)
     application: Application = ingress.bind(
-        pipeline.bind(handles, deadlines, settings.cache, settings.records),
-        codecs,
+        pipeline.bind(handles, deadlines, settings.cache, settings.records, _may_be_none(loaded)),
+        {name: each.codec_decoder for name, each in handles.items()},
         cards,
         settings.default_model,
         settings.http,
@@ -67,45 +73,134 @@ def build(args: dict[str, Any]) -> Application:
         settings.records,
         settings.jobs,
         settings.access,
+        [name for name, model in loaded.items() if not model.language_model.fewest],
     )
     return application
 
 
-def _model(name: str, model: ModelSettings, cpu_share: CpuShare) -> tuple[Application, Application, Application]:
-    in_flight = model.slots + model.max_queued
-    source = model.source, model.revision
-    text_encoder = _deployment(TextEncoderDeployment, f"{name}-text-encoder", model.text_encoder, in_flight)
-    # More than the engine takes: the refusal is the engine's to give, at once, rather than a wait in Serve's router.
-    language_model = _deployment(
-        LanguageModelDeployment, f"{name}-language-model", model.language_model, 2 * in_flight, model.placement.num_gpus
-    )
-    codec_decoder = _deployment(CodecDecoderDeployment, f"{name}-codec-decoder", model.codec_decoder, in_flight)
-    bound_language_model = language_model.bind(
-        *source,
-        dtype=model.dtype,
-        placement=model.placement.resolved(),
-        cpu_share=cpu_share,
-        num_slots=model.slots,
-        max_waiting=model.max_queued,
-        max_duration_ms=model.max_duration_ms,
-    )
-    return text_encoder.bind(*source), bound_language_model, codec_decoder.bind(*source)
+class _Model:
+    """One model's deployments."""
+
+    def __init__(self, name: str, model: ModelSettings, settings: Settings) -> None:
+        self._name = name
+        self._model = model
+        self._scales = settings.scales
+        self._cpu_share = settings.cpu_share(name)
+        self._source = model.source, model.revision
+
+    def bound(self) -> ModelHandles:
+        """With applications in the place of the handles that Serve gives for them."""
+        model, name = self._model, self._name
+        in_flight = model.slots + model.max_queued
+        text_encoder = _deployment(
+            TextEncoderDeployment,
+            deployment_names.text_encoder(name),
+            model.text_encoder,
+            in_flight,
+            scales=self._scales,
+        )
+        codec_decoder = _deployment(
+            CodecDecoderDeployment,
+            deployment_names.codec_decoder(name),
+            model.codec_decoder,
+            in_flight,
+            scales=self._scales,
+        )
+        batch = model.batch_language_model
+        return ModelHandles(
+            text_encoder.bind(*self._source, model=name),
+            self._language_model("realtime", model.language_model),
+            None if batch is None else self._language_model("batch", batch),
+            codec_decoder.bind(*self._source, model=name),
+        )
+
+    def _language_model(self, queue: QueueClass, replicas: ReplicaSettings) -> Application:
+        model = self._model
+        # More than the engine takes: a refusal is the engine's to give, at once, rather than a wait in Serve's router.
+        in_flight = 2 * (model.slots + model.max_queued)
+        deployment = _deployment(
+            LanguageModelDeployment,
+            deployment_names.language_model(self._name, queue),
+            replicas,
+            in_flight,
+            scales=self._scales,
+            num_gpus=model.placement.num_gpus,
+        )
+        if replicas.autoscaling is not None:
+            deployment = deployment.options(user_config=replicas.autoscaling.targets(queue).user_config())
+        return deployment.bind(
+            *self._source,
+            dtype=model.dtype,
+            placement=model.placement.resolved(),
+            cpu_share=self._cpu_share,
+            num_slots=model.slots,
+            max_waiting=model.max_queued,
+            max_duration_ms=model.max_duration_ms,
+            model=self._name,
+            pool=queue,
+        )
 
 
 def _deployment(
-    plain_class: type, name: str, replicas: ReplicaSettings, max_ongoing_requests: int, num_gpus: float = 0
+    plain_class: type,
+    name: str,
+    replicas: ReplicaSettings,
+    max_ongoing_requests: int,
+    *,
+    scales: bool,
+    num_gpus: float = 0,
 ) -> Deployment:
+    """scales: whether a policy is asked how many replicas it should have, within its bounds."""
+    placing: dict[str, Any] = {}
+    if replicas.nodes:
+        first, *others = map(dict, replicas.nodes)
+        placing = {"label_selector": first, "fallback_strategy": [{"label_selector": each} for each in others]}
+    number: dict[str, Any] = {"num_replicas": replicas.num_replicas}
+    if scales:
+        number = {"autoscaling_config": _autoscaling(replicas, max_ongoing_requests)}
     return serve.deployment(
         plain_class,
         name=name,
-        num_replicas=replicas.num_replicas,
         max_ongoing_requests=max_ongoing_requests,
         graceful_shutdown_timeout_s=GRACEFUL_SHUTDOWN_TIMEOUT_S,
         max_constructor_retry_count=MAX_CONSTRUCTOR_RETRIES,
         health_check_period_s=HEALTH_CHECK_PERIOD_S,
         health_check_timeout_s=HEALTH_CHECK_TIMEOUT_S,
-        ray_actor_options={"num_cpus": replicas.num_cpus, "num_gpus": num_gpus},
+        ray_actor_options={"num_cpus": replicas.num_cpus, "num_gpus": num_gpus, **placing},
+        **number,
     )
+
+
+def _autoscaling(replicas: ReplicaSettings, max_ongoing_requests: int) -> AutoscalingConfig:
+    """As Serve takes it. One whose replicas don't come and go is told of all the same: it reports what the others need
+    to know.
+    """
+    number = replicas.num_replicas
+    scaling = replicas.autoscaling or AutoscalingSettings(min_replicas=number, max_replicas=number)
+    with warnings.catch_warnings():
+        # It is still the interval that counts; the variables that are to take its place are not read yet (Ray 2.60).
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return AutoscalingConfig(
+            min_replicas=scaling.min_replicas,
+            initial_replicas=scaling.first,
+            max_replicas=scaling.max_replicas,
+            target_ongoing_requests=max(1.0, max_ongoing_requests / 2),
+            upscale_delay_s=scaling.upscale_delay_s,
+            downscale_delay_s=scaling.downscale_delay_s,
+            downscale_to_zero_delay_s=scaling.downscale_to_zero_delay_s,
+            metrics_interval_s=scaling.look_back_s / 2,
+            look_back_period_s=scaling.look_back_s,
+        )
+
+
+def _may_be_none(models: Mapping[str, ModelSettings]) -> list[str]:
+    """Deployments that may have no replica."""
+    pools = {
+        deployment_names.language_model(name, queue): replicas
+        for name, model in models.items()
+        for queue, replicas in zip(QUEUE_CLASSES, model.language_models, strict=False)
+    }
+    return [name for name, replicas in pools.items() if not replicas.fewest]
 
 
 def _card(name: str, model: ModelSettings, is_accepted: bool) -> ModelCard:

@@ -12,9 +12,6 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
-from pathlib import Path
-
-from pydantic import SecretStr, ValidationError
 
 from serve_app.access import key_text
 from serve_app.access.api_key import ApiKey
@@ -22,30 +19,23 @@ from serve_app.cache.store import StoreError
 from serve_app.records.key_table import KeyTable
 from serve_app.records.opening import open_database
 from serve_app.records.schema import MAX_TEXT
-from serve_app.records.settings import RecordsSettings
-from serve_app.run.deploy_file import DeployFileError
-from serve_app.run.deployment import load_deploy_file
-from serve_app.run.options import DEFAULT_CONFIG
-from serve_app.strict import sentence
+from serve_app.run import records_option
+from serve_app.run.options import OptionError
 
 _TENANT = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _ID = re.compile(r"[0-9a-f]{16}")
-
-
-class KeysError(Exception):
-    """It can't be done as asked; one sentence."""
 
 
 def main(arguments: list[str], *, clock: Callable[[], float] = time.time) -> int:
     """Does as told; returns the exit status. clock: seconds since 1970."""
     options = _parser().parse_args(arguments)
     try:
-        database = open_database(_records(options))
+        database = open_database(records_option.chosen(options))
         try:
             options.action(KeyTable(database), options, clock)
         finally:
             database.close()
-    except (KeysError, DeployFileError, StoreError) as error:
+    except (OptionError, StoreError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
@@ -54,7 +44,7 @@ def main(arguments: list[str], *, clock: Callable[[], float] = time.time) -> int
 def _make(table: KeyTable, options: argparse.Namespace, clock: Callable[[], float]) -> None:
     _check_tenant(options.tenant)
     if len(options.label) > MAX_TEXT or not options.label.isprintable():
-        raise KeysError(f"--label: it is {MAX_TEXT} printable characters at most")
+        raise OptionError(f"--label: it is {MAX_TEXT} printable characters at most")
     key = key_text.draw()
     table.add(ApiKey(key.id, options.tenant, options.label, key.digest, created_s=clock()))
     print(f"The key {key.id} of {options.tenant}; it is not shown again:", file=sys.stderr)
@@ -72,27 +62,15 @@ def _list(table: KeyTable, options: argparse.Namespace, _: Callable[[], float]) 
 
 def _revoke(table: KeyTable, options: argparse.Namespace, clock: Callable[[], float]) -> None:
     if not _ID.fullmatch(options.id):
-        raise KeysError("ID: it is 16 hexadecimal digits, what stands between the two `_` of the key")
+        raise OptionError("ID: it is 16 hexadecimal digits, what stands between the two `_` of the key")
     if not table.revoke(options.id, clock()):
-        raise KeysError("ID: there is no live key that has it; `python -m serve_app.keys list` shows those there are")
+        raise OptionError("ID: there is no live key that has it; `python -m serve_app.keys list` shows those there are")
     print(f"The key {options.id} is revoked.", file=sys.stderr)
-
-
-def _records(options: argparse.Namespace) -> RecordsSettings:
-    if options.records is not None:
-        try:
-            return RecordsSettings(url=SecretStr(options.records))
-        except ValidationError as error:
-            raise KeysError(sentence(error, "--records")) from None
-    for application in load_deploy_file(options.config).applications:
-        if application.settings is not None:
-            return application.settings.records
-    raise KeysError(f"{options.config}: none of its applications is this one; name the database by --records")
 
 
 def _check_tenant(tenant: str) -> None:
     if not _TENANT.fullmatch(tenant):
-        raise KeysError("--tenant: a name is 1 to 64 of a-z, 0-9, '.', '_' and '-', the first a letter or digit")
+        raise OptionError("--tenant: a name is 1 to 64 of a-z, 0-9, '.', '_' and '-', the first a letter or digit")
 
 
 def _date(at_s: float) -> str:
@@ -101,15 +79,7 @@ def _date(at_s: float) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m serve_app.keys", description="Makes, lists and revokes API keys.")
-    whose = parser.add_mutually_exclusive_group()
-    whose.add_argument(
-        "--config",
-        type=Path,
-        default=DEFAULT_CONFIG,
-        metavar="DEPLOYFILE",
-        help="of the service whose keys they are; default: %(default)s",
-    )
-    whose.add_argument("--records", metavar="URL", help="of the database that has them, instead of a deploy file")
+    records_option.add_to(parser)
     actions = parser.add_subparsers(required=True, metavar="make | list | revoke")
     make = actions.add_parser("make", help="make a key, and print it")
     make.add_argument("--tenant", required=True, metavar="NAME", help="whose the key is: [a-z0-9][a-z0-9._-]{0,63}")

@@ -20,15 +20,24 @@ from deployments.checkpoints.root import ROOT
 from deployments.codec_decoder.codec import Codec
 from deployments.codec_decoder.streaming import decode, decode_window
 from deployments.messages import CodeWindow, DecodedWindow, SoundFormat
+from deployments.metrics.deployment import RayRecorder
+from deployments.scaling_stats import EACH_PER_S
+from deployments.speed import WorkingSpeed
 
 
 class CodecDecoderDeployment:
-    """source, revision: as `find_checkpoint` takes them. num_threads: of torch."""
+    """source, revision: as `find_checkpoint` takes them. model: its name, for metrics. num_threads: of torch."""
 
-    def __init__(self, source: str, revision: str | None, *, num_threads: int = 1) -> None:
+    def __init__(self, source: str, revision: str | None, *, model: str = "none", num_threads: int = 1) -> None:
         torch.set_num_threads(num_threads)
         self._codec = Codec.from_checkpoint(Checkpoint.open(find_checkpoint(source, revision, root=ROOT)))
-        self._batcher: Batcher[CodeWindow, DecodedWindow] = Batcher(self._decode, max_batch=1, name="codec decoder")
+        self._batcher: Batcher[CodeWindow, DecodedWindow] = Batcher(
+            self._decode,
+            max_batch=1,
+            name="codec decoder",
+            recorder=RayRecorder().labelled(model=model, stage="codec_decoder"),
+        )
+        self._speed = WorkingSpeed()
         decode(self._codec, np.zeros((self._codec.num_codebooks, 60), np.int16))
 
     async def decode(self, window: CodeWindow) -> DecodedWindow:
@@ -40,6 +49,10 @@ class CodecDecoderDeployment:
         codec = self._codec
         return SoundFormat(codec.sample_rate, codec.channels, codec.frame_rate, codec.lookahead)
 
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Called by Serve: audio-seconds in a second of work."""
+        return {EACH_PER_S: self._speed.per_s}
+
     async def ping(self) -> None:
         """Answers once the deployment is up."""
 
@@ -48,4 +61,9 @@ class CodecDecoderDeployment:
         self._batcher.check_integrity()
 
     def _decode(self, windows: Sequence[CodeWindow]) -> list[DecodedWindow]:
-        return [decode_window(self._codec, window) for window in windows]
+        decoded = []
+        for window in windows:
+            num_frames = window.end - (0 if window.state is None else window.state.num_frames)
+            with self._speed.timed(num_frames / self._codec.frame_rate):
+                decoded.append(decode_window(self._codec, window))
+        return decoded

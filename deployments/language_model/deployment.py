@@ -6,8 +6,9 @@ import logging
 import math
 import os
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from typing import Any
 
 import psutil
 import ray
@@ -26,14 +27,18 @@ from deployments.language_model.loading import describe, load_decoder
 from deployments.language_model.offload import TEXT_TOKENS
 from deployments.language_model.placement import Placement, in_words
 from deployments.language_model.warm_up import warm_up
-from deployments.messages import Beat, CodeFrames, CodeRequest, EngineIdentity
+from deployments.messages import Beat, CodeFrames, CodeRequest, EngineIdentity, QueueClass
+from deployments.metrics.catalogue import ENGINE_WAITING, SLOTS, SLOTS_IN_USE
+from deployments.metrics.deployment import RayRecorder
+from deployments.scaling_stats import EngineStats, Targets
 from deployments.wakeup import Wakeup
 
 _log = logging.getLogger("ray.serve.language_model")  # below Serve's own, whose files and format it shares
 
 
 class LanguageModelDeployment:
-    """source, revision: as `find_checkpoint` takes them. cpu_share: of what is computed on a CPU.
+    """source, revision: as `find_checkpoint` takes them. cpu_share: of what is computed on a CPU. model, pool: its name
+    and the queue class it is for, for metrics.
 
     The rest as `load_decoder` and `Engine` take it. Ready once the model is warm; the log then says where it is. When
     the engine breaks the process ends: whoever listens hears at once that the replica is lost, and nobody else comes.
@@ -50,6 +55,8 @@ class LanguageModelDeployment:
         num_slots: int,
         max_waiting: int,
         max_duration_ms: int,
+        model: str = "none",
+        pool: QueueClass = "realtime",
     ) -> None:
         # It warns of weights that aren't in memory, as they should be; our own line says where they are.
         logging.getLogger("accelerate").setLevel(logging.ERROR)
@@ -74,7 +81,11 @@ class LanguageModelDeployment:
             _log.info("%s is ready after %.1f s: %s", source, taken_s, where)
             return engine
 
-        self._loop = EngineLoop(build, name="engine", on_failure=_end_process)
+        recorder = RayRecorder()
+        self._loop = EngineLoop(build, name="engine", on_failure=_end_process, recorder=recorder.labelled(model=model))
+        self._recorder = recorder.labelled(model=model, pool=pool)
+        self._frame_rate = checkpoint.codec_config.frame_rate
+        self._targets = Targets.usual("realtime")
         self._wakeup = Wakeup()
         self._attendance = Attendance()
         self._identity = EngineIdentity(fingerprint, self._loop.numerics, checkpoint.decoder_config.vocab_size)
@@ -100,12 +111,35 @@ class LanguageModelDeployment:
         await self._loop.check_integrity()
         return self._loop.load
 
+    def reconfigure(self, user_config: Mapping[str, Any]) -> None:
+        """Called by Serve, at the start and when a deploy file has changed it. Raises: ValueError."""
+        self._targets = Targets.read(user_config)
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Called by Serve, several times a second; where replicas come and go."""
+        load, speed = self._loop.load, self._loop.frames_made
+        speed.read()
+        stats = EngineStats(
+            slots=load.slots_used + load.slots_free,
+            in_use=load.slots_used,
+            waiting=load.waiting,
+            waiting_audio_s=self._loop.num_frames_waiting / self._frame_rate,
+            made_audio_s_per_s=speed.now_per_s / self._frame_rate,
+            most_audio_s_per_s=speed.most_per_s / self._frame_rate,
+            memory_bytes=psutil.Process().memory_info().rss,
+        )
+        return stats.numbers(self._targets)
+
     async def ping(self) -> None:
         """Answers once the deployment is up."""
 
     def check_health(self) -> None:
-        """Called by Serve. Raises: EngineFailed."""
+        """Called by Serve, every few seconds, which is when gauges are told. Raises: EngineFailed."""
         self._loop.check_health()
+        load = self._loop.load
+        self._recorder.set(SLOTS, load.slots_used + load.slots_free)
+        self._recorder.set(SLOTS_IN_USE, load.slots_used)
+        self._recorder.set(ENGINE_WAITING, load.waiting)
 
 
 def _end_process(error: BaseException) -> None:

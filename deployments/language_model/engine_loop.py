@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import queue
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
@@ -18,6 +20,13 @@ from deployments.language_model.errors import EngineFailed, EngineFull, Lapsed
 from deployments.language_model.listener import Listener, call_soon
 from deployments.language_model.pulse import BEAT_S, Pulse
 from deployments.messages import Beat, CodeFrames, CodeRequest
+from deployments.metrics.catalogue import BATCH_SIZE
+from deployments.metrics.recorder import NOT_RECORDED, Recorder
+from deployments.speed import Speedometer
+
+# How often one looks how many generations a step has: a step takes milliseconds, and telling it microseconds.
+_LOOK_S = 1.0
+_NOT_RECORDED = NOT_RECORDED.labelled(model="none")
 
 _log = logging.getLogger("ray.serve.language_model")  # below Serve's own, whose files and format it shares
 
@@ -42,16 +51,24 @@ class EngineLoop:
         on_failure: Callable[[BaseException], None] = lambda error: None,
         pulse: Pulse | None = None,
         beat_s: float = BEAT_S,
+        recorder: Recorder = _NOT_RECORDED,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Waits until the engine is built. Raises: whatever `build` raises.
 
         on_failure: called in the engine's thread as soon as it has broken, before anybody else hears of it.
+        frames_made: counts what comes out.
         pulse: whose lapse has it give up all it holds; one of its own by default. beat_s: as `Listener` takes it.
+        recorder: is told how many generations a step has; model is among its labels. clock: seconds, monotonic.
         """
         self._commands: queue.SimpleQueue[_Command | None] = queue.SimpleQueue()
         self._listeners: dict[str, Listener] = {}
         self._pulse = pulse or Pulse()
         self._beat_s = beat_s
+        self._recorder = recorder
+        self._clock = clock
+        self._looked_s = -math.inf
+        self.frames_made = Speedometer()
         self._on_failure = on_failure
         self._failure: BaseException | None = None
         self._ended = False
@@ -81,6 +98,11 @@ class EngineLoop:
     def load(self) -> EngineLoad:
         scheduler = self._engine.scheduler
         return EngineLoad(len(scheduler.running), scheduler.num_free, scheduler.num_waiting)
+
+    @property
+    def num_frames_waiting(self) -> int:
+        """That are asked of those without a slot."""
+        return self._engine.scheduler.num_frames_waiting
 
     def check_health(self) -> None:
         """Raises: EngineFailed once the thread has ended."""
@@ -181,8 +203,16 @@ class EngineLoop:
                 else:
                     _log.warning("%s", error)
                     self._listeners[request_id].fail(error)
+            self._look()
             for frames in self._engine.step():
+                self.frames_made.count(frames.codes.shape[1])
                 self._listeners[frames.request_id].frames(frames)
+
+    def _look(self) -> None:
+        now_s = self._clock()
+        if now_s - self._looked_s >= _LOOK_S and self._engine.scheduler.running:
+            self._looked_s = now_s
+            self._recorder.observe(BATCH_SIZE, len(self._engine.scheduler.running), stage="language_model")
 
     def _obey(self) -> bool:
         """Run what was asked for; wait for something when there is nothing to compute. False: the end."""

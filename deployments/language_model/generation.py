@@ -49,6 +49,11 @@ class Generation:
         return min(self.num_drawn_columns + 1, self.num_steps) - self.position
 
     @property
+    def num_frames_left(self) -> int:
+        """That it has still to give."""
+        return self.num_steps - self._max_delay - self.num_emitted_frames
+
+    @property
     def finished(self) -> bool:
         return self.num_known_columns == self.num_steps
 

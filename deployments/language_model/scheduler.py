@@ -44,6 +44,11 @@ class Scheduler:
         return len(self.waiting)
 
     @property
+    def num_frames_waiting(self) -> int:
+        """That are asked of those who wait. To be read in any thread: a tuple of a deque is taken in one go."""
+        return sum(generation.num_frames_left for generation in tuple(self.waiting))
+
+    @property
     def num_free(self) -> int:
         return len(self._free)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -9,19 +11,34 @@ from deployments.batching import Batcher
 from deployments.checkpoints.checkpoint import Checkpoint
 from deployments.checkpoints.find import find_checkpoint
 from deployments.checkpoints.root import ROOT
+from deployments.metrics.deployment import RayRecorder
+from deployments.scaling_stats import EACH_PER_S
+from deployments.speed import WorkingSpeed
 from deployments.text_encoder.encoder import TextEncoder
 from deployments.text_encoder.recent import RecentStates
 
 
 class TextEncoderDeployment:
-    """source, revision: as `find_checkpoint` takes them. num_threads: of torch. max_batch: prompts in one run."""
+    """source, revision: as `find_checkpoint` takes them. model: its name, for metrics. num_threads: of torch. max_batch:
+    prompts in one run.
+    """
 
-    def __init__(self, source: str, revision: str | None, *, num_threads: int = 1, max_batch: int = 16) -> None:
+    def __init__(
+        self, source: str, revision: str | None, *, model: str = "none", num_threads: int = 1, max_batch: int = 16
+    ) -> None:
         torch.set_num_threads(num_threads)
-        encoder = TextEncoder.from_checkpoint(Checkpoint.open(find_checkpoint(source, revision, root=ROOT)))
+        self._encoder = encoder = TextEncoder.from_checkpoint(
+            Checkpoint.open(find_checkpoint(source, revision, root=ROOT))
+        )
         encoder.encode(["warm"])
         self._recent = RecentStates()
-        self._batcher: Batcher[str, np.ndarray] = Batcher(encoder.encode, max_batch=max_batch, name="text encoder")
+        self._speed = WorkingSpeed()
+        self._batcher: Batcher[str, np.ndarray] = Batcher(
+            self._encode,
+            max_batch=max_batch,
+            name="text encoder",
+            recorder=RayRecorder().labelled(model=model, stage="text_encoder"),
+        )
 
     async def encode(self, prompt: str) -> np.ndarray:
         """Text states, float32 [S, D]; those of a recent prompt as they were."""
@@ -31,6 +48,10 @@ class TextEncoderDeployment:
             self._recent.keep(prompt, states)
         return states
 
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Called by Serve: prompts in a second of work."""
+        return {EACH_PER_S: self._speed.per_s}
+
     async def ping(self) -> None:
         """Answers once the deployment is up."""
 
@@ -38,3 +59,7 @@ class TextEncoderDeployment:
         """Called by Serve. Raises: AssertionError."""
         self._batcher.check_integrity()
         self._recent.check_integrity()
+
+    def _encode(self, prompts: Sequence[str]) -> list[np.ndarray]:
+        with self._speed.timed(len(prompts)):
+            return self._encoder.encode(prompts)

@@ -86,6 +86,7 @@ class Access:
                 try:
                     key = await self._key(scope)
                 except ServiceError as error:
+                    state["error_type"] = error.type
                     await error_response(error)(scope, receive, send_observed)
                     return
                 caller = state["caller"] = self._caller(key)

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import Lifespan
 
+from deployments.metrics.recorder import NOT_RECORDED, Recorder
 from serve_app.access.gate import Gate
 from serve_app.api import openapi
 from serve_app.api.access import Access
@@ -22,10 +23,14 @@ from serve_app.api.enclosed_body import TakeEnclosed
 from serve_app.api.errors import MethodNotAllowed, NotFound, ServiceError, error_response
 from serve_app.api.generation_routes import build_generation_router
 from serve_app.api.jobs_backend import JobsBackend
+from serve_app.api.metered import Metered
+from serve_app.api.metrics_route import build_metrics_router
 from serve_app.api.request_id import RequestId
 from serve_app.api.routes import build_router
 from serve_app.api.settings import ApiSettings
 from serve_app.jobs.settings import JobsSettings
+from serve_app.metrics.page import Page
+from serve_app.metrics.token import MetricsToken
 
 _DEFAULT_JOBS = JobsSettings()
 
@@ -39,12 +44,16 @@ def create_app(
     jobs_settings: JobsSettings = _DEFAULT_JOBS,
     gate: Gate | None = None,
     lifespan: Lifespan[FastAPI] | None = None,
+    recorder: Recorder = NOT_RECORDED,
+    metrics: Page | None = None,
+    metrics_token: MetricsToken | None = None,
 ) -> FastAPI:
     """The service over a backend. It holds no state beyond what it is given, and calls nothing before a request.
 
     behind_serve: Serve's proxy stands in front, which answers `X-Request-Id` itself. jobs: without, there are no paths
     of jobs. gate: without, everybody may do everything. lifespan: what goes on beside the answers, from before the
-    first to after the last.
+    first to after the last. recorder: of what becomes of requests. metrics: what /metrics shows; without, there is no
+    such path. metrics_token: see `build_metrics_router`.
     """
     app = FastAPI(
         title="musicgen-serve",
@@ -56,6 +65,7 @@ def create_app(
         generate_unique_id_function=lambda route: route.name,
         middleware=[
             Middleware(RequestId, server_answers_it=behind_serve),
+            Middleware(Metered, recorder=recorder),
             Middleware(Boundary),
             *([] if gate is None else [Middleware(Access, gate=gate)]),
             Middleware(BodyLimit, max_body_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s),
@@ -63,21 +73,24 @@ def create_app(
         ],
         exception_handlers={ServiceError: _on_service_error, HTTPException: _on_http_exception},
     )
-    app.include_router(build_router(backend, settings))
+    app.include_router(build_router(backend, settings, recorder))
+    asks_for_keys = gate is not None and gate.settings.keys == "required"
+    if metrics is not None:
+        app.include_router(build_metrics_router(metrics, metrics_token, asks_for_keys=asks_for_keys))
     if jobs is not None:
         app.include_router(build_generation_router(backend, jobs, settings, jobs_settings))
 
     def describe() -> dict[str, Any]:
         max_variations = None if jobs is None else jobs_settings.max_variations
-        asks_for_keys = gate is not None and gate.settings.keys == "required"
         return openapi.describe(app, backend, max_variations, asks_for_keys=asks_for_keys)
 
     app.openapi = describe  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
     return app
 
 
-async def _on_service_error(_: Request, error: Exception) -> Response:
+async def _on_service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)
+    request.state.error_type = error.type
     return error_response(error)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+import contextlib
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
@@ -12,25 +14,39 @@ from ray.serve.context import _get_global_client
 from ray.serve.handle import DeploymentHandle
 from ray.util import get_node_ip_address
 
-from deployments.messages import EngineIdentity, ModelCard, MusicRequest, Resumption
+from deployments.messages import EngineIdentity, ModelCard, MusicRequest, QueueClass, Resumption
+from deployments.metrics.catalogue import JOBS_UNDER_WAY, JOBS_WAITING, JOBS_WAITING_AUDIO, LEASES_LOST, MODELS
+from deployments.metrics.deployment import RayRecorder
+from deployments.metrics.recorder import REFRESH_S
 from deployments.presence import Presence
+from deployments.scaling_stats import waiting_numbers
 from serve_app.access import binding
 from serve_app.access.gate import Gate
 from serve_app.access.settings import AccessSettings
 from serve_app.api.app import create_app
+from serve_app.api.errors import NotReady
 from serve_app.api.kept_sounds import KeptSounds
 from serve_app.api.pipeline_backend import PipelineBackend
 from serve_app.api.settings import ApiSettings
 from serve_app.cache.opening import open_cache
 from serve_app.cache.settings import CacheSettings
+from serve_app.jobs.job import QUEUE_CLASSES
+from serve_app.jobs.listener import Listener
 from serve_app.jobs.opening import JobService
 from serve_app.jobs.settings import JobsSettings
+from serve_app.metrics.agents import Agents
+from serve_app.metrics.deployment import agents, nodes
+from serve_app.metrics.fleet import record_nodes
+from serve_app.metrics.page import Page
+from serve_app.metrics.sound import SoundFigures
+from serve_app.metrics.token import token_of
 from serve_app.pipeline.deployment import CodecHandle
 from serve_app.pipeline.lasting import PipelineItem, PipelineLost
 from serve_app.records.audit_table import AuditTable
 from serve_app.records.key_table import KeyTable
 from serve_app.records.opening import open_database, open_leases
 from serve_app.records.settings import RecordsSettings
+from serve_app.scaling.waiting import NOTHING_WAITS
 
 READY_TIMEOUT_S = 5.0
 
@@ -55,9 +71,9 @@ class PipelineHandle:
             finally:
                 stream.cancel()  # frees what the request still holds; of no effect on a stream that has ended
 
-    async def identity(self, model: str, affinity: str) -> EngineIdentity:
+    async def identity(self, model: str, queue: QueueClass, affinity: str) -> EngineIdentity:
         try:
-            identity: EngineIdentity = await self._handle.options(session_id=affinity).identity.remote(model)
+            identity: EngineIdentity = await self._handle.options(session_id=affinity).identity.remote(model, queue)
         except RayActorError as error:
             raise PipelineLost(type(error).__name__) from error
         return identity
@@ -71,7 +87,8 @@ class PipelineHandle:
 
 
 class IngressDeployment:
-    """codecs: by model, its codec decoder. cards: of the models on offer. records: which all replicas share.
+    """codecs: by model, its codec decoder. cards: of the models on offer. records: which all replicas share. lazy:
+    models whose language model may have no replica.
 
     It answers `/health` and `/ready` while the models still load, and makes jobs as long as it is up.
     """
@@ -87,17 +104,28 @@ class IngressDeployment:
         records: RecordsSettings,
         jobs: JobsSettings,
         access: AccessSettings,
+        lazy: Collection[str],
     ) -> None:
+        self._places = [(model, queue) for model in codecs for queue in QUEUE_CLASSES]
         codec_handles = {model: CodecHandle(handle) for model, handle in codecs.items()}
-        sounds = KeptSounds(open_cache(cache))
+        recorder = self._recorder = RayRecorder()
+        recorder.add(LEASES_LOST, 0, kind="job")
+        figures = SoundFigures(recorder, tuple(codecs))
+        self._metrics_token = token_of(os.environ)
+        sounds = KeptSounds(open_cache(cache, recorder))
         client = PipelineHandle(pipeline)
-        self._backend = PipelineBackend(client, codec_handles, cards, default_model, sounds, records.lease_s)
+        self._backend = PipelineBackend(
+            client, codec_handles, cards, default_model, sounds, records.lease_s, lazy=lazy, recorder=figures
+        )
         self._settings = settings
         self._jobs_settings = jobs
         binding.check(_get_global_client().http_config.host, access.keys)
         database = open_database(records)
-        leases = open_leases(records, database)
-        self._jobs = JobService(database, leases, self._backend.frames, codec_handles, records, jobs)
+        leases = open_leases(records, database, recorder)
+        listener = Listener(self._backend.hear, figures)
+        self._jobs = JobService(
+            database, leases, self._backend.frames, codec_handles, records, jobs, listener, recorder=recorder
+        )
         self._gate = Gate(access, KeyTable(database), AuditTable(database), timeout_s=records.timeout_s)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -109,16 +137,40 @@ class IngressDeployment:
             jobs_settings=self._jobs_settings,
             gate=self._gate,
             lifespan=self._lifespan,
+            recorder=self._recorder,
+            metrics=Page(Agents(agents).samples),
+            metrics_token=self._metrics_token,
         )
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Called by Serve: the jobs that nobody has begun, of all replicas."""
+        backlog = self._jobs.backlog.waiting
+        found = {place: (waiting.generations, waiting.audio_s) for place, waiting in backlog.items()}
+        return waiting_numbers(found, self._places)
 
     @asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         """Serve ends it before the replica's process, when it takes one away in its own time."""
-        completing = asyncio.create_task(self._backend.complete_cards())
+        beside = [asyncio.create_task(self._backend.complete_cards()), asyncio.create_task(self._tell())]
         self._gate.start()
         try:
             async with self._jobs.running():
                 yield
         finally:
-            completing.cancel()
+            for task in beside:
+                task.cancel()
             await self._gate.close()
+
+    async def _tell(self) -> None:
+        """Tells the gauges again and again: what is not told is forgotten."""
+        while True:
+            for model, queue in self._places:
+                waiting = self._jobs.backlog.waiting.get((model, queue), NOTHING_WAITS)
+                self._recorder.set(JOBS_WAITING, waiting.generations, model=model, queue=queue)
+                self._recorder.set(JOBS_WAITING_AUDIO, waiting.audio_s, model=model, queue=queue)
+                self._recorder.set(MODELS, 1, model=model)
+            for queue in QUEUE_CLASSES:
+                self._recorder.set(JOBS_UNDER_WAY, self._jobs.num_under_way(queue), queue=queue)
+            with contextlib.suppress(NotReady):  # the gauge is forgotten, and says so
+                record_nodes(self._recorder, await nodes())
+            await asyncio.sleep(REFRESH_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime, timezone
 
 from deployments.messages import ModelCard
@@ -12,6 +13,7 @@ from serve_app.api.generation_schemas import (
     GenerationsAnswer,
     GenerationTiming,
     PageLinks,
+    SoundHealthAnswer,
     VariationAnswer,
     VariationFault,
     VariationLinks,
@@ -67,7 +69,7 @@ def rfc3339(moment_s: float) -> str:
 
 
 def _variation(variation: Variation, path: str) -> VariationAnswer:
-    fault = variation.fault
+    fault, health = variation.fault, variation.health
     return VariationAnswer(
         number=variation.number,
         state=variation.state,
@@ -75,6 +77,7 @@ def _variation(variation: Variation, path: str) -> VariationAnswer:
         seed=variation.seed,
         music_id=None if variation.generation is None else short_id(variation.generation),
         error=None if fault is None else VariationFault(type=fault.type, message=fault.message),
+        sound=None if health is None else SoundHealthAnswer(**asdict(health)),
         links=VariationLinks(audio=f"{path}/audio?variation={variation.number}"),
     )
 

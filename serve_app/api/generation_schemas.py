@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
+from deployments.messages import QueueClass
 from serve_app.api.schemas import Integer, MusicBody
-from serve_app.jobs.job import JobState, QueueClass
+from serve_app.jobs.job import JobState
 
 # What JobsSettings allows at most; the settings may say less.
 MAX_VARIATIONS = 64
@@ -33,6 +34,24 @@ class VariationFault(BaseModel):
     message: str = Field(description="what was wrong, for people")
 
 
+class SoundHealthAnswer(BaseModel):
+    """How a variation sounds. It tells of a take that went wrong before you fetch it, and nothing of how good it is."""
+
+    collapsed: bool = Field(
+        description="it is silent, or falls silent or hangs and does not come back: a take to make again"
+    )
+    silent_share: float = Field(ge=0, le=1, description="of its time, 60 dB or more below full scale")
+    clipped_share: float = Field(ge=0, le=1, description="of its samples, cut off at full scale")
+    flatness: float | None = Field(
+        ge=0, le=1, description="of its spectrum: 0 for a tone, 0.56 for white noise; null for silence"
+    )
+    harmonicity: float | None = Field(
+        ge=0,
+        le=1,
+        description="how much of it has a pitch, of 60 Hz to 1000 Hz: 1 for a tone; null for silence",
+    )
+
+
 class VariationLinks(BaseModel):
     """Where the rest of a variation is."""
 
@@ -48,6 +67,9 @@ class VariationAnswer(BaseModel):
     seed: int | None = Field(description="null until it is settled")
     music_id: str | None = Field(description="the X-Generation-Id of its sound; null until it is settled")
     error: VariationFault | None = Field(description="of a failed one")
+    sound: SoundHealthAnswer | None = Field(
+        description="null until it has succeeded, and where its sound could not be listened to"
+    )
     links: VariationLinks
 
 

@@ -10,6 +10,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from deployments.messages import GenerationStart, ModelCard, MusicRequest, PcmChunk
+from deployments.metrics.catalogue import FIRST_AUDIO
+from deployments.metrics.recorder import NOT_RECORDED, Recorder
 from serve_app.api.backend import Backend, SoundFile
 from serve_app.api.container_key import container_key
 from serve_app.api.credit import Credit
@@ -43,6 +45,7 @@ class MusicStream(Response):
         *,
         began_s: float,
         deadline_s: float,
+        recorder: Recorder = NOT_RECORDED,
     ) -> None:
         super().__init__(media_type=container.media_type)
         del self.headers["Content-Length"]
@@ -53,6 +56,7 @@ class MusicStream(Response):
         self._gathering = gathering
         self._began_s = began_s
         self._deadline_s = deadline_s
+        self._recorder = recorder
         self._started = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -98,7 +102,9 @@ class MusicStream(Response):
         self.headers.update(headers)
         if size_bytes is not None:
             self.headers["Content-Length"] = str(size_bytes)
-        self.headers["Server-Timing"] = f"first;dur={1000 * (time.perf_counter() - self._began_s):.1f}"
+        first_s = time.perf_counter() - self._began_s
+        self._recorder.observe(FIRST_AUDIO, first_s, model=self._card.name, cache=start.outcome)
+        self.headers["Server-Timing"] = f"first;dur={1000 * first_s:.1f}"
         self._started = True
         return {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ from deployments.messages import (
     ModelCard,
     MusicRequest,
     PcmChunk,
+    QueueClass,
     Resumption,
     SoundFormat,
 )
@@ -23,7 +25,10 @@ from deployments.patience import within
 from serve_app.api.backend import Composed, Kept, SoundFile, Take
 from serve_app.api.errors import Gone, NotReady
 from serve_app.api.kept_sounds import KeptSounds
+from serve_app.audio.health import SoundHealth
+from serve_app.audio.recorder import UNRECORDED, SoundRecorder
 from serve_app.pipeline.lasting import FIRST_SIGN_S, PipelineItem, PipelineLost, lasting
+from serve_app.pipeline.listened import is_new, listened
 from serve_app.pipeline.pipeline import EngineGone
 from serve_app.pipeline.shared_windows import SharedCodec, SharedWindows
 from serve_app.pipeline.sound import Codec, sound_of, whole
@@ -40,8 +45,8 @@ class PipelineClient(Protocol):
         """As `Pipeline.listen`. Raises also: PipelineLost."""
         ...
 
-    async def identity(self, model: str, affinity: str) -> EngineIdentity:
-        """Raises: PipelineLost."""
+    async def identity(self, model: str, queue: QueueClass, affinity: str) -> EngineIdentity:
+        """As `Pipeline.identity`. Raises: PipelineLost."""
         ...
 
     async def ready(self) -> Mapping[str, bool]:
@@ -54,7 +59,10 @@ class SoundCodec(Codec, Protocol):
 
 
 class PipelineBackend:
-    """codecs: by model. lease_s: of the pipelines' leases."""
+    """codecs: by model. lease_s: of the pipelines' leases. lazy: models whose engines are not woken to be known.
+
+    recorder: of the clips that are made for whoever waits for them here.
+    """
 
     def __init__(
         self,
@@ -64,21 +72,26 @@ class PipelineBackend:
         default_model: str,
         sounds: KeptSounds,
         lease_s: float,
+        *,
+        lazy: Collection[str] = (),
+        recorder: SoundRecorder = UNRECORDED,
     ) -> None:
         self.default_model = default_model
         self._pipeline = pipeline
         self._codecs = codecs
         self._cards = list(cards)
         self._sounds = sounds
+        self._lazy = frozenset(lazy)
+        self._recorder = recorder
         self._silence_s = lease_s + FIRST_SIGN_S
         self._windows = SharedWindows()
-        self._identities: dict[str, EngineIdentity] = {}
+        self._identities: dict[tuple[str, QueueClass], EngineIdentity] = {}
 
     def models(self) -> Sequence[ModelCard]:
         return self._cards
 
     async def kept(self, request: MusicRequest, container: str) -> Kept | None:
-        identity = self._identities.get(request.model)  # not known yet: nothing to wait for here
+        identity = self._identities.get((request.model, request.queue))  # not known yet: nothing to wait for here
         return None if identity is None else await self._sounds.find(request, identity, container)
 
     async def compose(self, request: MusicRequest) -> Composed:
@@ -95,13 +108,16 @@ class PipelineBackend:
         return await self._sounds.find_made(request, start, container)
 
     async def decode(self, request: MusicRequest, made: Resumption) -> Composed:
-        codec = self._codecs[request.model]
-        if made.start.identity.fingerprint != (await self._identity(request.model)).fingerprint:
-            raise Gone("The model that made these codes is no longer here to decode them; ask for the music again.")
-        shared = SharedCodec(codec, self._windows, made.start.key)
-        chunks = sound_of(_at_once(made), request, await codec.sound_format(), shared)
-        async with aclosing(chunks):
+        async with aclosing(await self._decoded(request, made)) as chunks:
             return Composed(made.start, await whole(chunks))
+
+    async def hear(self, request: MusicRequest, made: Resumption) -> SoundHealth:
+        """How codes that were made sound, decoded as by `decode`, window by window. Raises: as `decode`."""
+        found: list[SoundHealth] = []
+        async with aclosing(listened(await self._decoded(request, made), found.append)) as chunks:
+            async for _ in chunks:
+                pass
+        return found[0]
 
     async def frames(
         self, request: MusicRequest, resumption: Resumption | None = None
@@ -109,7 +125,7 @@ class PipelineBackend:
         """The start and then the codes, each frame once, whichever pipelines are lost on the way; after a resumption
         those that follow it. Closing it gives the place up. Raises: as `lasting`.
         """
-        affinity = self._sounds.affinity(request, await self._identity(request.model))
+        affinity = self._sounds.affinity(request, await self._identity(request.model, request.queue))
 
         def call(attempt: int, resumption: Resumption | None) -> AsyncGenerator[PipelineItem, None]:
             return self._pipeline.codes(request, resumption, f"{affinity}~{attempt}" if attempt else affinity)
@@ -117,7 +133,7 @@ class PipelineBackend:
         async with aclosing(lasting(call, self._silence_s, resumption)) as items:
             async for item in items:
                 if isinstance(item, GenerationStart):
-                    self._identities[request.model] = item.identity
+                    self._identities[request.model, request.queue] = item.identity
                 yield item
 
     async def take(self, request: MusicRequest) -> Take:
@@ -131,7 +147,10 @@ class PipelineBackend:
             await items.aclose()
             raise
         shared = SharedCodec(codec, self._windows, start.key)
-        return Take(start, _Chunks(sound_of(_frames(items), request, sound, shared), items))
+        chunks = sound_of(_frames(items), request, sound, shared)
+        if is_new(start):
+            chunks = listened(chunks, partial(self._sound_made, request, start))
+        return Take(start, _Chunks(chunks, items))
 
     def keep(self, request: MusicRequest, start: GenerationStart, container: str, file: SoundFile) -> None:
         self._sounds.keep(request, start, container, file)
@@ -140,22 +159,38 @@ class PipelineBackend:
         return await self._pipeline.ready()
 
     async def complete_cards(self) -> None:
-        """Learns how each model sounds and what its engines are, once all are up."""
+        """Learns how each model sounds and what its engines are, as they come up."""
         names = list(self._codecs)
         sounds = dict(zip(names, await asyncio.gather(*(self._codecs[n].sound_format() for n in names)), strict=True))
         self._cards = [replace(card, sound=sounds.get(card.name)) for card in self._cards]
-        await asyncio.gather(*(self._identity(name) for name in names))
+        await asyncio.gather(*(self._identity(name, "realtime") for name in names if name not in self._lazy))
 
-    async def _identity(self, model: str) -> EngineIdentity:
+    async def _decoded(self, request: MusicRequest, made: Resumption) -> AsyncGenerator[PcmChunk, None]:
+        """Raises: Gone."""
+        codec = self._codecs[request.model]
+        if made.start.identity.fingerprint != await self._fingerprint(request.model):
+            raise Gone("The model that made these codes is no longer here to decode them; ask for the music again.")
+        shared = SharedCodec(codec, self._windows, made.start.key)
+        return sound_of(_at_once(made), request, await codec.sound_format(), shared)
+
+    def _sound_made(self, request: MusicRequest, start: GenerationStart, health: SoundHealth) -> None:
+        self._recorder.sound_made(request.model, request.duration_ms / 1000, health)
+
+    async def _fingerprint(self, model: str) -> str:
+        """Of its checkpoint, which all its engines have."""
+        known = [identity for (name, _), identity in self._identities.items() if name == model]
+        return (known[0] if known else await self._identity(model, "realtime")).fingerprint
+
+    async def _identity(self, model: str, queue: QueueClass) -> EngineIdentity:
         attempt = 0
-        while model not in self._identities:
+        while (model, queue) not in self._identities:
             # A replica that is held up or gone is left for another; where the model itself is not up, all wait for it.
             try:
-                asking = self._pipeline.identity(model, f"{model}~{attempt}")
-                self._identities[model] = await within(asking, FIRST_SIGN_S)
+                asking = self._pipeline.identity(model, queue, f"{model}~{attempt}")
+                self._identities[model, queue] = await within(asking, FIRST_SIGN_S)
             except (PipelineLost, asyncio.TimeoutError):
                 attempt += 1
-        return self._identities[model]
+        return self._identities[model, queue]
 
 
 async def _at_once(made: Resumption) -> AsyncGenerator[CodeFrames, None]:

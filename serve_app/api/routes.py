@@ -9,6 +9,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from deployments.messages import ModelCard, MusicRequest
+from deployments.metrics.catalogue import CACHE_ANSWERS, FIRST_AUDIO
+from deployments.metrics.recorder import NOT_RECORDED, Recorder
 from serve_app.api import openapi
 from serve_app.api.backend import Backend
 from serve_app.api.container_key import container_key
@@ -25,7 +27,7 @@ from serve_app.api.settings import ApiSettings
 from serve_app.audio.containers import ContainerFormat
 
 
-def build_router(backend: Backend, settings: ApiSettings) -> APIRouter:
+def build_router(backend: Backend, settings: ApiSettings, recorder: Recorder = NOT_RECORDED) -> APIRouter:
     router = APIRouter(redirect_slashes=False)
     gathering = Gathering(settings.max_gathered_bytes)
 
@@ -48,6 +50,7 @@ def build_router(backend: Backend, settings: ApiSettings) -> APIRouter:
         if found is None:
             return None
         request.state.generation = generation_id(found.start)
+        recorder.add(CACHE_ANSWERS, model=card.name, cache="file")
         response = music_answer(found.file, found.start, asked, card, container)
         response.headers["Server-Timing"] = _timing(total=time.perf_counter() - began_s)
         return response
@@ -92,8 +95,18 @@ def build_router(backend: Backend, settings: ApiSettings) -> APIRouter:
         began_s = time.perf_counter()
         container, card, asked = await read(request)
         answer = await kept(request, asked, card, container, container_key(container, streamed=True), began_s)
-        return answer or MusicStream(
-            backend, asked, card, container, gathering, began_s=began_s, deadline_s=settings.deadline_s
+        if answer is not None:
+            recorder.observe(FIRST_AUDIO, time.perf_counter() - began_s, model=card.name, cache="file")
+            return answer
+        return MusicStream(
+            backend,
+            asked,
+            card,
+            container,
+            gathering,
+            began_s=began_s,
+            deadline_s=settings.deadline_s,
+            recorder=recorder,
         )
 
     @router.get("/v1/models", responses=openapi.MODELS_RESPONSES, openapi_extra=openapi.MODELS_REQUEST)

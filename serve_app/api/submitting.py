@@ -50,10 +50,9 @@ def submission(
     return Submission(
         tenant=caller.tenant,
         key_id=caller.key_id,
-        request=replace(asked, seed=seeds[0]),
+        request=replace(asked, seed=seeds[0], queue=body.queue),
         seeds=seeds,
         num_frames=num_frames(asked.duration_ms, card.sound.frame_rate),
-        queue=body.queue,
         body_digest=body_digest(body),
         idempotency_key=key,
     )

@@ -78,7 +78,7 @@ class Guarded:
                 task = asyncio.create_task(self._try(what, breaker, call))
                 self._trials.add(task)
                 task.add_done_callback(self._trials.discard)
-            self._faults.counts[f"{what} left out"] += 1
+            self._faults.left_out(what)
             return otherwise
         try:
             result = await call()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
+from deployments.metrics.recorder import NOT_RECORDED, Recorder
 from serve_app.cache.cache import Cache
 from serve_app.cache.faults import Faults
 from serve_app.cache.folder import FolderStore
@@ -19,9 +20,9 @@ from serve_app.cache.threaded import Threaded
 _log = logging.getLogger("ray.serve.cache")  # below Serve's own, whose files and format it shares
 
 
-def open_cache(settings: CacheSettings) -> Cache:
+def open_cache(settings: CacheSettings, recorder: Recorder = NOT_RECORDED) -> Cache:
     """The cache; nothing is read or connected to yet."""
-    faults = Faults(time.monotonic, _log)
+    faults = Faults(time.monotonic, _log, recorder=recorder.labelled(store="cache"))
     store = Threaded(
         blocking_store(settings),
         num_threads=settings.max_calls,

@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from deployments.messages import MusicRequest
+from deployments.messages import MusicRequest, QueueClass
+from serve_app.audio.health import SoundHealth
 
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 # Jobs of `realtime` go first, and have places that those of `batch` never take.
-QueueClass = Literal["realtime", "batch"]
-
 QUEUE_CLASSES: tuple[QueueClass, ...] = get_args(QueueClass)
 ENDED: frozenset[JobState] = frozenset({"succeeded", "failed", "cancelled"})
 
@@ -34,8 +33,8 @@ class Variation:
     """One of a job's takes of its request; the unit that is claimed, made and lost.
 
     number: from 0. seed: None until it is settled. generation: the key of its music, 64 hexadecimal digits, likewise.
-    frames: saved so far, of num_frames. attempts: claims that began work, take-overs included. Times are seconds since
-    1970.
+    frames: saved so far, of num_frames. attempts: claims that began work, take-overs included. health: of one that has
+    succeeded, where its sound could be listened to. Times are seconds since 1970.
     """
 
     number: int
@@ -48,6 +47,7 @@ class Variation:
     fault: Fault | None = None
     started_s: float | None = None
     ended_s: float | None = None
+    health: SoundHealth | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,6 @@ class Submission:
     request: MusicRequest
     seeds: tuple[int | None, ...]
     num_frames: int
-    queue: QueueClass
     body_digest: str
     idempotency_key: str | None = None
 

@@ -15,11 +15,16 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any
 
-from deployments.messages import CodeFrames, GenerationStart, MusicRequest, Resumption
+import numpy as np
+
+from deployments.messages import CodeFrames, GenerationStart, MusicRequest, QueueClass, Resumption
+from deployments.metrics.catalogue import JOB_ATTEMPTS, LEASES_LOST
+from deployments.metrics.recorder import NOT_RECORDED, Recorder
 from deployments.patience import within
 from serve_app.api.errors import NotReady, ServiceError, TooBusy, WorkerLostTwice
 from serve_app.jobs.errors import Fenced
-from serve_app.jobs.job import QUEUE_CLASSES, Fault, QueueClass
+from serve_app.jobs.job import QUEUE_CLASSES, Fault
+from serve_app.jobs.listener import Listener
 from serve_app.jobs.records import JobRecords
 from serve_app.jobs.retries import Retries
 from serve_app.jobs.saver import Making, Saver
@@ -44,7 +49,9 @@ _log = logging.getLogger("ray.serve.jobs")  # below Serve's own, whose files and
 
 
 class Runner:
-    """frames: as `PipelineBackend.frames`. models: those that can be made here. clock: seconds since 1970."""
+    """frames: as `PipelineBackend.frames`. models: those that can be made here. listener: None: nothing is listened to.
+    clock: seconds since 1970.
+    """
 
     def __init__(
         self,
@@ -54,22 +61,30 @@ class Runner:
         models: Collection[str],
         settings: JobsSettings,
         *,
+        listener: Listener | None = None,
         retries: Retries | None = None,
         clock: Callable[[], float] = time.time,
+        recorder: Recorder = NOT_RECORDED,
     ) -> None:
         self._records = records
         self._leases = leases
         self._frames = frames
         self._models = frozenset(models)
         self._settings = settings
+        self._listener = listener
         self._retries = retries or Retries(settings)
         self._clock = clock
+        self._recorder = recorder
         self._saver = Saver(lambda batch: records.ask("save", lambda table: table.save(batch)))
         self._news = asyncio.Event()
         self._under_way: dict[asyncio.Task[None], QueueClass] = {}
 
     def __len__(self) -> int:
         return len(self._under_way)
+
+    def num_under_way(self, queue: QueueClass) -> int:
+        """Of one class."""
+        return sum(each == queue for each in self._under_way.values())
 
     def has_news(self) -> None:
         """There may be a job to begin, or one to end."""
@@ -97,7 +112,7 @@ class Runner:
         settings = self._settings
         if len(self._under_way) >= settings.max_running:
             return []
-        num_batch = sum(queue == "batch" for queue in self._under_way.values())
+        num_batch = self.num_under_way("batch")
         batch_is_full = num_batch >= max(1, settings.max_running - settings.reserved)
         return [queue for queue in QUEUE_CLASSES if not (queue == "batch" and batch_is_full)]
 
@@ -125,7 +140,7 @@ class Runner:
             await self._leases.release(held.lease)
             return False
         task = asyncio.create_task(self._conduct(variation, held, begun))
-        self._under_way[task] = begun.queue
+        self._under_way[task] = begun.request.queue
         task.add_done_callback(self._over)
         return True
 
@@ -146,49 +161,73 @@ class Runner:
                     await asyncio.wait({at_work, *losing}, return_when=asyncio.FIRST_COMPLETED)
                     if not at_work.done():
                         _log.warning("job %s: it is no longer ours to make", variation)
+                        if keeper.lost:
+                            self._recorder.add(LEASES_LOST, kind="job")
                 finally:
                     await _ended(losing)
                     await _ended([at_work])
-                if not at_work.cancelled():
-                    at_work.result()
+                outcome = "lost" if at_work.cancelled() else at_work.result()
+                self._recorder.add(JOB_ATTEMPTS, queue=begun.request.queue, outcome=outcome)
 
-    async def _make(self, making: Making, begun: Begun) -> None:
+    async def _make(self, making: Making, begun: Begun) -> str:
+        """Returns what became of it, as JOB_ATTEMPTS has it."""
         variation, token = making.variation, making.token
         at = 0 if begun.resumption is None else begun.resumption.codes.shape[1]
         _log.info("job %s: attempt %d, from frame %d of %d", variation, begun.attempts, at, begun.num_frames)
         try:
-            await self._save_frames(making, begun, at)
-            if await self._end(variation, lambda table: table.succeed(variation, token)):
+            made = await self._save_frames(making, begun, at)
+            health = None
+            if self._listener is not None:
+                health = await self._listener.health(variation, begun.request, made)
+            if await self._end(variation, lambda table: table.succeed(variation, token, health)):
                 _log.info("job %s: made", variation)
+                if self._listener is not None:
+                    self._listener.tell(begun.request, made, health)
+                return "made"
+            return "lost"
         except EngineGone:
             _log.warning("job %s: no worker of the kind that began it is left; it is begun again", variation)
             await self._end(variation, lambda table: table.start_over(variation, token))
+            return "begun_again"
         except (TooBusy, NotReady) as error:
             await self._put_off(making, self._retries.aside_s(error.retry_after_s), error, failed=False)
+            return "put_off"
         except WorkerLostTwice as error:
             await self._fail(making, error)  # it is what kills them
+            return "failed"
         except Exception as error:  # noqa: BLE001 - whatever it is, there is another attempt, or it is told as a fault
             if self._retries.is_over(begun.attempts):
                 await self._fail(making, error)
-            else:
-                await self._put_off(making, self._retries.after_failure_s(begun.attempts), error, failed=True)
+                return "failed"
+            await self._put_off(making, self._retries.after_failure_s(begun.attempts), error, failed=True)
+            return "put_off"
 
-    async def _save_frames(self, making: Making, begun: Begun, at: int) -> None:
-        """Has all that are missing made. Raises: what making them raises, when what came before is saved."""
+    async def _save_frames(self, making: Making, begun: Begun, at: int) -> Resumption:
+        """Has all that are missing made; then these are all. Raises: what making them raises, when what came before is
+        saved.
+        """
         if begun.request.model not in self._models:
             raise NotReady("The model is not served here.", retry_after_s=self._settings.max_backoff_s)
         failure = None
+        start = None if begun.resumption is None else begun.resumption.start
+        parts = [] if begun.resumption is None or at == 0 else [begun.resumption.codes]
         try:
             if at < begun.num_frames:
                 async with aclosing(self._frames(begun.request, begun.resumption)) as items:
                     async for item in items:
                         making.add(item)
                         self._saver.has_news()
+                        if isinstance(item, GenerationStart):
+                            start = item
+                        else:
+                            parts.append(item.codes)
         except Exception as error:  # noqa: BLE001 - raised below
             failure = error
         await self._saver.flush(making)
         if failure is not None:
             raise failure
+        assert start is not None, "what has frames has a start"
+        return Resumption(start, np.concatenate(parts, axis=1))
 
     async def _put_off(self, making: Making, delay_s: float, error: Exception, *, failed: bool) -> None:
         variation, token = making.variation, making.token

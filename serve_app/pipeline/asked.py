@@ -38,7 +38,7 @@ class Asked:
         return generation_request(self.request, self.identity)
 
     def work(self, key: str, seed: int) -> Work:
-        return Work(key, self.request.prompt, seed, self.request.sampling, self.identity)
+        return Work(key, self.request.model, self.request.prompt, seed, self.request.sampling, self.identity)
 
 
 def generation_request(request: MusicRequest, identity: EngineIdentity) -> GenerationRequest:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
@@ -24,15 +24,21 @@ from deployments.messages import (
     EngineIdentity,
     GenerationStart,
     MusicRequest,
+    QueueClass,
     Resumption,
     SoundFormat,
 )
+from deployments.metrics.catalogue import GENERATIONS_WAITING
+from deployments.metrics.deployment import RayRecorder
 from deployments.patience import within
 from deployments.presence import Presence
+from deployments.scaling_stats import waiting_numbers
 from deployments.wakeup import Wakeup
 from serve_app.api.errors import NotReady, TooBusy, WorkerLostTwice
 from serve_app.cache.opening import open_cache
 from serve_app.cache.settings import CacheSettings
+from serve_app.jobs.job import QUEUE_CLASSES
+from serve_app.metrics import generations
 from serve_app.pipeline.asked import Model
 from serve_app.pipeline.deadline import Deadline
 from serve_app.pipeline.pipeline import Pipeline
@@ -40,6 +46,7 @@ from serve_app.pipeline.stages import WorkerLost
 from serve_app.pipeline.suspects import Suspects
 from serve_app.records.opening import open_leases
 from serve_app.records.settings import RecordsSettings
+from serve_app.scaling.waiting import NOTHING_WAITS
 
 PING_TIMEOUT_S = 2.0
 # A window is decoded in tens of milliseconds; a replica that takes so long for one is held up.
@@ -81,25 +88,41 @@ class CodecHandle:
 
 
 @dataclass(frozen=True)
+class ModelHandles:
+    """One model's deployments. batch: the language model of that queue class; None: the first one makes both."""
+
+    text_encoder: DeploymentHandle
+    realtime: DeploymentHandle
+    batch: DeploymentHandle | None
+    codec_decoder: DeploymentHandle
+
+    def all(self) -> list[DeploymentHandle]:
+        handles = (self.text_encoder, self.realtime, self.batch, self.codec_decoder)
+        return [handle for handle in handles if handle is not None]
+
+    def language_model(self, queue: QueueClass) -> DeploymentHandle:
+        return self.batch if queue == "batch" and self.batch is not None else self.realtime
+
+
+@dataclass(frozen=True)
 class StageHandles:
     """One model's deployments, reached through Serve."""
 
-    text_encoder: DeploymentHandle
-    language_model: DeploymentHandle
-    codec_decoder: DeploymentHandle
+    deployments: ModelHandles
     codec: CodecHandle
     presence: Presence
 
     async def encode(self, prompt: str) -> np.ndarray:
         try:
-            states: np.ndarray = await self.text_encoder.encode.remote(prompt)
+            states: np.ndarray = await self.deployments.text_encoder.encode.remote(prompt)
         except RayActorError as error:
             raise WorkerLost(type(error).__name__) from error
         return states
 
     async def generate(self, request: CodeRequest) -> AsyncGenerator[CodeFrames | Beat, None]:
         async with self.presence.call() as caller:
-            stream = self.language_model.options(stream=True).generate.remote(replace(request, caller=caller))
+            language_model = self.deployments.language_model(request.queue)
+            stream = language_model.options(stream=True).generate.remote(replace(request, caller=caller))
             try:
                 async for item in stream:
                     yield item
@@ -111,37 +134,41 @@ class StageHandles:
     async def sound_format(self) -> SoundFormat:
         return await self.codec.sound_format()
 
-    async def identity(self) -> EngineIdentity:
+    async def identity(self, queue: QueueClass) -> EngineIdentity:
         while True:
             try:
-                identity: EngineIdentity = await self.language_model.identity.remote()
+                identity: EngineIdentity = await self.deployments.language_model(queue).identity.remote()
                 return identity
             except RayActorError:
                 _log.warning("a language-model replica was lost when it was asked what it is; another one is asked")
 
-    def by_name(self) -> dict[str, DeploymentHandle]:
-        return {each.deployment_name: each for each in (self.text_encoder, self.language_model, self.codec_decoder)}
-
 
 class PipelineDeployment:
-    """handles: by model, its text encoder, language model and codec decoder, in this order. deadlines: by model."""
+    """handles, deadlines: by model. may_be_none: deployments that are as they should be without a replica."""
 
     def __init__(
         self,
-        handles: Mapping[str, tuple[DeploymentHandle, DeploymentHandle, DeploymentHandle]],
+        handles: Mapping[str, ModelHandles],
         deadlines: Mapping[str, Deadline],
         cache: CacheSettings,
         records: RecordsSettings,
+        may_be_none: Collection[str],
     ) -> None:
+        self._handles = [handle for each in handles.values() for handle in each.all()]
+        self._may_be_none = frozenset(may_be_none)
+        self._places = [(model, queue) for model in handles for queue in QUEUE_CLASSES]
         self._presence = Presence(get_node_ip_address())
         self._attendance = Attendance()
         self._stages = {
-            model: StageHandles(*three, CodecHandle(three[2]), self._presence) for model, three in handles.items()
+            model: StageHandles(each, CodecHandle(each.codec_decoder), self._presence)
+            for model, each in handles.items()
         }
-        leases = open_leases(records)
+        self._recorder = RayRecorder()
+        generations.begin(self._recorder, self._places)
+        leases = open_leases(records, recorder=self._recorder)
         models = {name: Model(stages, deadlines[name], Suspects(name, leases)) for name, stages in self._stages.items()}
         self._wakeup = Wakeup()
-        self._pipeline = Pipeline(models, open_cache(cache), leases)
+        self._pipeline = Pipeline(models, open_cache(cache, self._recorder), leases, recorder=self._recorder)
 
     async def codes(
         self, request: MusicRequest, resumption: Resumption | None = None, caller: str = ""
@@ -162,19 +189,32 @@ class PipelineDeployment:
         except OutOfMemory as error:
             raise NotReady("The model has no memory for this clip now; try again in a moment.") from error
 
-    async def identity(self, model: str) -> EngineIdentity:
-        """Of the model's engines; waits until one is up."""
-        return await self._pipeline.identity(model)
+    async def identity(self, model: str, queue: QueueClass) -> EngineIdentity:
+        """Of the model's engines of that queue class; waits until one is up."""
+        return await self._pipeline.identity(model, queue)
 
     async def load(self) -> int:
         """Generations under way. Raises: AssertionError where something is left of those that have ended."""
         return self._pipeline.load()
 
     async def ready(self) -> dict[str, bool]:
-        """Which deployments answer, by name."""
-        handles = {name: handle for stages in self._stages.values() for name, handle in stages.by_name().items()}
-        up = await asyncio.gather(*(is_up(handle) for handle in handles.values()))
-        return dict(zip(handles, up, strict=True))
+        """Which deployments answer, by name; those that need not are left asleep, and out."""
+        handles = [handle for handle in self._handles if handle.deployment_name not in self._may_be_none]
+        up = await asyncio.gather(*map(is_up, handles))
+        return {handle.deployment_name: answers for handle, answers in zip(handles, up, strict=True)}
+
+    def check_health(self) -> None:
+        """Called by Serve, every few seconds, which is when gauges are told."""
+        waiting = self._pipeline.waiting()
+        for model, queue in self._places:
+            number = waiting.get((model, queue), NOTHING_WAITS).generations
+            self._recorder.set(GENERATIONS_WAITING, number, model=model, queue=queue)
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Called by Serve: generations that no engine has."""
+        waiting = self._pipeline.waiting()
+        found = {place: (each.generations, each.audio_s) for place, each in waiting.items()}
+        return waiting_numbers(found, self._places)
 
 
 async def is_up(handle: DeploymentHandle) -> bool:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from deployments.messages import Outcome
+from deployments.metrics.catalogue import CACHE_ANSWERS
+from deployments.metrics.recorder import NOT_RECORDED, Recorder
 from serve_app.cache.cache import Cache, Lookup, drawn_seed
 from serve_app.cache.keys import Key, alias_key, generation_key
 from serve_app.pipeline.asked import Asked
@@ -47,10 +49,17 @@ class Finder:
     """leases: shared by all replicas that have the cache in common. draw: a random seed."""
 
     def __init__(
-        self, cache: Cache, leases: Leases, generations: Generations, draw: Callable[[], int] = drawn_seed
+        self,
+        cache: Cache,
+        leases: Leases,
+        generations: Generations,
+        draw: Callable[[], int] = drawn_seed,
+        *,
+        recorder: Recorder = NOT_RECORDED,
     ) -> None:
         self._cache = cache
         self._draw = draw
+        self._recorder = recorder
         self._leases = leases
         self._generations = generations
         self._locks = KeyedLocks()
@@ -61,7 +70,11 @@ class Finder:
         """Raises: what `Generations.join` raises; ServiceError. Cancelled, it leaves nothing behind."""
         self._num_finding += 1
         try:
-            return await self._find(asked)
+            found = await self._find(asked)
+            # Who comes with a resumption was counted when the first pipeline was asked.
+            if asked.request.cache != "off" and asked.resumption is None:
+                self._recorder.add(CACHE_ANSWERS, model=asked.request.model, cache=found.outcome)
+            return found
         finally:
             self._num_finding -= 1
 
@@ -142,10 +155,11 @@ class Finder:
         """lookup: for this seed, if it has been made. held: leases that go to the generation, or are released; `ended`
         is called when the generation is over, or when none is begun.
         """
+        request = asked.request
         key, begun = generation_key(asked.generation_request, seed), False
         try:
             async with self._locks.held(str(key)):
-                ticket = await self._generations.join(key, asked.num_frames)
+                ticket = await self._generations.join(key, asked.num_frames, request.queue)
                 if ticket is not None:
                     return Found(key, seed, "joined", ticket)
                 found, lookup, lease = await self._kept_or_leased(asked, key, seed, lookup)
@@ -155,7 +169,7 @@ class Finder:
                 held = held if lease is None else (*held, lease)
                 generation = self._generation(asked, key, seed, lookup)
                 frames_kept = lookup.decision.kept_frames
-                if asked.request.cache == "refresh":
+                if request.cache == "refresh":
                     frames_kept = asked.num_frames - 1  # less than the whole doesn't take the place of what is kept
                 ticket = self._generations.start(
                     key, generation, asked.num_frames, leases=held, frames_kept=frames_kept, ended=ended
@@ -218,7 +232,15 @@ class Finder:
         if codes is not None and not codes.shape[1]:
             codes = None
         work, model = asked.work(key.digest, seed), asked.model
-        return Generation(work, model.stages, model.suspects, model.deadline, codes=codes, text_states=text_states)
+        return Generation(
+            work,
+            model.stages,
+            model.suspects,
+            model.deadline,
+            queue=asked.request.queue,
+            codes=codes,
+            text_states=text_states,
+        )
 
     async def _release(self, leases: tuple[Held, ...]) -> None:
         await asyncio.gather(*(self._leases.release(held.lease) for held in leases))

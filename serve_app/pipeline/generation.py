@@ -15,10 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deployments.codec_decoder.windows import windows
-from deployments.messages import Beat, CodeFrames, CodeRequest, EngineIdentity, Sampling
+from deployments.messages import Beat, CodeFrames, CodeRequest, EngineIdentity, QueueClass, Sampling
 from deployments.patience import within
 from serve_app.api.errors import DeadlineExceeded, WorkerLostTwice
+from serve_app.metrics.generations import Ended, EndedAs
+from serve_app.pipeline.chunks import chunk_ends
 from serve_app.pipeline.deadline import Deadline
 from serve_app.pipeline.frames import Frames
 from serve_app.pipeline.losses import Losses
@@ -41,6 +42,7 @@ class Work:
     """What is to be made. key: of the generation, for the log and the engine; no two differ in all but their length."""
 
     key: str
+    model: str
     prompt: str
     seed: int
     sampling: Sampling
@@ -50,7 +52,8 @@ class Work:
 class Generation:
     """codes: int16 [K, n], made before, and text_states: float32 [S, D], with which they were; None: there are none.
 
-    `join` before `run`. suspects: of the model.
+    `join` before `run`. suspects: of the model. queue: whose language models make it; once somebody waits for it, those
+    of `realtime`.
     """
 
     def __init__(
@@ -60,10 +63,12 @@ class Generation:
         suspects: Suspects,
         deadline: Deadline,
         *,
+        queue: QueueClass = "realtime",
         codes: np.ndarray | None = None,
         text_states: np.ndarray | None = None,
     ) -> None:
         self.work = work
+        self.queue = queue
         self.frames = Frames(codes)
         self.text_states = text_states
         self._stages = stages
@@ -75,7 +80,13 @@ class Generation:
         self._running: asyncio.Task[None] | None = None
         self.error: Exception | None = None
         self._admitted_s: float | None = None
+        self._began_s = asyncio.get_running_loop().time()
+        self._first_frame = self.frames.number
+        self._frame_rate = 0
+        self.is_made = False
         self._accepted = False
+        self._placed = False
+        self._moved = asyncio.Event()
         self._over = False
 
     @property
@@ -83,10 +94,26 @@ class Generation:
         """Frames that those who listen want, the most of them."""
         return max(self._wanted.values(), default=0)
 
-    def join(self, num_frames: int) -> Ticket | None:
-        """A place to hear the first num_frames from; None when it is too late: who asks again finds what was made."""
+    @property
+    def num_frames_left(self) -> int:
+        """That are wanted and not made yet."""
+        return max(0, self.num_wanted - self.frames.number)
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether an engine has it, in a slot or waiting for one."""
+        return self._placed or self._over
+
+    def join(self, num_frames: int, queue: QueueClass = "realtime") -> Ticket | None:
+        """A place to hear the first num_frames from; None when it is too late: who asks again finds what was made.
+
+        queue: of who asks. With the first of `realtime` it moves to engines that are there for those who wait.
+        """
         if self.error is not None or (self._over and num_frames > self.frames.number):
             return None
+        if queue == "realtime" and self.queue == "batch":
+            self.queue = "realtime"
+            self._moved.set()
         ticket = Ticket(self, num_frames)
         self._wanted[ticket] = num_frames
         return ticket
@@ -114,6 +141,17 @@ class Generation:
             self.error = error
             self._tell()
 
+    def ended(self, outcome: EndedAs) -> Ended:
+        """What there is to tell of it, now that it is over."""
+        lost = self._losses.number - (outcome == "given_up")
+        num_made = self.frames.number - self._first_frame
+        audio_s = num_made / self._frame_rate if num_made else 0.0
+        waited_s = worked_s = None
+        if self._admitted_s is not None:
+            waited_s = self._admitted_s - self._began_s
+            worked_s = asyncio.get_running_loop().time() - self._admitted_s
+        return Ended(self.work.model, self.queue, outcome, audio_s, lost, waited_s, worked_s)
+
     def _leave(self, ticket: Ticket) -> None:
         del self._wanted[ticket]
         if not self._wanted:
@@ -139,11 +177,11 @@ class Generation:
 
     async def _make(self) -> None:
         sound = await self._stages.sound_format()
+        self._frame_rate = sound.frame_rate
         if self.text_states is None:
             self.text_states = await self._encode()
         while self.frames.number < self.num_wanted:
             num_frames = self.num_wanted
-            ends = tuple(end + sound.lookahead for _, end in windows(num_frames, sound.lookahead))
             deadline_s = self._deadline.seconds(num_frames / sound.frame_rate)
             request = CodeRequest(
                 # Another one each time: the last worker may still have a request of the same name.
@@ -153,16 +191,19 @@ class Generation:
                 seed=self.work.seed,
                 sampling=self.work.sampling,
                 prompt_codes=self.frames.all() if self.frames.number else None,
-                chunk_ends=tuple(end for end in ends if end > self.frames.number),
+                chunk_ends=tuple(end for end in chunk_ends(num_frames, sound.lookahead) if end > self.frames.number),
                 identity=self.work.identity,
                 priority=self._admitted_s is not None,
+                queue=self.queue,
             )
             try:
                 await self._take_from_worker(request, deadline_s)
             except WorkerLost as error:
                 self._lost(error)
+            finally:
+                self._placed = False
         self._accept()
-        self._over = True
+        self._over = self.is_made = True
 
     async def _encode(self) -> np.ndarray:
         while True:
@@ -174,15 +215,17 @@ class Generation:
                 self._lost(error)
 
     async def _take_from_worker(self, request: CodeRequest, deadline_s: float) -> None:
-        """Until the request is done, or less is wanted. Raises: WorkerLost; DeadlineExceeded; what a worker raises."""
+        """Until the request is done, less is wanted, or it moves. Raises: WorkerLost; DeadlineExceeded; what a worker
+        raises.
+        """
         async with AsyncExitStack() as stack:
             turn = await stack.enter_async_context(self._suspects.turn()) if self._losses.suspicious else None
             stream = await stack.enter_async_context(aclosing(self._stages.generate(request)))
             silence_s = FIRST_SIGN_S
-            while self.frames.number < min(request.num_frames, self.num_wanted):
+            while self.frames.number < min(request.num_frames, self.num_wanted) and request.queue == self.queue:
                 left_s = self._left_s(deadline_s)
                 try:
-                    item = await within(anext(stream, None), min(silence_s, left_s))
+                    item = await within(self._next(stream, request.queue), min(silence_s, left_s))
                 except asyncio.TimeoutError:
                     if left_s <= silence_s:
                         raise DeadlineExceeded(
@@ -191,9 +234,12 @@ class Generation:
                     if silence_s == FIRST_SIGN_S:
                         return  # nobody took the call; the next one finds who does
                     raise WorkerLost(f"no sign of life for {silence_s:g} s") from None
-                if item is None:
+                if item is None and request.queue == self.queue:
                     raise WorkerLost("its stream ended early")
+                if item is None:
+                    return
                 silence_s = SILENCE_S
+                self._placed = True
                 self._accept()
                 if self._admitted_s is None and (isinstance(item, CodeFrames) or item.running):
                     self._admitted_s = asyncio.get_running_loop().time()
@@ -203,6 +249,22 @@ class Generation:
                     if turn is not None and not self._losses.suspicious:
                         await turn.end()
                     self._tell()
+
+    async def _next(
+        self, stream: AsyncGenerator[CodeFrames | Beat, None], queue: QueueClass
+    ) -> CodeFrames | Beat | None:
+        """The next item; None at the end of the stream, or when the generation leaves this queue class."""
+        if queue == "realtime":
+            return await anext(stream, None)
+        coming = asyncio.ensure_future(anext(stream, None))
+        moving = asyncio.ensure_future(self._moved.wait())
+        try:
+            await asyncio.wait({coming, moving}, return_when=asyncio.FIRST_COMPLETED)
+            return coming.result() if coming.done() else None
+        finally:
+            for each in (coming, moving):
+                each.cancel()
+            await asyncio.gather(coming, moving, return_exceptions=True)
 
     def _left_s(self, deadline_s: float) -> float:
         """Of the time there is, which begins with a slot."""

@@ -13,14 +13,20 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
+from deployments.language_model.errors import EngineFull, OtherEngine, OutOfMemory
+from deployments.messages import QueueClass
+from deployments.metrics.catalogue import LEASES_LOST
+from deployments.metrics.recorder import NOT_RECORDED, Recorder
 from serve_app.api.errors import WorkerLostTwice
 from serve_app.cache.cache import Cache
 from serve_app.cache.keys import Key
 from serve_app.detached import detached
+from serve_app.metrics.generations import EndedAs, record_generation
 from serve_app.pipeline.generation import Generation, Ticket
 from serve_app.records.keeper import Keeper
 from serve_app.records.lease import Held
 from serve_app.records.leases import Leases
+from serve_app.scaling.waiting import NOTHING_WAITS, Waiting
 
 # A request that kills is not tried again before somebody has had the time to look.
 GIVEN_UP_S = 600.0
@@ -42,19 +48,29 @@ class _UnderWay:
 class Generations:
     """cache: keeps what is made. leases: shared with all replicas that may be asked for the same."""
 
-    def __init__(self, cache: Cache, leases: Leases, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        cache: Cache,
+        leases: Leases,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        recorder: Recorder = NOT_RECORDED,
+    ) -> None:
         self._cache = cache
         self._leases = leases
         self._clock = clock
+        self._recorder = recorder
         self._under_way: dict[str, _UnderWay] = {}
         self._given_up: OrderedDict[str, tuple[float, WorkerLostTwice]] = OrderedDict()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], Generation] = {}
 
     def __len__(self) -> int:
         return len(self._tasks)
 
-    async def join(self, key: Key, num_frames: int) -> Ticket | None:
+    async def join(self, key: Key, num_frames: int, queue: QueueClass) -> Ticket | None:
         """A place at the generation of this key, if one is under way; waits for the end of one that can't be joined.
+
+        queue: of who asks.
 
         Raises: WorkerLostTwice for one that was given up.
         """
@@ -64,11 +80,11 @@ class Generations:
         under_way = self._under_way.get(key.digest)
         if under_way is None:
             return None
-        ticket = under_way.generation.join(num_frames)
+        ticket = under_way.generation.join(num_frames, queue)
         if ticket is not None:
             return ticket
         await under_way.ended.wait()
-        return await self.join(key, num_frames)
+        return await self.join(key, num_frames, queue)
 
     def start(
         self,
@@ -86,20 +102,29 @@ class Generations:
         leases: held, and released at the end. frames_kept: in the cache by now; None: nothing is to be kept. ended: is
         called when it is all over.
         """
-        ticket = generation.join(num_frames)
+        ticket = generation.join(num_frames, generation.queue)
         assert ticket is not None, "nobody can be too late for what has not begun"
         under_way = _UnderWay(generation)
         if joinable:
             self._under_way[key.digest] = under_way
         task = detached(self._conduct(key, under_way, leases, frames_kept, joinable, ended))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = generation
+        task.add_done_callback(self._tasks.pop)
         return ticket
+
+    def waiting(self) -> dict[tuple[str, QueueClass], Waiting]:
+        """Those that no engine has taken in, by model and queue class."""
+        found: dict[tuple[str, QueueClass], Waiting] = {}
+        for generation in self._tasks.values():
+            if not generation.is_placed:
+                place = generation.work.model, generation.queue
+                found[place] = found.get(place, NOTHING_WAITS) + Waiting(1, generation.num_frames_left)
+        return found
 
     async def settled(self) -> None:
         """Returns when nothing is under way."""
         while self._tasks:
-            await asyncio.wait(self._tasks)
+            await asyncio.wait(list(self._tasks))
 
     def check_integrity(self) -> None:
         """Raises: AssertionError where something is under way that nobody conducts."""
@@ -125,6 +150,7 @@ class Generations:
                 if frames_kept is not None and generation.frames.number > frames_kept:
                     await self._cache.keep_codes(key, generation.frames.all(), generation.work.identity.numerics)
         finally:
+            record_generation(self._recorder, generation.ended(_ended_as(generation)))
             generation.fail(LeaseLost("the replica was stopped"))
             if joinable:
                 del self._under_way[key.digest]
@@ -139,6 +165,7 @@ class Generations:
             await asyncio.wait({running, *losing}, return_when=asyncio.FIRST_COMPLETED)
             if not running.done():
                 _log.warning("generation %s: its lease is lost; it goes on elsewhere", generation.work.key[:16])
+                self._recorder.add(LEASES_LOST, kind="generation")
                 generation.fail(LeaseLost("the lease was lost"))
         finally:
             for task in (running, *losing):
@@ -150,3 +177,18 @@ class Generations:
         self._given_up.move_to_end(key.digest)
         while len(self._given_up) > _MAX_GIVEN_UP:
             self._given_up.popitem(last=False)
+
+
+def _ended_as(generation: Generation) -> EndedAs:
+    if generation.is_made:
+        return "made"
+    kinds: dict[type[Exception], EndedAs] = {
+        WorkerLostTwice: "given_up",
+        LeaseLost: "lease_lost",
+        EngineFull: "refused",
+        OutOfMemory: "refused",
+        OtherEngine: "refused",
+    }
+    if generation.error is None:
+        return "left"
+    return next((outcome for kind, outcome in kinds.items() if isinstance(generation.error, kind)), "failed")

@@ -14,7 +14,8 @@ from contextlib import aclosing
 import numpy as np
 
 from deployments.language_model.errors import OtherEngine
-from deployments.messages import Beat, CodeFrames, EngineIdentity, GenerationStart, MusicRequest, Resumption
+from deployments.messages import Beat, CodeFrames, EngineIdentity, GenerationStart, MusicRequest, QueueClass, Resumption
+from deployments.metrics.recorder import NOT_RECORDED, Recorder
 from serve_app.api.errors import NotReady
 from serve_app.cache.cache import Cache, drawn_seed
 from serve_app.pipeline.asked import Asked, Model
@@ -23,6 +24,7 @@ from serve_app.pipeline.finder import Finder, Found
 from serve_app.pipeline.generation import BEAT_S
 from serve_app.pipeline.generations import Generations
 from serve_app.records.leases import Leases
+from serve_app.scaling.waiting import Waiting
 
 # Engines of several kinds in one deployment would send a request to and fro.
 _MAX_KINDS = 5
@@ -42,17 +44,18 @@ class Pipeline:
         leases: Leases,
         *,
         draw: Callable[[], int] = drawn_seed,
+        recorder: Recorder = NOT_RECORDED,
     ) -> None:
         self._models = models
-        self._generations = Generations(cache, leases)
-        self._finder = Finder(cache, leases, self._generations, draw)
-        self._identities: dict[str, EngineIdentity] = {}
+        self._generations = Generations(cache, leases, recorder=recorder)
+        self._finder = Finder(cache, leases, self._generations, draw, recorder=recorder)
+        self._identities: dict[tuple[str, QueueClass], EngineIdentity] = {}
 
-    async def identity(self, model: str) -> EngineIdentity:
-        """Of the model's engines, as far as is known here."""
-        if model not in self._identities:
-            self._identities[model] = await self._models[model].stages.identity()
-        return self._identities[model]
+    async def identity(self, model: str, queue: QueueClass) -> EngineIdentity:
+        """Of the model's engines of that queue class, as far as is known here."""
+        if (model, queue) not in self._identities:
+            self._identities[model, queue] = await self._models[model].stages.identity(queue)
+        return self._identities[model, queue]
 
     async def listen(
         self, request: MusicRequest, resumption: Resumption | None = None
@@ -71,7 +74,7 @@ class Pipeline:
                         yield item
                 return
             except OtherEngine as error:
-                self._identities[request.model] = error.identity
+                self._identities[request.model, request.queue] = error.identity
                 if started:
                     raise EngineGone("No worker of the kind that began this clip is left.") from error
         raise NotReady("The model's workers are of several kinds just now; try again in a moment.")
@@ -80,6 +83,10 @@ class Pipeline:
         """Generations under way. Raises: AssertionError where something is left of those that have ended."""
         self._finder.check_integrity()
         return len(self._generations)
+
+    def waiting(self) -> Mapping[tuple[str, QueueClass], Waiting]:
+        """Generations that no engine has taken in, by model and queue class."""
+        return self._generations.waiting()
 
     async def settled(self) -> None:
         """Returns when no generation is under way, and what they made is kept."""
@@ -106,7 +113,9 @@ class Pipeline:
     async def _find(self, request: MusicRequest, resumption: Resumption | None) -> tuple[Asked, Found]:
         model = self._models[request.model]
         sound = await model.stages.sound_format()
-        identity = await self.identity(request.model) if resumption is None else resumption.start.identity
+        identity = (
+            await self.identity(request.model, request.queue) if resumption is None else resumption.start.identity
+        )
         frames = num_frames(request.duration_ms, sound.frame_rate)
         asked = Asked(request, model, identity, frames, resumption)
         return asked, await self._finder.find(asked)

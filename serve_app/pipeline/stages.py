@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from deployments.messages import Beat, CodeFrames, CodeRequest, EngineIdentity, SoundFormat
+from deployments.messages import Beat, CodeFrames, CodeRequest, EngineIdentity, QueueClass, SoundFormat
 
 
 class WorkerLost(Exception):
@@ -30,6 +30,6 @@ class Stages(Protocol):
 
     async def sound_format(self) -> SoundFormat: ...
 
-    async def identity(self) -> EngineIdentity:
-        """Of the engine that answers first."""
+    async def identity(self, queue: QueueClass) -> EngineIdentity:
+        """Of the queue class's engine that answers first."""
         ...

@@ -7,7 +7,8 @@ from typing import Any
 
 from sqlalchemy import CTE, ColumnElement, Connection, String, and_, case, cast, func, literal, or_, select
 
-from serve_app.jobs.job import QUEUE_CLASSES, QueueClass
+from deployments.messages import QueueClass
+from serve_app.jobs.job import QUEUE_CLASSES
 from serve_app.records.lease import MAX_LEASE_S
 from serve_app.records.moment import Moment
 from serve_app.records.schema import jobs, leases, variations

@@ -42,4 +42,7 @@ def _check_variation(row: Row[Any], frames: int, has_start: bool) -> None:
     assert row.state != "succeeded" or frames == row.num_frames, f"{what}: has succeeded without all frames"
     assert (row.state == "failed") == (row.fault_type is not None), f"{what}: a fault or a failure without the other"
     assert (row.state in ENDED) == (row.ended_s is not None), f"{what}: its end"
+    assert row.collapsed is None or row.state == "succeeded", f"{what}: a sound that was never made"
+    assert (row.collapsed is None) == (row.silent_share is None) == (row.clipped_share is None), f"{what}: half a sound"
+    assert (row.flatness is None) == (row.harmonicity is None), f"{what}: half a spectrum"
     assert (row.state == "queued") <= (row.started_s is None), f"{what}: waits and has begun"

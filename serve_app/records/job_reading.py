@@ -9,9 +9,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, exists, func, select
 
 from deployments.messages import Resumption
+from deployments.scaling_stats import Place
 from serve_app.jobs.job import Job
 from serve_app.records import job_rows
 from serve_app.records.schema import jobs, variation_codes, variation_starts, variations
+from serve_app.scaling.waiting import Waiting
 
 
 def found(connection: Connection, pairs: Collection[tuple[str, str]]) -> dict[str, Job]:
@@ -44,6 +46,19 @@ def num_queued(connection: Connection, tenant: str) -> int:
     """Variations that have not begun."""
     mine = select(func.count()).where(variations.c.state == "queued", variations.c.tenant == tenant)
     return connection.execute(mine).scalar_one()
+
+
+def backlog(connection: Connection) -> dict[Place, Waiting]:
+    """Variations that have not begun, by model and queue class."""
+    frames = func.sum(variations.c.num_frames)
+    queued = (
+        select(jobs.c.model, variations.c.queue, func.count(), frames)
+        .join(jobs, jobs.c.number == variations.c.job)
+        .where(variations.c.state == "queued")
+        .group_by(jobs.c.model, variations.c.queue)
+    )
+    rows = connection.execute(queued).all()
+    return {(model, queue): Waiting(number, int(num_frames)) for model, queue, number, num_frames in rows}
 
 
 def made(connection: Connection, tenant: str, job_id: str, number: int) -> Resumption | None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
 from sqlalchemy import Row
 
 from deployments.messages import EngineIdentity, GenerationStart, MusicRequest, Resumption, Sampling
+from serve_app.audio.health import SoundHealth
 from serve_app.jobs.job import Fault, Job, Submission, Variation
 
 # The order of bytes that is the same wherever they are read.
 _CODE = np.dtype("<i2")
+# Of a variation, the columns that are its sound's health.
+HEALTH = tuple(field.name for field in fields(SoundHealth))
 
 
 def job_row(submission: Submission, job_id: str, created_s: float) -> dict[str, Any]:
@@ -24,7 +27,7 @@ def job_row(submission: Submission, job_id: str, created_s: float) -> dict[str, 
         "id": job_id,
         "tenant": submission.tenant,
         "key_id": submission.key_id,
-        "queue": submission.queue,
+        "queue": submission.request.queue,
         "request_id": request.request_id,
         "model": request.model,
         "prompt": request.prompt,
@@ -46,7 +49,7 @@ def variation_rows(submission: Submission, job_number: int) -> list[dict[str, An
             "job": job_number,
             "number": number,
             "tenant": submission.tenant,
-            "queue": submission.queue,
+            "queue": submission.request.queue,
             "state": "queued",
             "seed": seed,
             "frames": 0,
@@ -85,6 +88,7 @@ def request(row: Row[Any], seed: int | None) -> MusicRequest:
         sampling=Sampling(**row.sampling),
         cache=row.cache,
         scope=row.scope,
+        queue=row.queue,
     )
 
 
@@ -100,6 +104,7 @@ def variation(row: Row[Any]) -> Variation:
         fault=None if row.fault_type is None else Fault(row.fault_type, row.fault_message),
         started_s=row.started_s,
         ended_s=row.ended_s,
+        health=None if row.collapsed is None else SoundHealth(**{name: getattr(row, name) for name in HEALTH}),
     )
 
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Connection, Row, case, delete, exists, insert, select, update
 
-from deployments.messages import Resumption
+from deployments.messages import QueueClass, Resumption
+from deployments.scaling_stats import Place
+from serve_app.audio.health import SoundHealth
 from serve_app.jobs.errors import Fenced, KeyReused, TooManyQueued, UnknownJob
-from serve_app.jobs.job import ENDED, Fault, Job, JobState, QueueClass, Submission
+from serve_app.jobs.job import ENDED, Fault, Job, JobState, Submission
 from serve_app.records import job_claims, job_integrity, job_reading, job_rows, job_saving
 from serve_app.records.database import Database
 from serve_app.records.moment import Moment, moment
 from serve_app.records.schema import jobs, variations
 from serve_app.records.variation import Begun, Saving, VariationId
+from serve_app.scaling.waiting import Waiting
 
 
 class JobTable:
@@ -89,6 +93,11 @@ class JobTable:
         with self.database.reading() as connection:
             return job_reading.made(connection, tenant, job_id, number)
 
+    def backlog(self) -> dict[Place, Waiting]:
+        """Of all tenants, what nobody has begun, by model and queue class."""
+        with self.database.reading() as connection:
+            return job_reading.backlog(connection)
+
     def cancel(self, tenant: str, job_id: str) -> Job | None:
         """The job as it stands after: what had not ended is cancelled, and whoever makes it fenced."""
         with self.database.writing() as connection:
@@ -138,7 +147,6 @@ class JobTable:
             job = connection.execute(select(jobs).where(jobs.c.number == row.job)).one()
             return Begun(
                 request=job_rows.request(job, row.seed),
-                queue=job.queue,
                 num_frames=row.num_frames,
                 attempts=row.attempts + 1,
                 resumption=job_reading.saved(connection, row),
@@ -154,13 +162,13 @@ class JobTable:
         with self.database.writing() as connection:
             return job_saving.save(connection, batch)
 
-    def succeed(self, variation: VariationId, token: int) -> None:
+    def succeed(self, variation: VariationId, token: int, health: SoundHealth | None = None) -> None:
         """All of it is made. Raises: Fenced; ValueError where frames are missing."""
-        self._end(variation, token, "succeeded", None)
+        self._end(variation, token, "succeeded", {} if health is None else asdict(health))
 
     def fail(self, variation: VariationId, token: int, fault: Fault) -> None:
         """It is given up. Raises: Fenced."""
-        self._end(variation, token, "failed", fault)
+        self._end(variation, token, "failed", {"fault_type": fault.type, "fault_message": fault.message})
 
     def put_off(self, variation: VariationId, token: int, delay_s: float, failed: bool) -> None:
         """It waits for so long, an hour at most, for its next attempt; without a failure this one does not count.
@@ -189,7 +197,8 @@ class JobTable:
         with self.database.reading() as connection:
             job_integrity.check(connection)
 
-    def _end(self, variation: VariationId, token: int, state: JobState, fault: Fault | None) -> None:
+    def _end(self, variation: VariationId, token: int, state: JobState, told: Mapping[str, Any]) -> None:
+        """told: more values of its row."""
         with self.database.writing() as connection:
             row = job_saving.locked(connection, [variation]).get(variation)
             if row is not None and (row.token, row.state) == (token, state):
@@ -198,7 +207,6 @@ class JobTable:
             if state == "succeeded" and row.frames < row.num_frames:
                 raise ValueError(f"{row.frames} of {row.num_frames} frames are saved: it has not succeeded")
             now_s = self._wall()
-            told = {} if fault is None else {"fault_type": fault.type, "fault_message": fault.message}
             _change(connection, row, state=state, ended_s=now_s, **told)
             _ended(connection, row.job, now_s)
 

@@ -125,7 +125,7 @@ class Leases:
         if breaker.is_open:
             if breaker.take_trial():
                 self._tracked(self._try(what, breaker, rehearse))
-            self.faults.counts[f"lease {what} left out"] += 1
+            self.faults.left_out(f"lease {what}")
             return None
         return await self._counted(what, breaker, call)
 

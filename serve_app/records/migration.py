@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, inspect, text
 
 # In their order, as in `migrations/versions`.
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 NEWEST = REVISIONS[-1]
 # Before there are any tables.
 BASE = "base"

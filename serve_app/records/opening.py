@@ -8,6 +8,7 @@ import secrets
 import socket
 from pathlib import Path
 
+from deployments.metrics.recorder import NOT_RECORDED, Recorder
 from serve_app.cache.faults import Faults
 from serve_app.records.database import Database
 from serve_app.records.lease_table import LeaseTable
@@ -32,14 +33,17 @@ def open_database(settings: RecordsSettings) -> Database:
     return PostgresqlDatabase(url, timeout_s=timeout_s, max_connections=max_connections)
 
 
-def open_leases(settings: RecordsSettings, database: Database | None = None) -> Leases:
+def open_leases(
+    settings: RecordsSettings, database: Database | None = None, recorder: Recorder = NOT_RECORDED
+) -> Leases:
     """The leases, of a holder of its own, in this database or one opened for them; closing them closes it.
 
     Raises: as `open_database`.
     """
     table = LeaseTable(database or open_database(settings), lease_s=settings.lease_s)
     threads = Threads(settings.max_connections, "records")
-    return Leases(table, threads, Faults(uptime_s, _log), holder=own_name(), timeout_s=settings.timeout_s)
+    faults = Faults(uptime_s, _log, recorder=recorder.labelled(store="leases"))
+    return Leases(table, threads, faults, holder=own_name(), timeout_s=settings.timeout_s)
 
 
 def own_name() -> str:

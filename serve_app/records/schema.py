@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     Dialect,
     Double,
@@ -102,7 +103,8 @@ jobs = Table(
 )
 
 # tenant, queue: of the job, once more, for the index by which one is claimed. token: of the lease under which it was
-# last begun, or above it. due: by the clock of leases.
+# last begun, or above it. due: by the clock of leases. The last five: its sound's health, all of them or none; without
+# a frame that sounds it has no flatness and no harmonicity.
 variations = Table(
     "variations",
     metadata,
@@ -124,6 +126,11 @@ variations = Table(
     Column("fault_message", Text),
     Column("started_s", Double),
     Column("ended_s", Double),
+    Column("silent_share", Double),
+    Column("clipped_share", Double),
+    Column("flatness", Double),
+    Column("harmonicity", Double),
+    Column("collapsed", Boolean),
     UniqueConstraint("job", "number"),
     Index(None, "state", "tenant", "queue", "job", "number"),
     sqlite_autoincrement=True,

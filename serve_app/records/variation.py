@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from deployments.messages import CodeFrames, GenerationStart, MusicRequest, Resumption
-from serve_app.jobs.job import QueueClass
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,6 @@ class Begun:
     """A variation that was claimed. attempts: this one included. resumption: what is saved of it; None: nothing yet."""
 
     request: MusicRequest
-    queue: QueueClass
     num_frames: int
     attempts: int
     resumption: Resumption | None

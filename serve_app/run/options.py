@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import cast, get_args
 
 from deployments.messages import CacheMode
-from serve_app.settings import MAX_DURATION_MS
+from serve_app.model_settings import MAX_DURATION_MS
 
 API_KEY = "MUSICGEN_API_KEY"
 DEFAULT_CONFIG = Path("serve_app/configs/local.yaml")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 import pytest
 
 from deployments import attendance
+from deployments import presence as presence_module
 from deployments.attendance import Attendance
 from deployments.presence import Presence
 
@@ -20,8 +22,9 @@ import asyncio
 from deployments.presence import Presence
 
 async def main():
-    print(await Presence("127.0.0.1").address(), flush=True)
-    await asyncio.sleep(600)
+    async with Presence("127.0.0.1").call() as caller:
+        print(caller, flush=True)
+        await asyncio.sleep(600)
 
 asyncio.run(main())
 """
@@ -45,25 +48,32 @@ class Work:
             self.closed = True
 
 
+@contextlib.asynccontextmanager
+async def other_process() -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """And what it gives along with its call."""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", CALLER, stdout=asyncio.subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        yield process, (await process.stdout.readline()).decode().strip()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
 async def work_until(sent: signal.Signals, here: Attendance, work: Work) -> None:
     """Works for a caller in a process of its own, which gets this signal, until that ends."""
 
-    async def until_it_ends(address: str) -> None:
-        async for _ in here.while_attended(work.items(), address):
+    async def until_it_ends(caller: str) -> None:
+        async for _ in here.while_attended(work.items(), caller):
             pass
 
-    caller = await asyncio.create_subprocess_exec(sys.executable, "-c", CALLER, stdout=asyncio.subprocess.PIPE)
-    try:
-        assert caller.stdout is not None
-        working = asyncio.create_task(until_it_ends((await caller.stdout.readline()).decode().strip()))
+    async with other_process() as (process, caller):
+        working = asyncio.create_task(until_it_ends(caller))
         await asyncio.sleep(0.3)
         assert not working.done()
-        caller.send_signal(sent)
+        process.send_signal(sent)
         await asyncio.wait_for(working, 60)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            caller.kill()
-        await caller.wait()
     await here.settled()
 
 
@@ -86,8 +96,6 @@ def test_work_for_one_who_stands_still_ends_too(monkeypatch: pytest.MonkeyPatch)
 def test_work_for_one_who_is_there_goes_on_to_its_end() -> None:
     async def scenario() -> None:
         presence, here = Presence("127.0.0.1"), Attendance()
-        address = await presence.address()
-        assert await presence.address() == address
 
         async def three() -> AsyncGenerator[int, None]:
             for each in range(3):
@@ -95,7 +103,8 @@ def test_work_for_one_who_is_there_goes_on_to_its_end() -> None:
                 yield each
 
         for _ in range(2):
-            assert [each async for each in here.while_attended(three(), address)] == [0, 1, 2]
+            async with presence.call() as caller:
+                assert [each async for each in here.while_attended(three(), caller)] == [0, 1, 2]
         assert len(here) == 0
         await here.settled()
         await presence.close()
@@ -106,18 +115,18 @@ def test_work_for_one_who_is_there_goes_on_to_its_end() -> None:
 def test_what_work_fails_with_is_raised_and_one_who_stops_listening_ends_it() -> None:
     async def scenario() -> None:
         presence, here = Presence("127.0.0.1"), Attendance()
-        address = await presence.address()
 
         async def fails() -> AsyncGenerator[int, None]:
             yield 1
             raise ValueError("a fault")
 
-        with pytest.raises(ValueError, match="a fault"):
-            _ = [each async for each in here.while_attended(fails(), address)]
-        work = Work()
-        items = here.while_attended(work.items(), address)
-        assert await anext(items) == 1
-        await items.aclose()
+        async with presence.call() as caller:
+            with pytest.raises(ValueError, match="a fault"):
+                _ = [each async for each in here.while_attended(fails(), caller)]
+            work = Work()
+            items = here.while_attended(work.items(), caller)
+            assert await anext(items) == 1
+            await items.aclose()
         assert work.closed
         assert len(here) == 0
         await here.settled()
@@ -126,11 +135,80 @@ def test_what_work_fails_with_is_raised_and_one_who_stops_listening_ends_it() ->
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize("address", ["", "127.0.0.1:1", "no-such-host.invalid:80"])
-def test_one_who_was_never_seen_is_taken_to_be_there(address: str) -> None:
+NEVER_SEEN = ["", "127.0.0.1:1/1", "no-such-host.invalid:80/1"]
+
+
+@pytest.mark.parametrize("caller", NEVER_SEEN)
+def test_one_who_was_never_seen_is_taken_to_be_there(caller: str) -> None:
     async def scenario() -> None:
-        items = Attendance().while_attended(Work().items(), address)
+        items = Attendance().while_attended(Work().items(), caller)
         assert [await anext(items) for _ in range(50)][-1] == 50
         await items.aclose()
+
+    asyncio.run(scenario())
+
+
+def test_one_who_hangs_up_at_once_for_want_of_room_is_taken_to_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presence_module, "MAX_CONNECTIONS", 0)
+
+    async def scenario() -> None:
+        presence, here = Presence("127.0.0.1"), Attendance()
+        async with presence.call() as caller:
+            items = here.while_attended(Work().items(), caller)
+            assert [await anext(items) for _ in range(50)][-1] == 50
+            await here.settled()
+            assert await anext(items) == 51
+            await items.aclose()
+        await presence.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_call_is_wanted_until_it_is_taken_back() -> None:
+    async def scenario() -> None:
+        presence, here = Presence("127.0.0.1"), Attendance()
+        async with presence.call() as other:
+            async with presence.call() as caller:
+                assert await here.is_wanted(caller)
+            assert not await here.is_wanted(caller)
+            assert await here.is_wanted(other)
+        await presence.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("caller", NEVER_SEEN)
+def test_a_call_of_one_who_can_not_be_reached_is_wanted(caller: str) -> None:
+    assert asyncio.run(Attendance().is_wanted(caller))
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_call_of_one_who_is_gone_or_held_up_is_wanted(sent: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Better made for nobody, once, than never for one who can't answer in time."""
+    monkeypatch.setattr(attendance, "ASK_S", 0.5)
+
+    async def scenario() -> None:
+        async with other_process() as (process, caller):
+            assert await Attendance().is_wanted(caller)
+            process.send_signal(sent)
+            if sent == signal.SIGKILL:
+                await process.wait()
+            assert await Attendance().is_wanted(caller)
+
+    asyncio.run(scenario())
+
+
+def test_asking_is_cancelled_at_any_moment_without_a_connection_left() -> None:
+    async def scenario() -> None:
+        presence, here = Presence("127.0.0.1"), Attendance()
+        async with presence.call() as caller:
+            for turns in range(40):
+                asking = asyncio.create_task(here.is_wanted(caller))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                asking.cancel()
+                await asyncio.wait({asking})
+        await presence.close()
+        gc.collect()  # a connection that was lost on its way warns now
 
     asyncio.run(scenario())

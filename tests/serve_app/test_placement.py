@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from deployments.checkpoints.root import ROOT
 from deployments.language_model.placement import Offloaded, OnCpu, OnGpu, OnGpus, Placement
+from serve_app.model_settings import ModelSettings
 from serve_app.placement import size_bytes
-from serve_app.settings import ModelSettings
 from serve_app.strict import sentence
 
 MODEL: dict[str, Any] = {"source": "./somewhere", "license": "CC0-1.0"}

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from deployments.language_model.cpu_share import CpuShare
 from deployments.language_model.placement import Offloaded
-from serve_app.settings import ModelSettings, Settings
+from serve_app.model_settings import ModelSettings
+from serve_app.settings import Settings
 from serve_app.strict import sentence
 
 CONFIGS = Path(__file__).parents[2] / "serve_app" / "configs"
@@ -34,7 +35,7 @@ def complaint(model: dict[str, Any], **others: Any) -> str:
     [
         (
             {"slotz": 4},
-            "models.m: unknown key 'slotz', did you mean 'slots'? Valid keys: codec_decoder, deadline_factor, ",
+            "models.m: unknown key 'slotz', did you mean 'slots'? Valid keys: batch_language_model, codec_decoder, ",
         ),
         ({"zzz": 4}, "models.m: unknown key 'zzz'; Valid keys: "),
         ({"language_model": {"num_replica": 2}}, "unknown key 'num_replica', did you mean 'num_replicas'?"),
@@ -155,3 +156,47 @@ def test_a_target_is_a_part_of_the_cores(target: object) -> None:
 @pytest.mark.parametrize("name", ["local.yaml", "gpu.yaml", "offloaded.yaml"])
 def test_the_service_listens_on_loopback_unless_told_otherwise(name: str) -> None:
     assert yaml.safe_load((CONFIGS / name).read_text())["http_options"]["host"] == "127.0.0.1"
+
+
+SCALED: dict[str, Any] = {"max_replicas": 4}
+
+
+@pytest.mark.parametrize(
+    ("replicas", "complaint_of"),
+    [
+        ({"num_replicas": 2, "autoscaling": SCALED}, "num_replicas and autoscaling exclude each other"),
+        ({"autoscaling": {}}, "max_replicas"),
+        ({"autoscaling": SCALED | {"min_replicas": 5}}, "have to be in this order"),
+        ({"autoscaling": SCALED | {"initial_replicas": 9}}, "have to be in this order"),
+        ({"autoscaling": SCALED | {"upscale_delay_s": 200}}, "it would come and go"),
+        ({"autoscaling": SCALED | {"target_load": 1.5}}, "target_load"),
+        ({"nodes": [{}]}, "leave nodes out to allow any node"),
+    ],
+)
+def test_a_mistake_in_how_replicas_come_and_go_is_named(replicas: dict[str, Any], complaint_of: str) -> None:
+    assert complaint_of in complaint(MODEL | {"language_model": replicas})
+
+
+def test_only_language_models_may_go_to_zero() -> None:
+    zero = {"autoscaling": SCALED | {"min_replicas": 0}}
+    model = {"source": "./somewhere", "license": "CC0-1.0"}
+    Settings.model_validate({"models": {"m": model | {"language_model": zero}}, "default_model": "m"})
+    for part in ("text_encoder", "codec_decoder"):
+        with pytest.raises(ValidationError, match=rf"models\.m\.{part}\.autoscaling\.min_replicas is 0"):
+            Settings.model_validate({"models": {"m": model | {part: zero}}, "default_model": "m"})
+    with pytest.raises(ValidationError, match=r"pipeline\.autoscaling\.min_replicas is 0"):
+        Settings.model_validate({"models": {"m": model}, "default_model": "m", "pipeline": zero})
+
+
+def test_what_is_set_aside_is_what_it_starts_with() -> None:
+    scaled = {"num_cpus": 2, "autoscaling": SCALED | {"min_replicas": 0, "initial_replicas": 2}}
+    plain = {"text_encoder": {"num_cpus": 0}, "codec_decoder": {"num_cpus": 0}}
+    model = ModelSettings(
+        source="./somewhere",
+        license="CC0-1.0",
+        placement="gpu",
+        batch_language_model=scaled,
+        **plain,
+        language_model={"num_cpus": 1},
+    )
+    assert (model.total_cpus, model.total_gpus) == (5, 3)

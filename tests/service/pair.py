@@ -21,6 +21,8 @@ from tests.service.conftest import RunningService, processes
 from tests.service.recorded import Made, recorded
 
 LOOKAHEAD = 4
+LONG_SECONDS = 30  # where there is time, and where something has to last
+WAYS = [(way, container) for way in ("wait", "stream") for container in ("wav", "pcm")]
 # How long to wait for what comes by itself, on a machine however busy.
 PATIENCE_S = 150.0
 # The last frames of a clip are left alone: when it is seen that they are being made, they may have been.

@@ -23,7 +23,7 @@ LETHAL_FRAME = 60
 
 
 class RecordedLanguageModel(LanguageModelDeployment):
-    """Each line: generation, process, first frame, number of frames; written before anybody gets them."""
+    """Each line: generation, attempt, process, first frame, number of frames; written before anybody gets them."""
 
     _lethal: str | None = None
 
@@ -35,8 +35,8 @@ class RecordedLanguageModel(LanguageModelDeployment):
         def recorded_step() -> list[CodeFrames]:
             made = step()
             for frames in made:
-                generation = frames.request_id.split("-")[0]
-                line = f"{generation} {os.getpid()} {frames.first_frame} {frames.codes.shape[1]}\n"
+                generation, attempt = frames.request_id.split("-")
+                line = f"{generation} {attempt} {os.getpid()} {frames.first_frame} {frames.codes.shape[1]}\n"
                 os.write(file, line.encode())
                 if frames.request_id == self._lethal and frames.first_frame >= LETHAL_FRAME:
                     os.kill(os.getpid(), signal.SIGKILL)
@@ -54,10 +54,13 @@ class RecordedLanguageModel(LanguageModelDeployment):
 
 @dataclass(frozen=True)
 class Made:
-    """What was made of one generation. frames: how often each; processes: that made them, in their order."""
+    """What was made of one generation. frames: how often each; processes: that made them, in their order; attempts: the
+    requests for it of which any was made.
+    """
 
     frames: Counter[int]
     processes: list[int]
+    attempts: set[str]
 
 
 def recorded(file: Path) -> dict[str, Made]:
@@ -65,8 +68,9 @@ def recorded(file: Path) -> dict[str, Made]:
     found: dict[str, Made] = {}
     text = file.read_text()
     for line in text[: text.rfind("\n") + 1].splitlines():  # the last one may be on its way
-        generation, process, first, number = line.split()
-        made = found.setdefault(generation, Made(Counter(), []))
+        generation, attempt, process, first, number = line.split()
+        made = found.setdefault(generation, Made(Counter(), [], set()))
+        made.attempts.add(attempt)
         made.frames.update(range(int(first), int(first) + int(number)))
         if int(process) not in made.processes:
             made.processes.append(int(process))

@@ -61,7 +61,7 @@ class ReferenceJobs:
         )
         # In no order, as drawn ones are.
         job_id = f"{next(self._numbers) * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128:032x}"
-        job = Job(job_id, submission.tenant, submission.request, submission.queue, self.now_s, variations, 1)
+        job = Job(job_id, submission.tenant, submission.request, submission.request.queue, self.now_s, variations, 1)
         self.submissions.append(submission)
         self._jobs[job_id] = job
         if submission.idempotency_key is not None:

@@ -29,7 +29,7 @@ def test_a_submission_is_answered_with_the_generation_in_the_queue() -> None:
     document = response.json()
     path = f"{PATH}/{document['id']}"
     assert response.headers["location"] == path
-    take = {"state": "queued", "progress": 0.0, "music_id": None, "error": None}
+    take = {"state": "queued", "progress": 0.0, "music_id": None, "error": None, "sound": None}
     assert document == {
         "id": document["id"],
         "state": "queued",
@@ -50,7 +50,7 @@ def test_a_submission_is_answered_with_the_generation_in_the_queue() -> None:
         ],
         "links": {"self": path, "events": f"{path}/events", "audio": f"{path}/audio"},
     }
-    assert (submission.tenant, submission.key_id, submission.queue) == ("local", "", "realtime")
+    assert (submission.tenant, submission.key_id, submission.request.queue) == ("local", "", "realtime")
     assert (submission.num_frames, submission.seeds, submission.request.seed) == (5, (7, 8), 7)
     assert submission.request.request_id == response.headers["x-request-id"]
 

@@ -19,7 +19,7 @@ def request(seed: int | None = 1, **fields: Any) -> MusicRequest:
 
 
 def submission(tenant: str = "a", seeds: tuple[int | None, ...] = (1,), **fields: Any) -> Submission:
-    plain = Submission(tenant, "", request(seeds[0]), seeds, FRAMES, "batch", "d" * 64)
+    plain = Submission(tenant, "", request(seeds[0], queue="batch"), seeds, FRAMES, "d" * 64)
     return replace(plain, **fields)
 
 

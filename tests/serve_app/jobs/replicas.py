@@ -16,6 +16,7 @@ from deployments.messages import CodeFrames, GenerationStart, MusicRequest, Resu
 from serve_app.cache.faults import Faults
 from serve_app.cache.store import StoreUnreachable
 from serve_app.jobs.jobs import Jobs
+from serve_app.jobs.listener import Listener
 from serve_app.jobs.records import JobRecords
 from serve_app.jobs.retries import Retries
 from serve_app.jobs.runner import Runner
@@ -92,10 +93,11 @@ class Model:
 
 
 class Cluster:
-    """Replicas of one application, on a loop of virtual time. database: what they share."""
+    """Replicas of one application, on a loop of virtual time. database, listener: what they share."""
 
-    def __init__(self, file: Path, settings: JobsSettings | None = None) -> None:
+    def __init__(self, file: Path, settings: JobsSettings | None = None, listener: Listener | None = None) -> None:
         self.settings = settings or JobsSettings()
+        self._listener = listener
         self.model = Model()
         self._loop = asyncio.get_running_loop()
         self.database = SqliteDatabase(file, timeout_s=5, max_connections=1)
@@ -120,7 +122,14 @@ class Cluster:
         )
         retries = Retries(self.settings, jitter=lambda: 0.5)
         runner = Runner(
-            records, leases, self.model.frames, {"tiny"}, self.settings, retries=retries, clock=self._loop.time
+            records,
+            leases,
+            self.model.frames,
+            {"tiny"},
+            self.settings,
+            listener=self._listener,
+            retries=retries,
+            clock=self._loop.time,
         )
         self.threads.append(threads)
         self.runners.append(runner)

@@ -192,7 +192,7 @@ def test_realtime_goes_first_and_has_places_of_its_own(tmp_path: Path) -> None:
         batch = [(await cluster.jobs[0].submit(submission(seeds=(i,))))[0] for i in range(6)]
         await asyncio.sleep(CHUNK_S)
         assert cluster.model.under_way == 2
-        realtime, _ = await cluster.jobs[0].submit(submission(seeds=(50,), queue="realtime"))
+        realtime, _ = await cluster.jobs[0].submit(submission(request=request(50, queue="realtime"), seeds=(50,)))
         await asyncio.sleep(CHUNK_S)
         assert cluster.model.under_way == 3
         await ended(cluster, realtime)
@@ -240,7 +240,7 @@ def test_whatever_befalls_the_replicas_every_job_ends_with_its_codes(tmp_path: P
         jobs = []
         for number in range(12):
             tenant, queue = draw.choice("ab"), draw.choice(("batch", "realtime"))
-            new = submission(tenant, (100 * seed + number,), queue=queue)
+            new = submission(tenant, (100 * seed + number,), request=request(100 * seed + number, queue=queue))
             jobs.append((await cluster.jobs[min(alive)].submit(new))[0])
             await asyncio.sleep(draw.random())
             event = draw.randrange(4)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deployments.language_model.errors import OtherEngine
-from deployments.messages import Beat, CodeFrames, CodeRequest, EngineIdentity, Sampling, SoundFormat
+from deployments.messages import Beat, CodeFrames, CodeRequest, EngineIdentity, QueueClass, Sampling, SoundFormat
 from serve_app.pipeline.generation import Work
 from serve_app.pipeline.stages import WorkerLost
 from serve_app.records.keeper import Keeper
@@ -28,7 +28,7 @@ def codes_of(seed: int, num_frames: int) -> np.ndarray:
 
 
 def work(seed: int = 1, prompt: str = "a tone") -> Work:
-    return Work(f"{seed:064x}", prompt, seed, Sampling(), IDENTITY)
+    return Work(f"{seed:064x}", "model", prompt, seed, Sampling(), IDENTITY)
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,8 @@ class ScriptedStages:
     async def sound_format(self) -> SoundFormat:
         return SOUND
 
-    async def identity(self) -> EngineIdentity:
+    async def identity(self, queue: QueueClass) -> EngineIdentity:
+        del queue
         return self.engine
 
     async def encode(self, prompt: str) -> np.ndarray:

@@ -250,7 +250,7 @@ def test_engines_of_another_kind_begin_but_never_go_on(tmp_path: Path) -> None:
             assert second.start is not None
             assert second.start.identity == OTHER
             assert (second.outcome, second.start.key != first.start.key) == ("miss", True)
-            assert await pipeline.identity(MODEL) == OTHER
+            assert await pipeline.identity(MODEL, "realtime") == OTHER
             stages.engine = replace(OTHER, numerics="a third")
             begun = await heard_some(pipeline, request(4, 300), 20)
             assert begun.start is not None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from deployments.messages import GenerationStart, MusicRequest, Resumption
+from deployments.messages import GenerationStart, MusicRequest, QueueClass, Resumption
+from serve_app.audio.health import SoundHealth
 from serve_app.jobs.errors import Fenced, KeyReused, TooManyQueued, UnknownJob
-from serve_app.jobs.job import ENDED, Fault, Job, JobState, QueueClass, Submission, Variation
+from serve_app.jobs.job import ENDED, Fault, Job, JobState, Submission, Variation
 from serve_app.records.lease import Taken
 from serve_app.records.moment import Moment
 from serve_app.records.variation import Begun, Saving, VariationId
@@ -129,8 +131,8 @@ class JobModel:
                 variation = VariationId(entry.id, take.shown.number)
                 if self._peek(variation.lease_name) is not None:
                     held[entry.submission.tenant] += 1
-                elif entry.submission.queue in classes and take.shown.state not in ENDED and self._is_due(take):
-                    group = (take.shown.state != "running", entry.submission.queue != "realtime")
+                elif entry.submission.request.queue in classes and take.shown.state not in ENDED and self._is_due(take):
+                    group = (take.shown.state != "running", entry.submission.request.queue != "realtime")
                     free.append((group, number, entry.submission.tenant, variation))
         chosen: list[VariationId] = []
         for group in sorted({each[0] for each in free}):
@@ -151,7 +153,7 @@ class JobModel:
         take.shown = replace(take.shown, state="running", attempts=take.shown.attempts + 1, started_s=started_s)
         entry.version += 1
         request = replace(entry.submission.request, seed=take.shown.seed)
-        return Begun(request, entry.submission.queue, take.shown.num_frames, take.shown.attempts, _saved(take))
+        return Begun(request, take.shown.num_frames, take.shown.attempts, _saved(take))
 
     def save(self, batch: Sequence[Saving]) -> set[VariationId]:
         """For batches of which every part is right."""
@@ -177,14 +179,14 @@ class JobModel:
             entry.version += entry.id in changed
         return fenced
 
-    def succeed(self, variation: VariationId, token: int) -> None:
+    def succeed(self, variation: VariationId, token: int, health: SoundHealth | None = None) -> None:
         take = self.take(variation)
         if take is not None and take.shown.frames < take.shown.num_frames and self.ours(variation, token):
             raise ValueError
-        self._end(variation, token, "succeeded", None)
+        self._end(variation, token, "succeeded", health=health)
 
     def fail(self, variation: VariationId, token: int, fault: Fault) -> None:
-        self._end(variation, token, "failed", fault)
+        self._end(variation, token, "failed", fault=fault)
 
     def put_off(self, variation: VariationId, token: int, delay_s: float, failed: bool) -> None:
         take = self.ours(variation, token)
@@ -204,13 +206,13 @@ class JobModel:
         take.shown = replace(take.shown, frames=0, generation=None)
         self._changed(variation)
 
-    def _end(self, variation: VariationId, token: int, state: JobState, fault: Fault | None) -> None:
+    def _end(self, variation: VariationId, token: int, state: JobState, **told: Any) -> None:
         entry, take = self._entry(variation.job_id), self.take(variation)
         if take is not None and (take.token, take.shown.state) == (token, state):
             return
         if entry is None or take is None or self.ours(variation, token) is None:
             raise Fenced
-        take.shown = replace(take.shown, state=state, fault=fault, ended_s=self._wall())
+        take.shown = replace(take.shown, state=state, ended_s=self._wall(), **told)
         self._came_to_an_end(entry)
 
     def _came_to_an_end(self, entry: _Entry) -> None:
@@ -255,11 +257,19 @@ class JobModel:
             other.id
             for other in self.entries
             if other.waits
-            and (other.submission.tenant, other.submission.queue) == (submission.tenant, submission.queue)
+            and (other.submission.tenant, other.submission.request.queue)
+            == (submission.tenant, submission.request.queue)
         ]
         position = queue.index(entry.id) + 1 if entry.waits else None
         return Job(
-            entry.id, submission.tenant, request, submission.queue, entry.created_s, shown, entry.version, position
+            entry.id,
+            submission.tenant,
+            request,
+            submission.request.queue,
+            entry.created_s,
+            shown,
+            entry.version,
+            position,
         )
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from deployments.messages import CodeFrames, EngineIdentity, GenerationStart, MusicRequest, Sampling
-from serve_app.jobs.job import QueueClass, Submission
+from deployments.messages import CodeFrames, EngineIdentity, GenerationStart, MusicRequest, QueueClass, Sampling
+from serve_app.audio.health import SoundHealth
+from serve_app.jobs.job import Submission
 from serve_app.records.variation import Saving, VariationId
 
 IDENTITY = EngineIdentity("0" * 64, "avx512 float32", 2048)
 NUM_CODEBOOKS = 4
+HEALTHY = SoundHealth(silent_share=0.125, clipped_share=1e-9, flatness=0.1, harmonicity=1 / 3, collapsed=False)
+SILENT = SoundHealth(silent_share=1.0, clipped_share=0.0, flatness=None, harmonicity=None, collapsed=True)
 
 
 def submission(
@@ -21,8 +24,9 @@ def submission(
     digest: str = "d" * 64,
     key: str | None = None,
 ) -> Submission:
-    request = MusicRequest("r-1", "etude", "a piano 🎹", 120, seeds[0], Sampling(top_p=0.9), "refresh", f"of {tenant}")
-    return Submission(tenant, "k1", request, seeds, num_frames, queue, digest, key)
+    sampling, scope = Sampling(top_p=0.9), f"of {tenant}"
+    request = MusicRequest("r-1", "etude", "a piano 🎹", 120, seeds[0], sampling, "refresh", scope, queue)
+    return Submission(tenant, "k1", request, seeds, num_frames, digest, key)
 
 
 def start(seed: int = 7, key: str = "a" * 64) -> GenerationStart:

@@ -23,9 +23,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from deployments.messages import GenerationStart, Resumption
+from deployments.messages import GenerationStart, QueueClass, Resumption
+from serve_app.audio.health import SoundHealth
 from serve_app.jobs.errors import Fenced, KeyReused, TooManyQueued, UnknownJob
-from serve_app.jobs.job import Fault, Job, QueueClass
+from serve_app.jobs.job import Fault, Job
 from serve_app.records.job_table import JobTable
 from serve_app.records.lease import Lease
 from serve_app.records.lease_table import LeaseTable
@@ -34,7 +35,7 @@ from tests.postgresql import PostgresqlServer
 from tests.serve_app.records import databases
 from tests.serve_app.records.databases import Home
 from tests.serve_app.records.job_model import JobModel
-from tests.serve_app.records.submissions import frames, start, submission
+from tests.serve_app.records.submissions import HEALTHY, SILENT, frames, start, submission
 from tests.serve_app.records.tables import LEASE_S, Clock
 
 MAX_QUEUED = 6
@@ -45,7 +46,7 @@ TENANTS = ["ours", "theirs"]
 def comparable(value: Any) -> Any:
     """The same without arrays, which don't tell by `==` whether they are equal."""
     if isinstance(value, Begun):
-        return value.request, value.queue, value.num_frames, value.attempts, comparable(value.resumption)
+        return value.request, value.num_frames, value.attempts, comparable(value.resumption)
     if isinstance(value, Resumption):
         return comparable(value.start), comparable(value.codes)
     if isinstance(value, GenerationStart):
@@ -199,10 +200,12 @@ class JobMachine(RuleBasedStateMachine):
         batch = [Saving(variation, token, start(), frames(first, NUM_FRAMES))]
         self.agree(lambda: self.table.save(batch), lambda: self.model.save(batch))
 
-    @rule(lease=leases, more=tokens)
-    def succeed(self, lease: tuple[VariationId, Lease], more: int) -> None:
+    @rule(lease=leases, more=tokens, health=st.sampled_from([None, HEALTHY, SILENT]))
+    def succeed(self, lease: tuple[VariationId, Lease], more: int, health: SoundHealth | None) -> None:
         variation, token = lease[0], lease[1].token + more
-        self.agree(lambda: self.table.succeed(variation, token), lambda: self.model.succeed(variation, token))
+        self.agree(
+            lambda: self.table.succeed(variation, token, health), lambda: self.model.succeed(variation, token, health)
+        )
 
     @rule(lease=leases, more=tokens)
     def fail(self, lease: tuple[VariationId, Lease], more: int) -> None:

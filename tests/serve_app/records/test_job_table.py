@@ -7,15 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from deployments.messages import QueueClass
 from serve_app.cache.store import StoreError
 from serve_app.jobs.errors import Fenced, KeyReused, TooManyQueued, UnknownJob
-from serve_app.jobs.job import Fault, Job, QueueClass
+from serve_app.jobs.job import Fault, Job
 from serve_app.records.job_table import JobTable
 from serve_app.records.lease import Lease
 from serve_app.records.lease_table import LeaseTable
 from serve_app.records.variation import Begun, Saving, VariationId
 from tests.serve_app.records.databases import Home
-from tests.serve_app.records.submissions import all_codes, frames, saving, start, submission
+from tests.serve_app.records.submissions import HEALTHY, SILENT, all_codes, frames, saving, start, submission
 from tests.serve_app.records.tables import LEASE_S, Clock
 
 BOTH: tuple[QueueClass, ...] = ("realtime", "batch")
@@ -224,6 +225,35 @@ def test_what_is_tried_again_since_its_answer_was_lost_does_no_harm(table: JobTa
     assert made is not None
     np.testing.assert_array_equal(made.codes, all_codes(6))
     table.check_integrity()
+
+
+def test_how_it_sounds_is_kept_with_what_was_made(table: JobTable) -> None:
+    job = submitted(table, seeds=(1, 2, 3, 4))
+    for number, health in enumerate((HEALTHY, SILENT, None)):
+        variation = VariationId(job.id, number)
+        begun(table, variation, 1)
+        table.save([saving(variation, 1, 0, 6, start())])
+        table.succeed(variation, 1, health)
+        table.succeed(variation, 1)  # the answer to the first time was lost, and another has no time to listen
+    found = table.find("ours", job.id)
+    assert found is not None
+    assert [each.health for each in found.variations] == [HEALTHY, SILENT, None, None]
+    table.check_integrity()
+
+
+@pytest.mark.parametrize(
+    "broken", ["collapsed = NULL", "state = 'cancelled'", "silent_share = NULL", "flatness = NULL"], ids=str
+)
+def test_half_of_how_it_sounds_is_found_out(table: JobTable, broken: str) -> None:
+    job = submitted(table)
+    begun(table, first(job), 1)
+    table.save([saving(first(job), 1, 0, 6, start())])
+    table.succeed(first(job), 1, HEALTHY)
+    table.check_integrity()
+    with table.database.writing() as connection:
+        connection.exec_driver_sql(f"UPDATE variations SET {broken}")
+    with pytest.raises(AssertionError, match="variation 1: "):
+        table.check_integrity()
 
 
 def test_frames_that_do_not_fit_what_is_saved_are_refused_and_nothing_of_the_batch_is_saved(table: JobTable) -> None:

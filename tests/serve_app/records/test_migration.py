@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -29,7 +30,7 @@ from serve_app.records.schema import metadata
 from serve_app.records.variation import VariationId
 from tests.serve_app.records import databases
 from tests.serve_app.records.databases import Home
-from tests.serve_app.records.submissions import saving, start, submission
+from tests.serve_app.records.submissions import HEALTHY, all_codes, saving, start, submission
 
 ROOT = Path(__file__).parents[3]
 
@@ -54,7 +55,8 @@ def fill(home: Home) -> None:
     table = JobTable(database)
     job, _ = table.submit(submission(seeds=(1, None)), 9)
     table.begin(VariationId(job.id, 0), 1)
-    table.save([saving(VariationId(job.id, 0), 1, 0, 4, start())])
+    table.save([saving(VariationId(job.id, 0), 1, 0, 6, start())])
+    table.succeed(VariationId(job.id, 0), 1, HEALTHY)
     KeyTable(database).add(ApiKey("k1", "ours", "mine", b"\x00" * 32, 1.0))
     AuditTable(database).write([RECORD])
 
@@ -82,6 +84,18 @@ def test_a_database_goes_back_and_up_again_with_what_older_releases_know(home: H
     assert everything.keys() == {*metadata.tables, "alembic_version"}
     assert all(everything.values())
     database = home.open()
+    (job,) = JobTable(database).page("ours", 9, None)
+    database.move("0002")
+    assert (database.revision(), sizes(home)) == ("0002", everything)
+    database.move(NEWEST)
+    unheard = replace(job.variations[0], health=None)
+    assert JobTable(database).page("ours", 9, None) == [replace(job, variations=(unheard, job.variations[1]))]
+    made = JobTable(database).made("ours", job.id, 0)
+    assert made is not None
+    np.testing.assert_array_equal(made.codes, all_codes(6))
+    JobTable(database).check_integrity()
+    with database.reading() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     database.move("0001")
     assert database.revision() == "0001"
     assert sizes(home) == {"leases": 1, "swept_leases": 1, "alembic_version": 1}
@@ -125,7 +139,7 @@ def test_a_newer_releases_database_is_left_as_it_is(home: Home) -> None:
         database.revision,
         lambda: database.move("0001"),
     ):
-        with pytest.raises(StoreError, match=r"revision '0099', and this release knows base, 0001, 0002") as told:
+        with pytest.raises(StoreError, match=r"revision '0099', and this release knows base, 0001, 0002, 0003") as told:
             ask()
         assert told.value.kind == "refused"
     assert sizes(home) == before

@@ -33,6 +33,7 @@ from serve_app.cache.cache import Cache
 from serve_app.cache.opening import open_cache
 from serve_app.cache.settings import CacheSettings
 from serve_app.jobs.job import ENDED
+from serve_app.jobs.listener import Listener
 from serve_app.jobs.opening import JobService
 from serve_app.jobs.settings import JobsSettings
 from serve_app.pipeline.asked import Model
@@ -47,6 +48,7 @@ from serve_app.records.schema import variations
 from serve_app.records.settings import RecordsSettings
 from tests.serve_app.api.asgi import DISCONNECT, Exchange, body, post_scope
 from tests.serve_app.pipeline.scripted import SOUND
+from tests.serve_app.tenants.sounds_made import SoundsMade
 from tests.serve_app.tenants.studio import HELD_SEED, Clients, Steps, Studio
 from tests.serve_app.tenants.turns import Turns
 
@@ -69,7 +71,7 @@ class Followed:
 
 
 class House:
-    """keys: by name. jobs: as the HTTP surface has them."""
+    """keys: by name. jobs: as the HTTP surface has them. sounds_made: of all that was made."""
 
     def __init__(
         self,
@@ -83,6 +85,7 @@ class House:
         pipelines: list[Pipeline],
         caches: list[Cache],
         sounds: KeptSounds,
+        sounds_made: SoundsMade,
         keys: dict[str, key_text.NewKey],
         client: httpx.AsyncClient,
     ) -> None:
@@ -91,6 +94,7 @@ class House:
         self.database = database
         self.studio = studio
         self.keys = keys
+        self.sounds_made = sounds_made
         self.jobs = jobs.jobs
         self._turns = turns
         self._clients = clients
@@ -207,9 +211,13 @@ async def house(
         sounds = KeptSounds(caches[0])
         cards = [ModelCard(MODEL, "./scripted", None, "MIT", 30_000, SOUND)]
         clients = Clients(pipelines)
-        backend = PipelineBackend(clients, {MODEL: Steps()}, cards, MODEL, sounds, records.lease_s)
+        sounds_made = SoundsMade()
+        backend = PipelineBackend(
+            clients, {MODEL: Steps()}, cards, MODEL, sounds, records.lease_s, recorder=sounds_made
+        )
+        listener = Listener(backend.hear, sounds_made)
         turns = Turns(records, database)
-        service = JobService(database, turns, backend.frames, [MODEL], records, jobs_settings)
+        service = JobService(database, turns, backend.frames, [MODEL], records, jobs_settings, listener)
         gate = Gate(access, KeyTable(database), AuditTable(database), timeout_s=records.timeout_s)
         stack.push_async_callback(gate.close)
         await backend.complete_cards()
@@ -218,7 +226,9 @@ async def house(
         app = create_app(backend, ApiSettings(), jobs=service.jobs, jobs_settings=jobs_settings, gate=gate)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         client = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://service"))
-        yield House(app, gate, database, service, turns, studio, clients, pipelines, caches, sounds, keys, client)
+        yield House(
+            app, gate, database, service, turns, studio, clients, pipelines, caches, sounds, sounds_made, keys, client
+        )
 
 
 @functools.cache

@@ -18,6 +18,7 @@ from deployments.messages import (
     DecoderState,
     EngineIdentity,
     MusicRequest,
+    QueueClass,
     Resumption,
     SoundFormat,
 )
@@ -87,8 +88,13 @@ class Steps:
 
 def pcm_of(seed: int, duration_ms: int) -> bytes:
     """The file that music of this seed is, as pcm: what every way to it must come to."""
+    return to_int16(steps_of(seed, duration_ms)).tobytes()
+
+
+def steps_of(seed: int, duration_ms: int) -> np.ndarray:
+    """Its sound. float32 [1, samples]."""
     steps = _steps(codes_of(seed, -(-duration_ms * SOUND.frame_rate // 1000)))
-    return to_int16(steps[:, : duration_ms * SOUND.sample_rate // 1000]).tobytes()
+    return steps[:, : duration_ms * SOUND.sample_rate // 1000]
 
 
 def _steps(codes: np.ndarray) -> np.ndarray:
@@ -113,8 +119,8 @@ class Clients:
         finally:
             self.num_listening -= 1
 
-    async def identity(self, model: str, affinity: str) -> EngineIdentity:
-        return await self._one(affinity).identity(model)
+    async def identity(self, model: str, queue: QueueClass, affinity: str) -> EngineIdentity:
+        return await self._one(affinity).identity(model, queue)
 
     async def ready(self) -> Mapping[str, bool]:
         return {"pipeline": True}

@@ -1,0 +1,82 @@
+"""Load on a running service, by Locust. Each answer is checked, and a wrong one is a failure.
+
+    .venv/bin/locust -f loadtests/locustfile.py --headless --host http://127.0.0.1:8000 --shape steps --levels 10,20,30
+
+Kinds of users, as many of each as `--weights` says: `compose` asks for new music and waits for it; `repeat` asks for
+what others ask for too (Zipf), whose bytes have to be the same each time; `stream` listens to new music while it is
+made; `job` submits, follows, fetches in two parts and removes; `hang-up` leaves in the middle. Each asks every `--pace`
+seconds on average, at random moments that the `--seed` settles. `--shape` is how many there are: `steps` holds each of
+`--levels` for `--hold` seconds, `spike` goes from the first level to the second and back, `soak` holds one level.
+
+Two lines of the statistics are no requests: `AUDIO first audio`, from the request to the first samples, and `AUDIO
+longest gap`, for how long a player that began with them had nothing to play. What the service refuses by 429 is counted
+as `429`, is not a failure, and is asked for again when `Retry-After` is over.
+
+Load goes to this machine only, unless `--allow-host` names another. An API key comes by MUSICGEN_API_KEY.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from locust import LoadTestShape, events
+from locust.env import Environment
+
+# Locust loads this file by its path.
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from loadtests.load.answer_checks import Repeats
+from loadtests.load.options import Options, add_options, options
+from loadtests.load.recorder import Recorder
+from loadtests.load.sample import Sample, SampleFile
+from loadtests.load.users import Composer, Impatient, Listener, Repeater, Run, Submitter, event_of, join
+
+# Locust takes the users and the shape from what this file has.
+__all__ = ["Composer", "Impatient", "Listener", "Load", "Repeater", "Submitter"]
+
+
+class Load(LoadTestShape):
+    """As many users as the options say by now."""
+
+    options: Options | None = None
+
+    def tick(self) -> tuple[int, float] | None:
+        assert self.options is not None, "the options are read before anything runs"
+        phase = self.options.shape.at(self.get_run_time())  # type: ignore[no-untyped-call]
+        # All of them come within a second: a spike is one.
+        return None if phase is None else (phase.users, float(phase.users))
+
+
+@events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]
+def _add(parser: argparse.ArgumentParser, **_: Any) -> None:
+    add_options(parser)
+
+
+@events.init.add_listener  # type: ignore[untyped-decorator]
+def _begin(environment: Environment, **_: Any) -> None:
+    """Ends the process with status 2 and a line on stderr where an option can't be used."""
+    assert environment.parsed_options is not None
+    assert isinstance(environment.shape_class, Load)
+    try:
+        chosen = options(environment.parsed_options)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    load = environment.shape_class
+    load.options = chosen
+    file = None
+    if chosen.samples is not None:
+        chosen.samples.parent.mkdir(parents=True, exist_ok=True)
+        file = SampleFile(chosen.samples.open("w", encoding="utf-8"))
+
+    def record(sample: Sample) -> None:
+        # Locust tells nothing either of what its own users have not finished.
+        if sample.end != "cut off":
+            environment.events.request.fire(**event_of(sample))  # type: ignore[no-untyped-call]
+        if file is not None:
+            file.write(sample)
+
+    environment.user_classes = join(Run(chosen, Recorder(record, load.get_run_time), Repeats()))

@@ -1,0 +1,46 @@
+"""The nodes of the Ray cluster, as its control store knows them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from deployments.patience import within
+from serve_app.api.errors import NotReady
+from serve_app.metrics.agents import Agent
+from serve_app.metrics.fleet import EndReason, Market, Node
+
+TIMEOUT_S = 3.0
+_MARKET_LABEL = "ray.io/market-type"
+_MARKETS: Mapping[str, Market] = {"spot": "spot", "on-demand": "on-demand"}
+# NodeDeathInfo.Reason in Ray's src/ray/protobuf/common.proto.
+_REASONS: Mapping[int, EndReason] = {2: "lost", 3: "preempted", 4: "idle"}
+
+
+async def nodes() -> list[Node]:
+    """All that there are, and that there were as far as is remembered. Raises: NotReady where they can't be told."""
+    try:
+        found = await within(asyncio.to_thread(ray.nodes), TIMEOUT_S)
+    except (RayError, asyncio.TimeoutError) as error:
+        raise NotReady("The cluster's nodes can't be told just now; try again in a moment.") from error
+    return [_node(each) for each in found]
+
+
+async def agents() -> Sequence[Agent]:
+    """Of all nodes that are alive. Raises: as `nodes`."""
+    return [Agent(node.node_id[:12], node.figures_url) for node in await nodes() if node.ended is None]
+
+
+def _node(found: Mapping[str, Any]) -> Node:
+    address, port = found["NodeManagerAddress"], found["MetricsExportPort"]
+    host = f"[{address}]" if ":" in address else address
+    return Node(
+        node_id=found["NodeID"],
+        market=_MARKETS.get(found["Labels"].get(_MARKET_LABEL, ""), "none"),
+        ended=None if found["Alive"] else _REASONS.get(found["DeathReason"], "ended"),
+        figures_url=f"http://{host}:{port}/metrics",
+    )

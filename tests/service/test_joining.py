@@ -1,0 +1,67 @@
+"""Who ask for the same share one generation, of real replicas."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import pytest
+
+from tests.service.conftest import RunningService
+from tests.service.pair import LONG_SECONDS, WAYS, clip, digest, gathered, until
+from tests.service.recorded import recorded
+
+
+@pytest.mark.parametrize("seed", [None, pytest.param(77, marks=pytest.mark.slow)])
+def test_fifty_who_ask_the_same_at_once_get_one_generation_and_a_thousand_later_none(
+    pair: RunningService, seed: int | None
+) -> None:
+    async def scenario() -> None:
+        prompt = {"prompt": f"the same {seed}"}
+        before = set(recorded(pair.frames))
+        async with pair.client() as client:
+            both = [asyncio.create_task(one(client, i, prompt)) for i in range(50)]
+            clips = await gathered(list(both))
+            assert len({digest(each) for each in clips}) == 1
+            assert len({each.headers["X-Seed"] for each in clips}) == 1
+            outcomes = [each.headers["X-Cache"] for each in clips]
+            assert outcomes.count("miss") == 1
+            assert set(outcomes) <= {"miss", "joined", "hit"}
+            new = {name: made for name, made in recorded(pair.frames).items() if name not in before}
+            assert len(new) == 1
+            (made,) = new.values()
+            assert set(made.frames.values()) == {1}
+            made_by_then = pair.frames.stat().st_size
+            limit = asyncio.Semaphore(16)
+
+            async def again(number: int) -> str:
+                async with limit:
+                    response = await one(client, number, prompt)
+                    assert digest(response) == digest(clips[0])
+                    return str(response.headers["X-Cache"])
+
+            assert set(await asyncio.gather(*(again(i) for i in range(1000)))) == {"hit"}
+            assert pair.frames.stat().st_size == made_by_then, "the language model made nothing"
+
+    async def one(client: httpx.AsyncClient, number: int, prompt: dict[str, str]) -> httpx.Response:
+        return await clip(client, ("wait", "stream")[number % 2], "wav", seed=seed, seconds=1, **prompt)
+
+    asyncio.run(scenario())
+
+
+def test_the_first_of_those_who_joined_hangs_up_and_the_others_get_the_whole(pair: RunningService) -> None:
+    async def scenario() -> None:
+        async with pair.client() as client:
+            before = set(recorded(pair.frames))
+            leader = asyncio.create_task(clip(client, "stream", "wav", seed=600, seconds=LONG_SECONDS))
+            await until(lambda: bool(set(recorded(pair.frames)) - before))
+            others = [asyncio.create_task(clip(client, *way, seed=600, seconds=LONG_SECONDS)) for way in WAYS]
+            await asyncio.sleep(0.1)
+            leader.cancel()
+            clips = await gathered(list(others))
+            undisturbed = await gathered(
+                [clip(client, *way, seed=600, seconds=LONG_SECONDS, cache="off") for way in WAYS]
+            )
+        assert [digest(each) for each in clips] == [digest(each) for each in undisturbed]
+
+    asyncio.run(scenario())
