@@ -12,9 +12,11 @@ from pydantic import Field, model_validator
 
 from deployments.language_model.cpu_share import CpuShare
 from deployments.language_model.placement import computes_on_cpu
+from deployments.messages import QueueClass
 from serve_app.access.settings import AccessSettings
 from serve_app.api.settings import ApiSettings
 from serve_app.cache.settings import CacheSettings
+from serve_app.jobs.job import QUEUE_CLASSES
 from serve_app.jobs.settings import JobsSettings
 from serve_app.model_settings import License, ModelName, ModelSettings
 from serve_app.records.settings import RecordsSettings
@@ -50,6 +52,11 @@ class Settings(StrictModel):
     def loaded(self) -> Mapping[ModelName, ModelSettings]:
         """The models whose licences are accepted."""
         return {name: model for name, model in self.models.items() if model.license in self.accepted_licenses}
+
+    @property
+    def pools(self) -> Mapping[ModelName, Sequence[QueueClass]]:
+        """By model, the queue classes that have language models of their own."""
+        return {name: QUEUE_CLASSES[: len(model.language_models)] for name, model in self.loaded.items()}
 
     @property
     def scales(self) -> bool:

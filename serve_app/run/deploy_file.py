@@ -14,11 +14,24 @@ from typing import Any, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from deployments.scaling_stats import Targets
+from serve_app import deployment_names
 from serve_app.access import binding
 from serve_app.settings import Settings
 from serve_app.strict import dotted, sentence, unknown_key
 
 IMPORT_PATH = "serve_app.graph:build"
+POLICY = "serve_app.scaling.deployment:policy"
+# What graph.py makes of `AutoscalingSettings`, and would be Serve's default where it is left out.
+_WHOLE = {
+    "min_replicas",
+    "max_replicas",
+    "upscale_delay_s",
+    "downscale_delay_s",
+    "downscale_to_zero_delay_s",
+    "metrics_interval_s",
+    "look_back_period_s",
+}
 
 
 class DeployFileError(Exception):
@@ -102,6 +115,9 @@ def _checked(
     if not content["applications"]:
         raise DeployFileError("applications: there is none")
     applications = tuple(_application(f"applications[{i}]", one) for i, one in enumerate(content["applications"]))
+    for i, one in enumerate(content["applications"]):
+        if (settings := applications[i].settings) is not None:
+            _check_scaling(f"applications[{i}]", one, settings)
     for i, application in enumerate(applications):
         if application.settings is not None:
             try:
@@ -122,6 +138,35 @@ def _application(place: str, content: dict[str, Any]) -> Application:
         except ValidationError as error:
             raise DeployFileError(sentence(error, f"{place}.args")) from error
     return Application(content.get("name", "default"), content.get("route_prefix", "/"), settings)
+
+
+def _check_scaling(place: str, content: Mapping[str, Any], settings: Settings) -> None:
+    """That who decides about replicas is named, and that what is tuned is there. Raises DeployFileError."""
+    policy = (content.get("autoscaling_policy") or {}).get("policy_function")
+    if settings.scales and policy != POLICY:
+        raise DeployFileError(
+            f"{place}.autoscaling_policy is missing: replicas come and go here, and by Serve's own policy they would by "
+            f'the number of requests; write autoscaling_policy: {{policy_function: "{POLICY}"}}'
+        )
+    names, tunable = deployment_names.all_of(settings.pools), deployment_names.language_models(settings.pools)
+    for j, each in enumerate(content.get("deployments") or ()):
+        where = f"{place}.deployments[{j}]"
+        if each["name"] not in names:
+            raise DeployFileError(f"{where}: there is no {each['name']!r}; there are {', '.join(names)}")
+        missing = sorted(_WHOLE - set(each.get("autoscaling_config") or _WHOLE))
+        if settings.scales and missing:
+            raise DeployFileError(
+                f"{where}.autoscaling_config takes the place of the one in args as a whole: write down {missing[0]} too "
+                f"(and all of {', '.join(sorted(_WHOLE))})"
+            )
+        if each.get("user_config") is None:
+            continue
+        if each["name"] not in tunable:
+            raise DeployFileError(f"{where}.user_config: only language models have one: {', '.join(tunable)}")
+        try:
+            Targets.read(each["user_config"])
+        except ValueError as error:
+            raise DeployFileError(f"{where}.user_config: {error}") from error
 
 
 def unknown_keys(data: Any, annotation: Any, place: str = "") -> Iterator[tuple[str, object, list[str]]]:

@@ -14,7 +14,7 @@ from serve_app.api.errors import DeadlineExceeded, TooBusy, WorkerLostTwice
 from serve_app.jobs.job import ENDED, Job
 from serve_app.jobs.settings import JobsSettings
 from serve_app.pipeline.pipeline import EngineGone
-from tests.serve_app.jobs.examples import FRAMES, submission
+from tests.serve_app.jobs.examples import FRAMES, request, submission
 from tests.serve_app.jobs.replicas import CHUNK, CHUNK_S, LEASE_S, Cluster
 from tests.serve_app.pipeline.scripted import codes_of
 from tests.virtual_time import run

@@ -11,52 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deployments.codec_decoder.windows import windows
 from deployments.language_model.errors import EngineFull
-from deployments.messages import Beat, CodeFrames
+from deployments.messages import CodeFrames
 from serve_app.api.errors import DeadlineExceeded, WorkerLostTwice
+from serve_app.pipeline.chunks import chunk_ends
 from serve_app.pipeline.deadline import Deadline
-from serve_app.pipeline.generation import FIRST_SIGN_S, SILENCE_S, Generation, Ticket
+from serve_app.pipeline.generation import FIRST_SIGN_S, SILENCE_S
 from serve_app.pipeline.losses import MARGIN_FRAMES, MAX_LOSSES
 from serve_app.pipeline.stages import WorkerLost
 from serve_app.pipeline.suspects import Suspects
-from tests.serve_app.pipeline.scripted import (
-    Dies,
-    OneTurn,
-    Refuses,
-    ScriptedStages,
-    Slow,
-    Stalls,
-    Waits,
-    codes_of,
-    work,
-)
+from tests.serve_app.pipeline.making import begun, made
+from tests.serve_app.pipeline.scripted import Dies, OneTurn, Refuses, ScriptedStages, Slow, Stalls, Waits, codes_of
 from tests.virtual_time import run
-
-LARGEST_CHUNK = 100
-
-
-def begun(stages: ScriptedStages, seed: int = 1, suspects: Suspects | None = None, **options: Any) -> Generation:
-    deadline = options.pop("deadline", Deadline(2.0, 60.0))
-    return Generation(work(seed), stages, suspects or Suspects("scripted", OneTurn()), deadline, **options)
-
-
-async def heard(ticket: Ticket | None, first_frame: int = 0) -> np.ndarray:
-    """All that a listener hears, int16 [4, n]."""
-    assert ticket is not None
-    parts, at = [np.zeros((4, 0), np.int16)], first_frame
-    async for item in ticket.listen(first_frame):
-        if isinstance(item, CodeFrames):
-            assert item.first_frame == at
-            at += item.codes.shape[1]
-            parts.append(item.codes)
-    return np.concatenate(parts, axis=1)
-
-
-async def made(generation: Generation, num_frames: int) -> np.ndarray:
-    listening = asyncio.create_task(heard(generation.join(num_frames)))
-    await generation.run()
-    return await listening
 
 
 @settings(deadline=None)
@@ -73,13 +39,13 @@ def test_whenever_workers_die_the_codes_are_those_of_an_undisturbed_run(at: list
         assert not given_up(at)
         assert np.array_equal(codes, codes_of(1, 300))
         made_again = sum(stages.made.values()) - 300
-        assert made_again <= sum(windows_back(frame) for frame in at), "no more than a window each time"
+        assert made_again <= sum(chunk_back(frame) for frame in at), "no more than a chunk each time"
 
     run(scenario())
 
 
 def ends() -> list[int]:
-    return [0, *(min(end + 4, 300) for _, end in windows(300, 4))]
+    return [0, *chunk_ends(300, 4)]
 
 
 def known(frame: int) -> int:
@@ -92,7 +58,7 @@ def given_up(at: list[int]) -> bool:
     return any(known(second) <= known(first) + MARGIN_FRAMES for first, second in itertools.pairwise(at))
 
 
-def windows_back(frame: int) -> int:
+def chunk_back(frame: int) -> int:
     return frame - known(frame)
 
 
@@ -235,76 +201,6 @@ def test_a_lost_text_encoder_is_asked_again_once() -> None:
         with pytest.raises(WorkerLostTwice):
             await made(begun(stages), 20)
         assert len(stages.encoded) == 4
-
-    run(scenario())
-
-
-def test_listeners_hear_the_whole_from_the_beginning_whenever_they_come() -> None:
-    async def scenario() -> None:
-        stages = ScriptedStages(step_s=0.1)
-        generation = begun(stages)
-        lengths = [300, 100, 300, 450, 20]
-        listening = [asyncio.create_task(heard(generation.join(lengths[0])))]
-        running = asyncio.create_task(generation.run())
-        for length in lengths[1:]:
-            await asyncio.sleep(5)
-            listening.append(asyncio.create_task(heard(generation.join(length))))
-        await running
-        for length, codes in zip(lengths, await asyncio.gather(*listening), strict=True):
-            assert np.array_equal(codes, codes_of(1, length))
-        assert set(stages.made.values()) == {1}, "no frame was made twice"
-        assert sum(stages.made.values()) == 450
-
-    run(scenario())
-
-
-def test_a_listener_without_frames_hears_a_beat_every_second() -> None:
-    async def scenario() -> None:
-        generation = begun(ScriptedStages([Waits(10)]))
-        ticket = generation.join(20)
-        running = asyncio.create_task(generation.run())
-        assert ticket is not None
-        beats = [item async for item in ticket.listen() if isinstance(item, Beat)]
-        assert 9 <= len(beats) <= 11
-        await running
-
-    run(scenario())
-
-
-def test_the_last_to_leave_frees_the_slot_and_one_who_comes_then_is_too_late() -> None:
-    async def scenario() -> None:
-        stages = ScriptedStages(step_s=0.1)
-        generation = begun(stages)
-        first, second = generation.join(300), generation.join(300)
-        running = asyncio.create_task(generation.run())
-        assert first is not None
-        assert second is not None
-        await asyncio.sleep(5)
-        first.close()
-        first.close()
-        await asyncio.sleep(5)
-        assert stages.num_running == 1
-        second.close()
-        await running
-        assert stages.num_running == 0
-        assert 0 < generation.frames.number < 300
-        assert generation.join(300) is None
-
-    run(scenario())
-
-
-def test_when_who_wanted_most_has_left_no_more_is_made_than_the_others_want() -> None:
-    async def scenario() -> None:
-        stages = ScriptedStages(step_s=0.1)
-        generation = begun(stages)
-        short, long = generation.join(100), generation.join(1500)
-        running = asyncio.create_task(generation.run())
-        assert long is not None
-        await asyncio.sleep(2)
-        long.close()
-        assert np.array_equal(await heard(short), codes_of(1, 100))
-        await running
-        assert generation.frames.number < 100 + LARGEST_CHUNK
 
     run(scenario())
 

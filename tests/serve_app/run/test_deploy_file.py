@@ -28,7 +28,7 @@ def changed(tmp_path: Path, change: Change) -> Path:
 
 
 def deployment(**options: Any) -> Change:
-    return lambda file, app: app.update(deployments=[{"name": "Pipeline", **options}])
+    return lambda file, app: app.update(deployments=[{"name": "pipeline", **options}])
 
 
 @pytest.mark.parametrize("name", ["local.yaml", "gpu.yaml", "offloaded.yaml"])
@@ -116,7 +116,7 @@ def test_a_mistake_is_one_sentence_that_names_its_place(tmp_path: Path, change: 
 @pytest.mark.parametrize(
     "change",
     [
-        deployment(user_config={"anything": 1}, num_replicas=2, max_surge_percent=100),
+        deployment(num_replicas=2, max_surge_percent=100),
         deployment(ray_actor_options={"resources": {"rack": 1}, "runtime_env": {"env_vars": {"A": "b"}}}),
         deployment(
             autoscaling_config={
@@ -124,7 +124,9 @@ def test_a_mistake_is_one_sentence_that_names_its_place(tmp_path: Path, change: 
                 "policy": {"policy_function": "json:dumps", "policy_kwargs": {"x": 1}},
             }
         ),
-        lambda file, app: app.update(import_path="other.app:build", args={"anything": 1}),
+        lambda file, app: app.update(
+            import_path="other.app:build", args={"anything": 1}, deployments=[{"name": "A", "user_config": {"any": 1}}]
+        ),
     ],
 )
 def test_what_is_free_is_left_alone(tmp_path: Path, change: Change) -> None:
@@ -157,3 +159,45 @@ def test_the_check_command_says_it_and_fails(tmp_path: Path) -> None:
     assert check.stdout == f"{CONFIGS / 'local.yaml'}: right\n"
     assert check.stderr.startswith(f"{wrong}: unknown key 'http_option'")
     assert check.stderr.count("\n") == 1
+
+
+POLICY = {"policy_function": "serve_app.scaling.deployment:policy"}
+BOUNDS = {"min_replicas": 1, "max_replicas": 4, "upscale_delay_s": 1, "downscale_delay_s": 60}
+WHOLE = BOUNDS | {"downscale_to_zero_delay_s": 60, "metrics_interval_s": 1, "look_back_period_s": 2}
+LANGUAGE_MODEL: dict[str, Any] = {"name": "etude-language-model"}
+TUNED: dict[str, Any] = {"target_load": 0.5, "target_wait_s": 5}
+
+
+def scaled(*tuned: dict[str, Any], policy: object = POLICY) -> Change:
+    """The embedded model's replicas come and go. tuned: `deployments` of the file."""
+
+    def change(_: dict[str, Any], app: dict[str, Any]) -> None:
+        app["args"]["models"]["etude"]["language_model"] = {"autoscaling": {"max_replicas": 4}}
+        app.update({} if policy is None else {"autoscaling_policy": policy}, deployments=list(tuned))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (scaled(policy=None), "autoscaling_policy is missing"),
+        (scaled(policy={"policy_function": "json:dumps"}), "autoscaling_policy is missing"),
+        (scaled({"name": "etude-batch-language-model"}), "there is no 'etude-batch-language-model'; there are ingress"),
+        (scaled({"name": "pipeline", "user_config": {}}), "only language models have one: etude-language-model"),
+        (scaled(LANGUAGE_MODEL | {"user_config": {"target": 1}}), "a mapping of target_load and target_wait_s"),
+        (scaled(LANGUAGE_MODEL | {"user_config": TUNED | {"target_load": 2}}), "more than 0 and at most 1"),
+        (scaled(LANGUAGE_MODEL | {"user_config": TUNED | {"target_wait_s": "5"}}), "are numbers"),
+        (scaled(LANGUAGE_MODEL | {"autoscaling_config": BOUNDS}), "write down downscale_to_zero_delay_s too"),
+    ],
+)
+def test_a_mistake_in_what_is_tuned_is_named(tmp_path: Path, change: Change, said: str) -> None:
+    with pytest.raises(DeployFileError) as failure:
+        load_deploy_file(changed(tmp_path, change))
+    assert said in str(failure.value)
+
+
+def test_targets_and_bounds_may_be_tuned(tmp_path: Path) -> None:
+    tuned = LANGUAGE_MODEL | {"user_config": TUNED, "autoscaling_config": WHOLE}
+    with pytest.warns(DeprecationWarning, match="metrics_interval_s"):
+        assert load_deploy_file(changed(tmp_path, scaled(tuned))).applications[0].settings
