@@ -6,7 +6,7 @@ Starts the real service with the embedded model on a free port, and lets Locust 
 music, with more and more users, who share its cores: its own figures would be better. Ends with a table, a picture and
 one line of JSON; Locust's report (HTML, CSV) is in --folder.
 
-Exit status: 0 when no request failed and at least one level holds; 1 otherwise; 130 after Ctrl-C.
+Exit status: 0 when no request failed, on any level; 1 otherwise; 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from pathlib import Path
 from deployments.checkpoints.root import ROOT
 from loadtests.curve import Curve
 from loadtests.hardware import commit, describe
-from loadtests.load.levels import Level, held, levels
+from loadtests.load.levels import Level, levels
 from loadtests.load.locust_process import LoadError, run_locust
-from loadtests.load.options import DEFAULT_WEIGHTS
+from loadtests.load.options import DEFAULT_WEIGHTS, MAX_USERS
 from loadtests.load.picture import draw
 from loadtests.load.report import figures, table, verdict
 from loadtests.load.sample import Sample
@@ -80,7 +80,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m loadtests.run_load", description=__doc__.splitlines()[0])
     parser.add_argument("--levels", type=_levels, default="10,20,30,40,50,60,10", help="of users")
     parser.add_argument("--hold", type=float, default=20, metavar="SECONDS", help="each level")
-    parser.add_argument("--pace", type=float, default=5, metavar="SECONDS", help="between a user's requests")
+    parser.add_argument("--pace", type=float, default=4, metavar="SECONDS", help="between a user's requests")
     parser.add_argument("--lengths", default="2,4,6", metavar="SECONDS", help="of clips")
     parser.add_argument("--weights", default=weights, help="users of each kind, compared")
     parser.add_argument("--seed", type=int, default=0, help="of all that users draw")
@@ -105,12 +105,15 @@ def main(arguments: list[str]) -> int:
         progress.line(f"{table(found, options.bound)}\n{verdict(found, options.bound)}")
         progress.line(f"the picture: {options.picture}; Locust's report: {options.folder}/report.html")
         progress.line(json.dumps({"measured_on": measured_on, **figures(found, options.bound)}))
-    failed = any(level.failures for level in found)
-    return 1 if failed or held(found, options.bound) is None else 0
+    return 1 if any(level.failures for level in found) else 0
 
 
 def _levels(text: str) -> list[int]:
-    return [int(each) for each in text.split(",")]
+    """Raises: ValueError, which argparse tells with the option's name."""
+    levels = [int(each) for each in text.split(",")]
+    if not all(0 < each <= MAX_USERS for each in levels):
+        raise ValueError
+    return levels
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Every metric of the service: the one list, which documents, rules, panels and whoever records are checked against.
 
 Labels and their values, none of which a client can make up:
-    route     a path's template, as /v1/generations/{generation_id}; `none` for a path that there is not
+    route     a path's template, as /v1/generations/{id}; `none` for a path that there is not
     model     the name of one of the models on offer; `none` where a request named none, or none that there is
     queue     the class of who asks: realtime | batch
     pool      the engines of a class: realtime | batch; without a pool of its own, batch is made by realtime's

@@ -19,8 +19,8 @@ from deployments.text_encoder.recent import RecentStates
 
 
 class TextEncoderDeployment:
-    """source, revision: as `find_checkpoint` takes them. model: its name, for metrics. num_threads: of torch. max_batch:
-    prompts in one run.
+    """source, revision: as `find_checkpoint` takes them. model: its name, for metrics. num_threads: of torch.
+    max_batch: prompts in one run.
     """
 
     def __init__(

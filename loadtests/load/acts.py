@@ -17,6 +17,7 @@ from loadtests.load.wish import Wish
 
 MUSIC = "/v1/music"
 STREAM = "/v1/music/stream"
+COMPOSE = "compose"
 FIRST_AUDIO = "first audio"
 LONGEST_GAP = "longest gap"
 

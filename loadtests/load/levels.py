@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loadtests.load.acts import FIRST_AUDIO, LONGEST_GAP
+from loadtests.load.acts import COMPOSE, FIRST_AUDIO, LONGEST_GAP
 from loadtests.load.sample import Sample
 from loadtests.load.shapes import Phase, Shape
 
@@ -85,7 +85,7 @@ def _level(phase: Phase, is_last: bool, samples: Sequence[Sample]) -> Level:
         made_per_s=sum(each.audio_s for each in ended if each.outcome == "miss") / window_s,
         first_audio_ms=[each.ms for each in settled if each.name == FIRST_AUDIO],
         longest_gap_ms=[each.ms for each in settled if each.name == LONGEST_GAP],
-        waited=[each.ms / 1000 / each.audio_s for each in settled if each.name == "compose"],
+        waited=[each.ms / 1000 / each.audio_s for each in settled if each.name == COMPOSE],
         refused=sum(each.end == "refused" for each in begun),
         failures=[_told(each) for each in begun if each.end == "wrong" or hung(each)],
     )

@@ -65,6 +65,8 @@ def run_locust(
             process.kill()
             process.wait()
     samples += reader.new()
-    if process.returncode not in (0, _FAILED) or not samples:
+    # It ends with 1 after a failed request, and after an error of its own.
+    failed = any(sample.end == "wrong" for sample in samples)
+    if not samples or process.returncode != (_FAILED if failed else 0):
         raise LoadError(f"Locust ended with status {process.returncode}:\n{log.read_text(errors='replace')[-2000:]}")
     return samples

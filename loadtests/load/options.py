@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from loadtests.load.target import checked_target
 KEY_VARIABLE = "MUSICGEN_API_KEY"
 KINDS = ("compose", "repeat", "stream", "job", "hang-up")
 # Of ten users.
-DEFAULT_WEIGHTS = {"compose": 2, "repeat": 3, "stream": 3, "job": 1, "hang-up": 1}
+DEFAULT_WEIGHTS = {"compose": 2, "repeat": 2, "stream": 4, "job": 1, "hang-up": 1}
 MAX_USERS = 200
 MAX_DURATION_S = 3600.0
 _MAX_LENGTH_S = 30.0
@@ -46,7 +47,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     weights = ",".join(f"{kind}={weight}" for kind, weight in DEFAULT_WEIGHTS.items())
     group.add_argument("--weights", default=weights, help=f"users of each kind, compared; {weights} without")
     group.add_argument("--lengths", default="2,4,6", help="seconds of the clips, all as likely; 2,4,6 without")
-    group.add_argument("--pace", type=float, default=5.0, help="seconds between a user's requests; 5 without")
+    group.add_argument("--pace", type=float, default=4.0, help="seconds between a user's requests; 4 without")
     group.add_argument("--shape", choices=SHAPES, default="steps", help="steps without")
     group.add_argument("--levels", default="10,20,30", help="users: of each step, before and in a spike, of a soak")
     group.add_argument("--hold", type=float, default=20.0, help="seconds of each level; 20 without")
@@ -62,8 +63,8 @@ def options(given: argparse.Namespace, environment: Mapping[str, str] = os.envir
     chosen = shape(given.shape, [_integer(level, "--levels") for level in given.levels.split(",")], given.hold)
     if not 0 < chosen.duration_s <= MAX_DURATION_S or chosen.max_users > MAX_USERS:
         raise ValueError(f"a run has {MAX_USERS} users and takes {MAX_DURATION_S:g} s at most")
-    if given.pace <= 0 or given.silence <= 0:
-        raise ValueError("--pace and --silence must be above 0 s")
+    if not (0 < given.pace < math.inf and 0 < given.silence < math.inf):
+        raise ValueError("--pace and --silence must be seconds, above 0")
     key = environment.get(KEY_VARIABLE) or None
     if key is not None and not re.fullmatch("[!-~]+", key):
         raise ValueError(f"{KEY_VARIABLE} must be printable ASCII without spaces")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import secrets
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -9,7 +11,7 @@ from typing import Any, ClassVar
 from locust import User, task
 from locust.env import Environment
 
-from loadtests.load.acts import hang_up, listen, wait_for_clip
+from loadtests.load.acts import COMPOSE, hang_up, listen, wait_for_clip
 from loadtests.load.answer_checks import Repeats
 from loadtests.load.errors import Refused
 from loadtests.load.job_act import have_made
@@ -52,9 +54,12 @@ class Asking(User):
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         options = self.run_of.options
+        name = self.run_of.next_name(self.kind)
         self.service = Service(options.url, options.api_key, options.silence_s)
-        self.wishes = Wishes(options.seed, self.run_of.next_name(self.kind), options.lengths_ms)
-        self._pace = Pace(self.wishes.chance, options.pace_s, self.run_of.recorder.clock())
+        self.wishes = Wishes(options.seed, name, options.lengths_ms)
+        # Beside those of the wishes, which do not change with how often it was refused.
+        self.chance = random.Random(f"{options.seed}/{name}/chance")  # noqa: S311 - load, not secrets
+        self._pace = Pace(self.chance, options.pace_s, self.run_of.recorder.clock())
         self._refused: Wish | None = None
         self._come = False
 
@@ -94,7 +99,7 @@ class Composer(Asking):
     kind = "compose"
 
     def act(self, wish: Wish) -> None:
-        wait_for_clip(self.service, self.run_of.recorder, self.run_of.repeats, wish, "compose")
+        wait_for_clip(self.service, self.run_of.recorder, self.run_of.repeats, wish, COMPOSE)
 
 
 class Repeater(Asking):
@@ -125,7 +130,7 @@ class Submitter(Asking):
 
     def act(self, wish: Wish) -> None:
         run = self.run_of
-        key = f"{wish.prompt} / {self.wishes.chance.getrandbits(64):016x}"
+        key = secrets.token_hex(16)  # the same one in the next run would be the same job
         have_made(self.service, run.recorder, run.repeats, wish, key, run.options.queue, "job")
 
 
@@ -135,8 +140,8 @@ class Impatient(Asking):
     kind = "hang-up"
 
     def act(self, wish: Wish) -> None:
-        num_pieces = self.wishes.chance.randint(0, _MAX_PIECES)
-        patience_s = self.wishes.chance.uniform(0, _MAX_PATIENCE_S)
+        num_pieces = self.chance.randint(0, _MAX_PIECES)
+        patience_s = self.chance.uniform(0, _MAX_PATIENCE_S)
         hang_up(self.service, self.run_of.recorder, wish, num_pieces, patience_s, "hang up")
 
 

@@ -39,7 +39,7 @@ class Wishes:
     """One user's, in an order that its name and the run's seed settle. lengths_ms: drawn from, all as likely."""
 
     def __init__(self, seed: int, user: str, lengths_ms: Sequence[int]) -> None:
-        self.chance = random.Random(f"{seed}/{user}")  # noqa: S311 - load, not secrets
+        self._chance = random.Random(f"{seed}/{user}")  # noqa: S311 - load, not secrets
         self._user = user
         self._lengths_ms = lengths_ms
         self._num_unique = 0
@@ -47,14 +47,14 @@ class Wishes:
     def unique(self) -> Wish:
         """Words that no other wish has, neither this user's nor another's."""
         self._num_unique += 1
-        scene = " ".join(self.chance.choice(words) for words in (_MOODS, _PLAYERS, _PLACES))
+        scene = " ".join(self._chance.choice(words) for words in (_MOODS, _PLAYERS, _PLACES))
         prompt = f"{scene}, take {self._num_unique} of {self._user}"
-        return Wish(prompt, self.chance.randrange(2**32), self.chance.choice(self._lengths_ms), "refresh")
+        return Wish(prompt, self._chance.randrange(2**32), self._chance.choice(self._lengths_ms), "refresh")
 
     def popular(self) -> Wish:
         """One of NUM_POPULAR, the same for all users: the n-th is asked for 1/n as often as the first (Zipf)."""
-        [rank] = self.chance.choices(range(NUM_POPULAR), zipf_weights())
-        return Wish(popular_prompt(rank), rank, self.chance.choice(self._lengths_ms), "use")
+        [rank] = self._chance.choices(range(NUM_POPULAR), zipf_weights())
+        return Wish(popular_prompt(rank), rank, self._chance.choice(self._lengths_ms), "use")
 
 
 def zipf_weights() -> Sequence[float]:

@@ -159,11 +159,12 @@ def _evict(state: State, replica: int, window_s: float) -> None:
     fill(state)
 
 
-# Called rather than used as decorators, which would take the types away.
-waiting = njit(cache=True)(_waiting)
-settle = njit(cache=True)(_settle)
-plan = njit(cache=True)(_plan)
-fill = njit(cache=True)(_fill)
-pass_time = njit(cache=True)(_pass_time)
-advance = njit(cache=True)(_advance)
-evict = njit(cache=True)(_evict)
+# Called rather than used as decorators, which would take the types away. Inlined: counting the references to the arrays
+# of a state at every call would take most of the time.
+waiting = njit(cache=True, inline="always")(_waiting)
+settle = njit(cache=True, inline="always")(_settle)
+plan = njit(cache=True, inline="always")(_plan)
+fill = njit(cache=True, inline="always")(_fill)
+pass_time = njit(cache=True, inline="always")(_pass_time)
+advance = njit(cache=True, error_model="numpy")(_advance)
+evict = njit(cache=True, error_model="numpy")(_evict)

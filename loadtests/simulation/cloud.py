@@ -66,9 +66,9 @@ class Cloud:
         """Until a replica on a node that is there has its model."""
         return self._about(self.settings.load_s)
 
-    def life_s(self, node: Node) -> float:
-        """From its birth until it is taken back, or until its notice of that."""
-        if node.market != SPOT or self.settings.preemptions_per_hour == 0:
+    def life_s(self) -> float:
+        """Of a spot node, from its birth until it is taken back, or until its notice of that."""
+        if self.settings.preemptions_per_hour == 0:
             return np.inf
         return float(self._rng.exponential(3600 / self.settings.preemptions_per_hour))
 

@@ -28,7 +28,8 @@ class ServeScaler:
         self._state: dict[str, Any] = {}
 
     def __call__(self, observed: Observed) -> int:
-        return max(self._config.min_replicas, min(self._config.max_replicas, self._unbounded(observed)))
+        least, most = int(self._config.min_replicas), int(self._config.max_replicas)
+        return max(least, min(most, self._unbounded(observed)))
 
     def _unbounded(self, observed: Observed) -> int:
         context = context_of(observed, self._config, self._state)

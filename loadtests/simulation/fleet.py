@@ -39,6 +39,14 @@ class Fleet:
             happen()
         self._replicas.advance(until_s)
 
+    def begin(self, target: int) -> None:
+        """With so many replicas that are up at once, as if they had been before."""
+        self.target = target
+        for _ in range(target):
+            node, _ = self._buy()
+            node.replica = self._free.pop()
+            self._ready(node, node.step)
+
     def scale(self, target: int) -> None:
         self.target = target
         self._reconcile()
@@ -69,14 +77,18 @@ class Fleet:
         if idle:
             node, started_s = idle[0], self._now_s
         else:
-            node, started_s = self._cloud.buy(self._now_s)
-            self._nodes.append(node)
-            life_s = self._cloud.life_s(node)
-            if node.market == SPOT:
-                self._plan(node.born_s + life_s, lambda: self._taken(node))
+            node, started_s = self._buy()
         node.replica = self._free.pop()
         step = self._enter(node, "starting")
         self._plan(max(started_s, self._now_s) + self._cloud.load_s(), lambda: self._ready(node, step))
+
+    def _buy(self) -> tuple[Node, float]:
+        """And when it has started."""
+        node, started_s = self._cloud.buy(self._now_s)
+        self._nodes.append(node)
+        if node.market == SPOT:
+            self._plan(node.born_s + self._cloud.life_s(), lambda: self._taken(node))
+        return node, started_s
 
     def _ready(self, node: Node, step: int) -> None:
         if node.step == step and node.replica is not None:

@@ -31,5 +31,5 @@ def _first(tree: Tournament) -> int:
 
 
 # Called rather than used as decorators, which would take the types away.
-put = njit(cache=True)(_put)
-first = njit(cache=True)(_first)  # the index of the least number, the first of several
+put = njit(cache=True, error_model="numpy")(_put)
+first = njit(cache=True, error_model="numpy")(_first)  # the index of the least number, the first of several

@@ -83,7 +83,7 @@ def simulate(
     paces = settings.curve.paces(settings.slots)
     replicas = Replicas(arrivals.arrives_s, arrivals.audio_s, paces, places)
     fleet = Fleet(Cloud(settings.cloud, rng), replicas, places)
-    fleet.scale(settings.initial)
+    fleet.begin(settings.initial)
     reports = deque([replicas.sums()], maxlen=1 + round(settings.look_back_s / settings.look_s))
     rows, up_s = [], 0.0
     for now_s in np.arange(settings.look_s, duration_s + settings.look_s / 2, settings.look_s):

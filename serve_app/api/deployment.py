@@ -14,6 +14,7 @@ from ray.serve.context import _get_global_client
 from ray.serve.handle import DeploymentHandle
 from ray.util import get_node_ip_address
 
+from deployments.heap import map_large_blocks
 from deployments.messages import EngineIdentity, ModelCard, MusicRequest, QueueClass, Resumption
 from deployments.metrics.catalogue import JOBS_UNDER_WAY, JOBS_WAITING, JOBS_WAITING_AUDIO, LEASES_LOST, MODELS
 from deployments.metrics.deployment import RayRecorder
@@ -107,6 +108,7 @@ class IngressDeployment:
         lazy: Collection[str],
     ) -> None:
         self._places = [(model, queue) for model in codecs for queue in QUEUE_CLASSES]
+        map_large_blocks()
         codec_handles = {model: CodecHandle(handle) for model, handle in codecs.items()}
         recorder = self._recorder = RayRecorder()
         recorder.add(LEASES_LOST, 0, kind="job")

@@ -35,6 +35,7 @@ class Faults:
         self._recorder = recorder
         self._logged_s: dict[str, float] = {}
         self._logged_counts: Counter[str] = Counter()
+        recorder.add(STORE_LEFT_OUT, 0)
 
     def count(self, kind: str, detail: str) -> None:
         """kind: what to count it as. detail: for the log, a sentence without secrets and without what clients sent."""

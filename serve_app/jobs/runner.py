@@ -50,7 +50,7 @@ _log = logging.getLogger("ray.serve.jobs")  # below Serve's own, whose files and
 
 class Runner:
     """frames: as `PipelineBackend.frames`. models: those that can be made here. listener: None: nothing is listened to.
-    clock: seconds since 1970.
+    clock: seconds since 1970. recorder: of what becomes of attempts.
     """
 
     def __init__(

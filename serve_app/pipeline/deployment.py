@@ -14,6 +14,7 @@ from ray.serve.handle import DeploymentHandle
 from ray.util import get_node_ip_address
 
 from deployments.attendance import Attendance
+from deployments.heap import map_large_blocks
 from deployments.language_model.errors import EngineFailed, EngineFull, Lapsed, OutOfMemory
 from deployments.messages import (
     Beat,
@@ -157,6 +158,7 @@ class PipelineDeployment:
         self._handles = [handle for each in handles.values() for handle in each.all()]
         self._may_be_none = frozenset(may_be_none)
         self._places = [(model, queue) for model in handles for queue in QUEUE_CLASSES]
+        map_large_blocks()
         self._presence = Presence(get_node_ip_address())
         self._attendance = Attendance()
         self._stages = {

@@ -35,7 +35,9 @@ class EngineGone(Exception):
 
 
 class Pipeline:
-    """leases: shared by all replicas that have the cache in common. draw: a random seed."""
+    """leases: shared by all replicas that have the cache in common. draw: a random seed. recorder: of what becomes of
+    generations, and where music came from.
+    """
 
     def __init__(
         self,

@@ -145,8 +145,8 @@ def _check_scaling(place: str, content: Mapping[str, Any], settings: Settings) -
     policy = (content.get("autoscaling_policy") or {}).get("policy_function")
     if settings.scales and policy != POLICY:
         raise DeployFileError(
-            f"{place}.autoscaling_policy is missing: replicas come and go here, and by Serve's own policy they would by "
-            f'the number of requests; write autoscaling_policy: {{policy_function: "{POLICY}"}}'
+            f"{place}.autoscaling_policy is missing: replicas come and go here, and Serve's own policy would go by "
+            f'the number of requests alone; write autoscaling_policy: {{policy_function: "{POLICY}"}}'
         )
     names, tunable = deployment_names.all_of(settings.pools), deployment_names.language_models(settings.pools)
     for j, each in enumerate(content.get("deployments") or ()):
@@ -156,7 +156,7 @@ def _check_scaling(place: str, content: Mapping[str, Any], settings: Settings) -
         missing = sorted(_WHOLE - set(each.get("autoscaling_config") or _WHOLE))
         if settings.scales and missing:
             raise DeployFileError(
-                f"{where}.autoscaling_config takes the place of the one in args as a whole: write down {missing[0]} too "
+                f"{where}.autoscaling_config takes the place of the whole one in args: write down {missing[0]} too "
                 f"(and all of {', '.join(sorted(_WHOLE))})"
             )
         if each.get("user_config") is None:

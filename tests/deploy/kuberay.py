@@ -6,6 +6,7 @@ The names, and what is required, are those of KubeRay's API types (`ray-operator
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated, Any, Literal
 
 import jsonschema
@@ -112,16 +113,27 @@ _KINDS: dict[tuple[str, str], type] = {
 
 
 def schema(kind: type) -> dict[str, Any]:
-    """The JSON schema of a kind, in which no object has fields but its own."""
+    """The JSON schema of a kind: no object has fields but its own, and labels and quantities are text or numbers."""
     (top,), components = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
-    for component in components.values():
-        if component.get("type") == "object" and "properties" in component:
-            component["additionalProperties"] = False
-    return {**top, "$defs": components}
+    strict: dict[str, Any] = {**top, "$defs": components}
+    waiting: list[Any] = [strict]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            if one.get("type") == "object":
+                one.setdefault("additionalProperties", "properties" not in one and {"type": ["string", "number"]})
+            waiting += one.values()
+        elif isinstance(one, list):
+            waiting += one
+    return strict
+
+
+@cache
+def _validator(kind: type) -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(schema(kind))
 
 
 def complaints(resource: dict[str, Any]) -> list[str]:
     """What is wrong with a resource: each with the place where it is. KeyError for a kind that isn't known here."""
-    validator = jsonschema.Draft202012Validator(schema(_KINDS[resource["apiVersion"], resource["kind"]]))
-    errors = sorted(validator.iter_errors(resource), key=lambda error: list(map(str, error.absolute_path)))
-    return [f"{error.json_path}: {error.message}" for error in errors]
+    validator = _validator(_KINDS[resource["apiVersion"], resource["kind"]])
+    return sorted(f"{error.json_path}: {error.message}" for error in validator.iter_errors(resource))

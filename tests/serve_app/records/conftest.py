@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from serve_app.records.job_table import JobTable
+from serve_app.records.lease_table import LeaseTable
 from tests.postgresql import PostgresqlServer
 from tests.serve_app.records import databases
 from tests.serve_app.records.databases import Home
+from tests.serve_app.records.tables import LEASE_S, Clock
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -22,3 +25,18 @@ def home(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Home]:
         made = databases.postgresql(server)
     yield made
     made.close()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def table(home: Home, clock: Clock) -> JobTable:
+    return JobTable(home.open(), clock=clock, wall=lambda: clock.now_s)
+
+
+@pytest.fixture
+def leases(table: JobTable, clock: Clock) -> LeaseTable:
+    return LeaseTable(table.database, lease_s=LEASE_S, clock=clock)
