@@ -73,7 +73,8 @@ class Replicas:
     def open(self, replica: int) -> None:
         """It takes generations from now on."""
         self._settle(replica)
-        self.state.progress_s[replica] = 0.0  # of an empty one: small numbers are exact ones
+        if not self.used(replica):
+            self.state.progress_s[replica] = 0.0  # small numbers are exact ones
         self.state.is_open[replica] = True
         plan(self.state, replica)
         fill(self.state)

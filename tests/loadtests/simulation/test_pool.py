@@ -63,18 +63,18 @@ def test_a_node_without_a_replica_is_taken_again_or_given_back() -> None:
 
     again = pool(one_but_for(1000, 1150), NOBODY, cloud, 1)
     assert again.cost == pytest.approx(1)
-    assert again.up_s == 3600 - 150 - 50
+    assert again.up_s == 3600 - 190  # loading took 50, and the look after it counts
     anew = pool(one_but_for(1000, 1500), NOBODY, cloud, 1)
     assert anew.cost == pytest.approx((3600 - 300) / 3600)
-    assert anew.up_s == 3600 - 500 - 150
+    assert anew.up_s == 3600 - 640
 
 
 @pytest.mark.parametrize("noticed", [0.0, 0.5, 1.0])
 def test_nothing_is_lost_but_a_window_of_each_generation_on_nodes_that_are_taken(noticed: float) -> None:
     cloud = CloudSettings(spot=True, preemptions_per_hour=6, noticed=noticed)
     outcome = pool(serve(Targets(1, 60), least=0), arrivals(5, 6, heap=3), cloud, 6, initial=5)
-    assert outcome.preemptions > 50
-    assert outcome.moved > 100
+    assert outcome.preemptions > 30
+    assert outcome.moved > 50
     assert outcome.num_arrived == outcome.num_ended + outcome.num_in_use + outcome.num_waiting
     assert outcome.asked_audio_s + outcome.lost_audio_s == pytest.approx(outcome.made_audio_s + outcome.unmade_audio_s)
     assert 0 < outcome.lost_audio_s <= outcome.moved * WINDOW_S
@@ -127,6 +127,7 @@ def test_the_scaler_sees_means_over_its_look_back() -> None:
 
     one = Arrivals(np.array([15.0]), np.array([20.0]), np.zeros(1))
     pool(look, one, CloudSettings(), 0.05, initial=2, curve=EngineCurve(0.02, 0.0))  # real time: in its slot for 20 s
-    assert [each.in_use for each in seen[:6]] == pytest.approx([0, 0.25, 0.5, 20 / 30 - 1 / 6, 20 / 30, 1 / 2], abs=0.2)
-    assert [each.made_audio_s_per_s for each in seen[3:5]] == pytest.approx([20 / 30, 15 / 30], abs=0.2)
+    means = [0, 5 / 20, 15 / 30, 20 / 30, 15 / 30, 5 / 30]
+    assert [each.in_use for each in seen[:6]] == pytest.approx(means)
+    assert [each.made_audio_s_per_s for each in seen[:6]] == pytest.approx(means)
     assert all(each.replicas == each.target == 2 for each in seen)
