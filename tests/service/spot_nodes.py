@@ -23,7 +23,6 @@ import pytest
 import ray
 from ray import serve
 from ray.cluster_utils import Cluster
-from ray.core.generated import gcs_pb2
 from ray.serve import Application, Deployment
 
 from deployments.checkpoints.root import ROOT
@@ -39,7 +38,7 @@ _APP = "spot"
 _TITLE = f"ServeReplica:{_APP}:tiny-language-model"
 _MEMORY = 100 * 2**20  # of each node's object store
 # What a replica has begun is longer than this, so that it ends elsewhere.
-_GRACE_S = 0.5
+_GRACE_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -135,9 +134,8 @@ class _Driver:
     def death(self, node: str) -> list[str]:
         """Why it died, as Ray knows it: a reason and a message; empty while it lives."""
         info = next(info for each, info in self._gcs.get_all_node_info().items() if each.hex() == node)
-        if info.state == gcs_pb2.GcsNodeInfo.ALIVE:
-            return []
-        return [gcs_pb2.NodeDeathInfo.Reason.Name(info.death_info.reason), info.death_info.reason_message]
+        death = info.death_info
+        return [] if info.state == info.ALIVE else [death.Reason.Name(death.reason), death.reason_message]
 
 
 def _on_gpus(args: dict[str, Any]) -> Application:

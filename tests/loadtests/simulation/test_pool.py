@@ -23,9 +23,9 @@ def pool(scaler: Scaler, arrivals: Arrivals, cloud: CloudSettings, hours: float,
     return simulate(arrivals, PoolSettings(**settings), scaler, 3600 * hours, np.random.default_rng(1))
 
 
-def arrivals(busy: float, hours: float, curve: EngineCurve = GPU, seed: int = 0, **more: float) -> Arrivals:
-    demand = Demand(busy * curve.audio_s_per_s(8), (5, 10, 20, 30), **more)
-    return draw(demand, 3600 * hours, np.random.default_rng(seed))
+def arrivals(busy: float, hours: float, curve: EngineCurve = GPU) -> Arrivals:
+    demand = Demand(busy * curve.audio_s_per_s(8), (5, 10, 20, 30))
+    return draw(demand, 3600 * hours, np.random.default_rng(0))
 
 
 def serve(targets: Targets, least: int = 1) -> Scaler:
@@ -72,9 +72,10 @@ def test_a_node_without_a_replica_is_taken_again_or_given_back() -> None:
 @pytest.mark.parametrize("noticed", [0.0, 0.5, 1.0])
 def test_nothing_is_lost_but_a_window_of_each_generation_on_nodes_that_are_taken(noticed: float) -> None:
     cloud = CloudSettings(spot=True, preemptions_per_hour=6, noticed=noticed)
-    outcome = pool(serve(Targets(1, 60), least=0), arrivals(5, 6, heap=3), cloud, 6, initial=5)
+    long_ones = draw(Demand(100, (30, 60, 120, 300), heap=3), 6 * 3600, np.random.default_rng(0))
+    outcome = pool(serve(Targets(1, 60), least=0), long_ones, cloud, 6, initial=5)
     assert outcome.preemptions > 30
-    assert outcome.moved > 50
+    assert outcome.moved > 100
     assert outcome.num_arrived == outcome.num_ended + outcome.num_in_use + outcome.num_waiting
     assert outcome.asked_audio_s + outcome.lost_audio_s == pytest.approx(outcome.made_audio_s + outcome.unmade_audio_s)
     assert 0 < outcome.lost_audio_s <= outcome.moved * WINDOW_S

@@ -11,6 +11,7 @@ from serve_app.jobs.errors import KeyReused, TooManyQueued, UnknownJob
 from serve_app.jobs.job import Fault
 from serve_app.records.job_table import JobTable
 from serve_app.records.variation import VariationId
+from serve_app.scaling.waiting import Waiting
 from tests.serve_app.records.at_table import begun, first, make, submitted
 from tests.serve_app.records.databases import Home
 from tests.serve_app.records.submissions import saving, start, submission
@@ -127,6 +128,18 @@ def test_every_change_that_can_be_seen_makes_the_version_grow(table: JobTable) -
     table.save([saving(ours, 1, 0, 1)])
     table.cancel("ours", job.id)
     assert table.find("ours", job.id) == before
+
+
+def test_the_backlog_is_what_nobody_has_begun_by_model_and_queue_class(table: JobTable) -> None:
+    assert table.backlog() == {}
+    for tenant, queue, seeds in (("a", "batch", (1, 2)), ("b", "batch", (3,)), ("a", "realtime", (4,))):
+        table.submit(submission(tenant, seeds=seeds, num_frames=100, queue=queue), 100)  # type: ignore[arg-type]
+    expected = {("etude", "batch"): Waiting(3, 300), ("etude", "realtime"): Waiting(1, 100)}
+    assert table.backlog() == expected
+    [first] = table.candidates(1, {"realtime"})
+    assert table.begin(first, 1)
+    del expected["etude", "realtime"]
+    assert table.backlog() == expected
 
 
 def test_what_is_another_tenants_is_as_if_it_were_not(table: JobTable) -> None:
