@@ -45,8 +45,8 @@ class Batcher(Generic[Item, Result]):
 
     work: [item, …] → as many results in the same order. When it raises for a batch of several, it is called again
     for each item alone, so that a bad item fails alone: it must not have changed anything by then.
-    max_batch: items at most in a batch. name: of the thread, and in messages. recorder: is told each batch's size; model
-    and stage are among its labels.
+    max_batch: items at most in a batch. name: of the thread, and in messages. recorder: is told each batch's size;
+    model and stage are among its labels.
     """
 
     def __init__(

@@ -6,7 +6,7 @@
 Two pools, as a deploy file has them: real time on nodes on demand, batch on spot with on-demand nodes where spot is
 refused. Discrete events: arrivals, slots, engines whose speed follows from how many slots are in use, nodes that start
 and load a model, spot nodes taken back with and without notice, generations that go on elsewhere. Policies see what
-Serve would tell them, every 10 s and as means over 30 s, and Serve's own functions delay what they ask for.
+Serve would tell them, now and then and as means, and Serve's own functions delay what they ask for.
 
 The engine is by default one that nobody has measured: --slots, what a full engine makes (--full-speed, audio-seconds a
 second) and how much of that batching gains (--gain: times the speed of one generation alone) are assumptions, in the
@@ -81,6 +81,8 @@ def scenario(options: argparse.Namespace) -> Scenario:
         slots=options.slots,
         clouds={REALTIME: cloud, BATCH: replace(cloud, spot=True)},
         scaling=scaling,
+        look_s=options.look,
+        look_back_s=options.look_back,
     )
 
 
@@ -139,6 +141,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--up-batch", type=float, default=30)
     parser.add_argument("--down-realtime", type=float, default=300, help="downscale_delay_s")
     parser.add_argument("--down-batch", type=float, default=300)
+    parser.add_argument("--look", type=float, default=10, help="seconds between two looks of a policy")
+    parser.add_argument("--look-back", type=float, default=30, help="seconds over which it sees means")
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
     try:

@@ -34,7 +34,7 @@ class Scaling:
 @dataclass(frozen=True)
 class Scenario:
     """realtime, batch: what is asked of each pool on average, in replicas all of whose slots are in use. steady: no
-    days and no bursts. clouds: what each pool's nodes are.
+    days and no bursts. clouds: what each pool's nodes are. look_s, look_back_s: as `PoolSettings` has them.
     """
 
     seed: int
@@ -46,6 +46,8 @@ class Scenario:
     slots: int
     clouds: dict[str, CloudSettings]
     scaling: dict[str, Scaling]
+    look_s: float
+    look_back_s: float
 
     @property
     def full_audio_s_per_s(self) -> float:
@@ -93,7 +95,15 @@ class Scenario:
         for name, scaler, initial in self.fleets(pool, arrivals):
             if only not in (None, name):
                 continue
-            settings = PoolSettings(self.curve, self.slots, self.clouds[pool], self.max_replicas(arrivals), initial)
+            settings = PoolSettings(
+                curve=self.curve,
+                slots=self.slots,
+                cloud=self.clouds[pool],
+                max_replicas=self.max_replicas(arrivals),
+                initial=initial,
+                look_s=self.look_s,
+                look_back_s=self.look_back_s,
+            )
             yield name, simulate(arrivals, settings, scaler, self.duration_s, self._rng(pool, 1))
 
     def _rng(self, pool: str, part: int) -> np.random.Generator:

@@ -35,7 +35,11 @@ def samples_of(page: bytes, node: str) -> list[Sample]:
     # Ray's own are thousands of lines, and not looked at.
     ours = b"\n".join(line for line in page.splitlines() if line.startswith((_RAY + PREFIX).encode()))
     found: dict[tuple[str, tuple[tuple[str, str], ...]], tuple[Metric, list[float]]] = {}
-    for family in text_string_to_metric_families(ours.decode() + "\n"):
+    try:
+        families = list(text_string_to_metric_families(ours.decode() + "\n"))
+    except ValueError as error:
+        raise ValueError("that is not Prometheus' text format") from error
+    for family in families:
         for name, labels, value, *_ in family.samples:
             metric = _metric_of(name)
             if metric is not None:

@@ -45,7 +45,7 @@ def selectors(file: dict[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def unplaceable(file: dict[str, Any], groups: list[Group]) -> list[str]:
-    """What no group has room for, for each set of labels; and what would be alone on a GPU's node without needing it."""
+    """What no group has room for, for each set of labels; and what is alone on a GPU's node without needing it."""
     wrong = []
     for name, replicas, gpus in _replicas(file):
         for labels in replicas["nodes"]:

@@ -43,8 +43,8 @@ def ray_complaint(cluster: dict[str, Any]) -> str | None:
     """What Ray's launcher says of it before it asks AWS for anything."""
     try:
         validate_config(prepare_config(copy.deepcopy(cluster)))
-    except (jsonschema.ValidationError, ValueError, TypeError) as error:
-        return str(error)
+    except (jsonschema.ValidationError, ValueError, TypeError, AttributeError) as error:
+        return str(error)  # of what isn't even a mapping, Ray says that by an AttributeError
     # Ray takes any key there, as providers of others have their own.
     schema = json.loads((Path(ray.autoscaler.__file__).parent / "ray-schema.json").read_text())
     unknown = cluster["provider"].keys() - schema["properties"]["provider"]["properties"].keys() - {"use_internal_ips"}
@@ -59,8 +59,11 @@ def ec2_complaint(node_config: dict[str, Any]) -> str:
 
 
 def complaints(cluster: dict[str, Any]) -> list[str]:
-    reports = [ec2_complaint(one["node_config"]) for one in cluster["available_node_types"].values()]
-    return [each for each in (ray_complaint(cluster), *reports) if each]
+    """What Ray's launcher says of it; and if that is nothing, what EC2 would."""
+    if said := ray_complaint(cluster):
+        return [said]
+    reports = (ec2_complaint(one["node_config"]) for one in cluster["available_node_types"].values())
+    return [each for each in reports if each]
 
 
 def test_ray_and_ec2_take_it() -> None:
@@ -78,7 +81,11 @@ def test_an_unknown_key_is_found_at_every_level() -> None:
         (("cache_stopped_node",), True, "Additional properties are not allowed ('cache_stopped_node' was unexpected)"),
         (("available_node_types", "cpu", "lables"), {}, "Additional properties are not allowed ('lables'"),
         (("available_node_types", "cpu", "resources", "CPU"), 1.5, "1.5 is not of type 'integer'"),
-        (("available_node_types", "cpu", "node_config", "InstanceTyp"), "m7i.large", 'Unknown parameter in input: "Inst'),
+        (
+            ("available_node_types", "cpu", "node_config", "InstanceTyp"),
+            "m7i.large",
+            'Unknown parameter in input: "Inst',
+        ),
         (
             ("available_node_types", "cpu", "node_config", "MetadataOptions", "HttpToken"),
             "required",

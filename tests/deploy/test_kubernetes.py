@@ -10,8 +10,8 @@ import yaml
 
 from tests.deploy.kuberay import complaints
 from tests.deploy.placing import Group, selectors, unplaceable
-from tests.deploy.planted import mappings, planted
 from tests.deploy.planted import Path as Place
+from tests.deploy.planted import mappings, planted
 
 ROOT = Path(__file__).parents[2]
 MANIFEST: list[dict[str, Any]] = list(yaml.safe_load_all((ROOT / "kubernetes" / "rayservice.yaml").read_text()))

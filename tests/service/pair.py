@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import psutil
+from ray import serve
 
 from deployments.codec_decoder.windows import windows
 from tests.service.conftest import RunningService, processes
@@ -70,6 +71,17 @@ async def until_async(condition: Callable[[], Awaitable[bool]], within_s: float 
 async def all_up(app: str, deployment: str, number: int = 2) -> None:
     """Waits for replicas that were lost to be replaced."""
     await until(lambda: len(processes(app, deployment)) == number)
+
+
+async def all_ready(app: str, deployment: str, number: int = 2) -> None:
+    """The same, and for them to have begun to serve: until then they load, and grow."""
+
+    async def are_ready() -> bool:
+        status = await asyncio.to_thread(serve.status)
+        return status.applications[app].deployments[deployment].replica_states == {"RUNNING": number}
+
+    await all_up(app, deployment, number)
+    await until_async(are_ready)
 
 
 def made_by_name(service: RunningService, response: httpx.Response) -> Made:

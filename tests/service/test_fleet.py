@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from deployments.checkpoints.root import ROOT
 from loadtests.fleet import application
@@ -28,11 +29,12 @@ REALTIME, BATCH = f"{application.MODEL}-language-model", f"{application.MODEL}-b
 
 @dataclass(frozen=True)
 class Service:
-    """frames: see `recorded`."""
+    """frames: see `recorded`. file: that was deployed."""
 
     fleet: Fleet
     url: str
     frames: Path
+    file: Path
 
     def client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(base_url=self.url, timeout=REQUEST_TIMEOUT_S, trust_env=False)
@@ -63,7 +65,7 @@ def service(folder: Path, kinds: Sequence[str], **pools: Any) -> Iterator[Servic
         file = folder / "deploy.yaml"
         application.write(file, port, import_path="tests.service.recorded_graph:build", **pools)
         started.deploy(file)
-        running = Service(started, f"http://127.0.0.1:{port}", frames)
+        running = Service(started, f"http://127.0.0.1:{port}", frames, file)
         asyncio.run(ready(running))
         yield running
 
@@ -174,3 +176,23 @@ def test_a_pool_without_a_replica_wakes_for_whoever_asks(pools: Service) -> None
         assert pools.running(BATCH) == 1
 
     asyncio.run(scenario())
+
+
+def test_targets_and_bounds_are_tuned_without_a_restart(pools: Service) -> None:
+    """By a deploy file whose `deployments` say otherwise than its `args`."""
+    before = pools.processes("gpu_realtime")
+    content = yaml.safe_load(pools.file.read_text())
+    tuned = {"user_config": {"target_load": 0.05, "target_wait_s": 1}}
+    content["applications"][0]["deployments"] = [{"name": REALTIME, **tuned}]
+    pools.file.write_text(yaml.safe_dump(content))
+    pools.fleet.deploy(pools.file)
+
+    async def scenario() -> None:
+        async with pools.client() as client:
+            making = asyncio.create_task(sound(client, 600, 30))
+            await until(lambda: pools.running(REALTIME) == 2)
+            assert not making.done(), "a slot of four is more than a twentieth"
+            await making
+
+    asyncio.run(scenario())
+    assert before <= pools.processes("gpu_realtime"), "nobody was started again"

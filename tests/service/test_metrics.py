@@ -147,5 +147,3 @@ def test_every_metric_of_the_list_is_in_a_live_scrape_and_a_prometheus_reads_the
                     assert answer.json()["status"] == "success", (expression, answer.text)
 
     asyncio.run(scenario())
-
-

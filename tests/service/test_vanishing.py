@@ -12,7 +12,7 @@ import psutil
 from deployments.language_model.engine_loop import EngineLoad
 from tests.service.conftest import PAIR as APP
 from tests.service.conftest import SLOTS, RunningService, processes
-from tests.service.pair import all_up, body, clip, until
+from tests.service.pair import all_ready, body, clip, until
 
 
 def test_five_hundred_clients_that_vanish_leave_nothing_behind(pair: RunningService) -> None:
@@ -48,7 +48,7 @@ def test_five_hundred_clients_that_vanish_leave_nothing_behind(pair: RunningServ
         return sum(each.num_fds() for each in everybody), sum(each.memory_info().rss for each in everybody)
 
     async def scenario() -> None:
-        await all_up(APP, "tiny-language-model")
+        await all_ready(APP, "tiny-language-model")
         await storm(100)  # what a process sets aside once, for its first crowd
         await settled()
         handles, memory = held()
