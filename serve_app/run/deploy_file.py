@@ -77,10 +77,10 @@ class DeployFile:
         return replace(self, content={**self.content, "http_options": {**self.content["http_options"], "port": port}})
 
 
-def read_deploy_file(path: Path, schema: type[BaseModel], runtime_env_keys: Collection[str]) -> DeployFile:
+def read_deploy_file(path: Path, schema: type[BaseModel], loose: Mapping[str, Collection[str]]) -> DeployFile:
     """The checked deploy file at `path`. Raises DeployFileError.
 
-    schema: of the whole file. runtime_env_keys: of a `runtime_env`, which the schema takes as any mapping.
+    schema: of the whole file. loose: of options that it takes as any mapping, like `runtime_env`, the keys they have.
     """
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeysLoader)  # noqa: S506 - a SafeLoader
@@ -91,19 +91,19 @@ def read_deploy_file(path: Path, schema: type[BaseModel], runtime_env_keys: Coll
     if not isinstance(content, dict):
         raise DeployFileError(f"{path}: not a mapping of {', '.join(sorted(schema.model_fields))}")
     try:
-        return _checked(path, content, schema, runtime_env_keys)
+        return _checked(path, content, schema, loose)
     except DeployFileError as error:
         raise DeployFileError(f"{path}: {error}") from error
 
 
 def _checked(
-    path: Path, content: dict[str, Any], schema: type[BaseModel], runtime_env_keys: Collection[str]
+    path: Path, content: dict[str, Any], schema: type[BaseModel], loose: Mapping[str, Collection[str]]
 ) -> DeployFile:
     for place, key, valid in unknown_keys(content, schema):
         raise DeployFileError(f"{place + ': ' if place else ''}{unknown_key(key, valid)}")
-    for place, runtime_env in _runtime_envs(content):
-        for key in runtime_env.keys() - runtime_env_keys:
-            raise DeployFileError(f"{place}: {unknown_key(key, runtime_env_keys)}")
+    for place, option, known in _loose_options(content, loose):
+        for key in option.keys() - set(known):
+            raise DeployFileError(f"{place}: {unknown_key(key, known)}")
     try:
         schema.model_validate(content)
     except ValidationError as error:
@@ -193,17 +193,22 @@ def unknown_keys(data: Any, annotation: Any, place: str = "") -> Iterator[tuple[
             yield from unknown_keys(value, _element(annotation), dotted(place, i))
 
 
-def _runtime_envs(data: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every `runtime_env` among Serve's options; what applications and deployments take for themselves is skipped."""
+def _loose_options(
+    data: Any, loose: Mapping[str, Collection[str]], place: str = ""
+) -> Iterator[tuple[str, dict[str, Any], Collection[str]]]:
+    """Every option that is one of `loose`: (place, the option, the keys it may have).
+
+    What applications and deployments take for themselves is skipped.
+    """
     if isinstance(data, dict):
         for key, value in data.items():
-            if key == "runtime_env" and isinstance(value, dict):
-                yield dotted(place, key), value
+            if key in loose and isinstance(value, dict):
+                yield dotted(place, key), value, loose[key]
             elif key not in ("args", "user_config"):
-                yield from _runtime_envs(value, dotted(place, str(key)))
+                yield from _loose_options(value, loose, dotted(place, str(key)))
     elif isinstance(data, list):
         for i, value in enumerate(data):
-            yield from _runtime_envs(value, dotted(place, i))
+            yield from _loose_options(value, loose, dotted(place, i))
 
 
 def _alternatives(annotation: Any) -> Iterator[Any]:

@@ -18,7 +18,7 @@ import ray
 from ray import serve
 from ray.runtime_env import RuntimeEnv
 from ray.serve._private.api import serve_start
-from ray.serve.config import gRPCOptions
+from ray.serve.config import AutoscalingPolicy, gRPCOptions
 from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview, DeploymentStatus, ServeDeploySchema
 
 from serve_app.run import preflight
@@ -37,8 +37,9 @@ class DeployFailed(Exception):
 
 def load_deploy_file(path: Path) -> DeployFile:
     """The deploy file at `path`, every key of it known to Serve or to Settings. Raises DeployFileError."""
-    keys = {key for key in RuntimeEnv.known_fields if not key.startswith("_")}
-    return read_deploy_file(path, ServeDeploySchema, keys)
+    runtime_env = {key for key in RuntimeEnv.known_fields if not key.startswith("_")}
+    loose = {"runtime_env": runtime_env, "autoscaling_policy": set(AutoscalingPolicy.model_fields)}
+    return read_deploy_file(path, ServeDeploySchema, loose)
 
 
 def drive(path: Path, port: int | None, duration_ms: int, ray_folder: Path, report: TextIO) -> None:
