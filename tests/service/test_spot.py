@@ -18,7 +18,7 @@ from ray._raylet import GcsClient
 from deployments.checkpoints.root import ROOT
 from loadtests.fleet import application
 from loadtests.fleet.fleet import Node, fleet
-from tests.metadata_server import metadata_server
+from loadtests.fleet.metadata_server import metadata_server
 from tests.ports import free_port
 from tests.service.pair import clip, digest, gathered, until
 from tests.service.recorded import FILE_VARIABLE, recorded

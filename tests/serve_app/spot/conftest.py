@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.metadata_server import MetadataServer, metadata_server
+from loadtests.fleet.metadata_server import MetadataServer, metadata_server
 
 # What a process is called is the name of its file; this one says that it is there, and stays until its input ends.
 _RAYLET = f"#!{sys.executable}\nimport sys\nprint('up', flush=True)\nsys.stdin.read()\n"

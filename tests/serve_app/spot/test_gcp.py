@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import pytest
 
+from loadtests.fleet.metadata_server import PREEMPTED, MetadataServer
 from serve_app.spot.gcp import Gcp
 from serve_app.spot.metadata import MetadataError
 from serve_app.spot.metadata import MetadataServer as Client
 from serve_app.spot.notice import Kind, Notice
-from tests.metadata_server import PREEMPTED, MetadataServer
 
 
 def notices(server: MetadataServer) -> Sequence[Notice]:

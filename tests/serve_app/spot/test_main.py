@@ -10,8 +10,8 @@ import sys
 import pytest
 
 from deployments.checkpoints.root import ROOT
+from loadtests.fleet.metadata_server import ACTION, MetadataServer
 from serve_app.spot.__main__ import main
-from tests.metadata_server import ACTION, MetadataServer
 from tests.serve_app.spot.conftest import StartRaylet
 
 NODE = "ab" * 28

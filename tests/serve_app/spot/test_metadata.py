@@ -8,8 +8,8 @@ import threading
 
 import pytest
 
+from loadtests.fleet.metadata_server import ACTION, metadata_server
 from serve_app.spot.metadata import MetadataError, MetadataServer, checked_url
-from tests.metadata_server import ACTION, metadata_server
 
 
 @pytest.mark.parametrize(

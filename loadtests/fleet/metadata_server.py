@@ -17,11 +17,11 @@ from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-TOKEN = "/latest/api/token"
+TOKEN = "/latest/api/token"  # noqa: S105 (a path)
 ACTION = "/latest/meta-data/spot/instance-action"
 REBALANCE = "/latest/meta-data/events/recommendations/rebalance"
 PREEMPTED = "/computeMetadata/v1/instance/preempted"
-_TOKEN_HEADER = "X-aws-ec2-metadata-token"
+_TOKEN_HEADER = "X-aws-ec2-metadata-token"  # noqa: S105 (a name)
 _TTL_HEADER = "X-aws-ec2-metadata-token-ttl-seconds"
 _MAX_TTL_S = 21600
 _FLAVOR = "Metadata-Flavor"
