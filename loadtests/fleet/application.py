@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,17 @@ BATCH = {
 
 
 def write(
-    path: Path, port: int, *, import_path: str = IMPORT_PATH, args: Mapping[str, Any] | None = None, **pools: Any
+    path: Path,
+    port: int,
+    *,
+    import_path: str = IMPORT_PATH,
+    args: Mapping[str, Any] | None = None,
+    deployments: Sequence[Mapping[str, Any]] = (),
+    **pools: Any,
 ) -> None:
-    """The file, for a service on this port of the head. pools: of the model, in the place of those above."""
+    """The file, for a service on this port of the head. deployments: what Serve is to change of some. pools: of the
+    model, in the place of those above.
+    """
     model = {
         "source": "./etude/checkpoint",
         "license": "CC0-1.0",
@@ -66,6 +74,7 @@ def write(
                     "pipeline": {**_CPU_NODES, "num_replicas": 2},
                     **(args or {}),
                 },
+                "deployments": [dict(each) for each in deployments],
             }
         ],
     }

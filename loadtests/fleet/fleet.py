@@ -59,10 +59,13 @@ class Node:
 
 
 class Fleet:
-    """A head without work, to begin with. dashboard: where `serve deploy` goes. folder: for Ray, and its logs."""
+    """A head without work, to begin with. dashboard: where `serve deploy` goes. folder: for Ray, and its logs.
+    environment: of its processes.
+    """
 
-    def __init__(self, driver: subprocess.Popen[str], folder: Path) -> None:
+    def __init__(self, driver: subprocess.Popen[str], folder: Path, environment: Mapping[str, str]) -> None:
         self._driver = driver
+        self._environment = environment
         self.folder = folder
         said = self._answer()
         self.gcs_address: str = said["gcs_address"]
@@ -86,7 +89,9 @@ class Fleet:
     def deploy(self, file: Path) -> None:
         """Raises: FleetError when it is refused."""
         command = [sys.executable, "-m", "ray.serve.scripts", "deploy", str(file), "--address", self.dashboard]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_DEPLOY_S, check=False)  # noqa: S603
+        done = subprocess.run(  # noqa: S603 - Ray's own
+            command, env=self._environment, capture_output=True, text=True, timeout=_DEPLOY_S, check=False
+        )
         if done.returncode:
             raise FleetError(f"serve deploy failed: {done.stderr[-2000:]}")
 
@@ -97,6 +102,10 @@ class Fleet:
         applications: Mapping[str, Any] = answer.json()["applications"]
         found: dict[str, dict[str, Any]] = applications.get(application, {}).get("deployments", {})
         return found
+
+    def logs(self, deployment: str, application: str) -> list[Path]:
+        """Of the deployment's replicas, those that are gone too."""
+        return sorted(self.folder.glob(f"ray/session_latest/logs/serve/replica_{application}_{deployment}_*.log"))
 
     def close(self) -> None:
         self._client.close()
@@ -111,18 +120,23 @@ class Fleet:
 
 
 @contextlib.contextmanager
-def fleet(environment: Mapping[str, str] | None = None) -> Iterator[Fleet]:
-    """Ends with all its nodes. environment: added to that of all processes on them."""
-    with tempfile.TemporaryDirectory(prefix="fleet-", dir="/tmp", ignore_cleanup_errors=True) as short:
-        folder = Path(short)  # sockets' names must be short
-        command = [sys.executable, "-m", "loadtests.fleet.driver", str(free_port())]
-        ray = {"RAY_TMPDIR": short, "RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+def fleet(environment: Mapping[str, str] | None = None, folder: Path | None = None) -> Iterator[Fleet]:
+    """Ends with all its nodes. environment: added to that of all processes on them. folder: an empty one that somebody
+    else removes, with a short path for the names of sockets; None: one of its own.
+    """
+    with contextlib.ExitStack() as stack:
+        if folder is None:
+            short = tempfile.TemporaryDirectory(prefix="fleet-", dir="/tmp", ignore_cleanup_errors=True)
+            folder = Path(stack.enter_context(short))
+        command = [sys.executable, "-m", "loadtests.fleet.deployment", str(free_port())]
+        ray = {"RAY_TMPDIR": str(folder), "RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
         inherited = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+        everybodys = {**inherited, **PROXY_ENVIRONMENT, **ray, **(environment or {})}
         with (folder / "driver.log").open("w", encoding="utf-8") as log:
             driver = subprocess.Popen(  # noqa: S603 - our own module
                 command,
                 cwd=ROOT,
-                env={**inherited, **PROXY_ENVIRONMENT, **ray, **(environment or {})},
+                env=everybodys,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -130,7 +144,7 @@ def fleet(environment: Mapping[str, str] | None = None) -> Iterator[Fleet]:
                 start_new_session=True,  # Ctrl-C is for whoever shows something with it to answer
             )
         try:
-            started = Fleet(driver, folder)
+            started = Fleet(driver, folder, everybodys)
             try:
                 yield started
             finally:

@@ -31,11 +31,13 @@ def run_locust(
     folder: Path,
     environment: Mapping[str, str],
     watch: Callable[[list[Sample]], None],
+    over: Callable[[], bool] = lambda: False,
 ) -> list[Sample]:
     """What all requests came to; Locust's own report (report.html, *.csv, locust.log) lies in the folder.
 
     arguments: the load's options. duration_s: of its shape. environment: in addition to this process's.
-    watch: is called now and then with all samples so far. Raises: LoadError.
+    watch: is called now and then with all samples so far; what it raises ends Locust at once. over: whether its users
+    shall end what they have begun, and it with them, before the shape does; no report.html then. Raises: LoadError.
     """
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -46,6 +48,7 @@ def run_locust(
     command += ["--stop-timeout", str(STOP_TIMEOUT_S), *arguments]
     reader, samples = SampleReader(path), list[Sample]()
     deadline_s = time.monotonic() + _START_S + duration_s + STOP_TIMEOUT_S
+    told = False
     with log.open("wb") as said:
         process = subprocess.Popen(  # noqa: S603 - Locust, with our own file
             command,
@@ -61,6 +64,9 @@ def run_locust(
                 time.sleep(_LOOK_S)
                 samples += reader.new()
                 watch(samples)
+                if over() and not told:
+                    process.terminate()
+                    told = True
         finally:
             process.kill()
             process.wait()
