@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import math
 import re
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -36,24 +38,53 @@ class LogEvent:
         """The names of its values."""
         return *dict.fromkeys(_PLACE.findall(self.text)), *self.more
 
-    def tell(self, log: logging.Logger, error: BaseException | None = None, /, **values: Value) -> None:
-        """Writes it down. error: told with its traceback. Raises: ValueError for other fields than the event's own."""
+    def said(self, values: Mapping[str, Value]) -> tuple[str, dict[str, Value]]:
+        """Its sentence and its values, fit for a log. Raises: ValueError for other fields than the event's own."""
         if values.keys() != set(self.fields):
             raise ValueError(f"{self.name} has the fields {', '.join(self.fields)}, not {', '.join(values)}")
+        fit = {name: _fit(value) for name, value in values.items()}
+        return self.text % fit, fit
+
+    def tell(self, log: logging.Logger, error: BaseException | None = None, /, **values: Value) -> None:
+        """Writes it down. error: told with its traceback. Raises: as `said`."""
+        sentence, fields = self.said(values)
         if not log.isEnabledFor(self.level):
             return
-        said = {name: _plain(value) for name, value in values.items()}
-        file, line, function, _ = log.findCaller(stacklevel=2)
+        teller = sys._getframe(1)
+        file, function = teller.f_code.co_filename, teller.f_code.co_name
         caught = None if error is None else (type(error), error, error.__traceback__)
-        extra = {"event": self.name, **said}
-        record = log.makeRecord(log.name, self.level, file, line, self.text % said, (), caught, function, extra)
+        record = log.makeRecord(log.name, self.level, file, teller.f_lineno, sentence, (), caught, function)
         if error is not None:
             # Every formatter takes this instead of what it would make of the error by itself.
             record.exc_text = plain_traceback(error)
-        log.handle(record)
+        log.handle(_Told(record, {"event": self.name, **fields}))
 
 
-def _plain(value: Value) -> Value:
+class _Told(logging.LogRecord):
+    """A record whose values stay as they were told, those that are None aside.
+
+    Serve's filters put the request's id and route at hand into every record, in the place of the event's own: with a
+    path's mount point in it, or an id that the service has found unfit.
+    """
+
+    # Not among its attributes: formatters show those.
+    __slots__ = ("_fixed",)
+
+    _fixed: frozenset[str]
+
+    def __init__(self, record: logging.LogRecord, fields: Mapping[str, Value]) -> None:
+        taken = vars(record).keys() & fields.keys()
+        if taken:
+            raise ValueError(f"a log record has other things under {', '.join(sorted(taken))}")
+        self.__dict__.update(vars(record), **fields)
+        self._fixed = frozenset(name for name, value in fields.items() if value is not None)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name not in getattr(self, "_fixed", ()):
+            super().__setattr__(name, value)
+
+
+def _fit(value: Value) -> Value:
     """What JSON has, too."""
     if isinstance(value, str):
         return plain(value)
