@@ -1,21 +1,23 @@
 """Days of a fleet in minutes: the service's own scaling policy beside Ray's default one and fleets of fixed size.
 
     .venv/bin/python -m loadtests.simulate --days 2 --realtime 10 --batch 10
-    .venv/bin/python -m loadtests.simulate --days 1 --realtime 350 --batch 350 --only ours
+    .venv/bin/python -m loadtests.simulate --full-speed 24 --slots 16 --name simulate-assumed
+    .venv/bin/python -m loadtests.simulate --days 1 --realtime 350 --batch 350 --only ours --name thousand
 
 Two pools, as a deploy file has them: real time on nodes on demand, batch on spot with on-demand nodes where spot is
 refused. Discrete events: arrivals, slots, engines whose speed follows from how many slots are in use, nodes that start
 and load a model, spot nodes taken back with and without notice, generations that go on elsewhere. Policies see what
 Serve would tell them, now and then and as means, and Serve's own functions delay what they ask for.
 
-The engine is by default one that nobody has measured: --slots, what a full engine makes (--full-speed, audio-seconds a
-second) and how much of that batching gains (--gain: times the speed of one generation alone) are assumptions, in the
-form that fits the curves of `loadtests.curves`. With --curve FILE it is fitted to such a curve. Prices are of a node
-and hour, and by default in units of one on demand: what spot costs of it, refusals and preemptions are assumptions too.
+The engine is fitted to a curve that `loadtests.curves` measured (--curve; by default the embedded model's on a CPU).
+With --full-speed it is one that nobody has measured: what a full engine makes, in audio-seconds a second, and how much
+of that batching gains (--gain: times the speed of one generation alone) are assumptions then, in the form that fits the
+curves. Prices are of a node and hour, and by default in units of one on demand: what spot costs of it, refusals and
+preemptions are assumptions too.
 
 Left out: text encoders, decoders and the nodes they run on, what a generation's beginning costs its neighbours, and
 clients who leave. Waiting is until the first slot. The same seed gives the same figures, bit for bit. They go to
-RESULTS/simulate.json, drawn to the .png beside it; the last line is JSON.
+RESULTS/NAME.json, drawn to the .png beside it; the last line is JSON.
 """
 
 from __future__ import annotations
@@ -54,9 +56,12 @@ COLUMNS = {
 
 def scenario(options: argparse.Namespace) -> Scenario:
     """Raises: ValueError for an engine that can't be."""
-    curve = EngineCurve.assumed(options.slots, options.full_speed, options.gain)
-    if options.curve:
+    if options.full_speed is not None:
+        curve = EngineCurve.assumed(options.slots, options.full_speed, options.gain)
+        engine = f"assumed: {options.full_speed:g} audio-s/s with {options.slots} slots, {options.gain:g} times one's"
+    else:
         curve = EngineCurve.fit(Curve.read(options.curve).of("ours"))
+        engine = f"fitted to {options.curve.name}"
     cloud = CloudSettings(
         node_start_s=options.node_start,
         load_s=options.model_load,
@@ -77,6 +82,7 @@ def scenario(options: argparse.Namespace) -> Scenario:
         realtime=options.realtime,
         batch=options.batch,
         steady=options.steady,
+        engine=engine,
         curve=curve,
         slots=options.slots,
         clouds={REALTIME: cloud, BATCH: replace(cloud, spot=True)},
@@ -109,7 +115,7 @@ def run(options: argparse.Namespace) -> dict[str, object]:
         },
     }
     options.results.mkdir(parents=True, exist_ok=True)
-    path = options.results / "simulate.json"
+    path = options.results / f"{options.name}.json"
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     draw(simulated, outcomes, pools, path.with_suffix(".png"))
     return result
@@ -123,10 +129,12 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--batch", type=float, default=10, help="likewise")
     parser.add_argument("--steady", action="store_true", help="without days and bursts: to see what flaps by itself")
     parser.add_argument("--only", choices=[OURS], help="leave out what it is compared with")
-    parser.add_argument("--slots", type=int, default=16, help="of an engine")
-    parser.add_argument("--full-speed", type=float, default=24, help="audio-seconds a second of a full engine")
-    parser.add_argument("--gain", type=float, default=8, help="of a full engine over one generation alone")
-    parser.add_argument("--curve", type=Path, help="of loadtests.curves, to be fitted instead")
+    parser.add_argument(
+        "--curve", type=Path, default=RESULTS / "tiny-cpu.json", help="of loadtests.curves, to be fitted"
+    )
+    parser.add_argument("--slots", type=int, default=8, help="of an engine")
+    parser.add_argument("--full-speed", type=float, help="assumed: audio-seconds a second of a full engine")
+    parser.add_argument("--gain", type=float, default=8, help="assumed: of a full engine over one generation alone")
     parser.add_argument("--node-start", type=float, default=150, help="seconds, on average")
     parser.add_argument("--model-load", type=float, default=45, help="seconds, on average")
     parser.add_argument("--price-on-demand", type=float, default=1)
@@ -143,7 +151,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--down-batch", type=float, default=300)
     parser.add_argument("--look", type=float, default=10, help="seconds between two looks of a policy")
     parser.add_argument("--look-back", type=float, default=30, help="seconds over which it sees means")
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the folder")
+    parser.add_argument("--name", default="simulate", help="of the files in it")
     options = parser.parse_args(arguments)
     try:
         print(json.dumps(run(options)))

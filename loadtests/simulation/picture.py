@@ -46,13 +46,16 @@ def draw(
         costs.set_xscale("log")
         costs.set_xlabel(f"seconds until a slot, 99th percentile (at least {LEAST_S:g})")
         costs.set_ylabel("cost of an hour of audio")
+        costs.margins(x=0.25, y=0.15)
         costs.set_ylim(bottom=0)
-        costs.margins(x=0.25)
         for axes in (over_time, costs):
             axes.grid(visible=True, color="0.92")
     rows[-1][0].set_xlabel("hours")
     rows[0][0].legend(fontsize="small")
-    figure.suptitle(f"Simulated: {scenario.days:g} days, seed {scenario.seed}; the engine and prices are assumptions")
+    figure.suptitle(
+        f"Simulated: {scenario.days:g} days, seed {scenario.seed}; the engine is {scenario.engine}; prices, starts and "
+        "the market are assumptions"
+    )
     figure.savefig(path)
 
 
@@ -60,4 +63,6 @@ def _point(axes: Axes, name: str, row: Mapping[str, float]) -> None:
     colour, marker = STYLES.get(name, FIXED)
     at = max(row["wait_p99_s"], LEAST_S), row["cost_per_audio_hour"]
     axes.plot(*at, color=colour, marker=marker)
-    axes.annotate(name, at, xytext=(0, 7), textcoords="offset points", ha="center", color=colour, fontsize="small")
+    # Ours below, the others above: two that cost the same are often near each other.
+    offset = (0, -15) if name == OURS else (0, 7)
+    axes.annotate(name, at, xytext=offset, textcoords="offset points", ha="center", color=colour, fontsize="small")

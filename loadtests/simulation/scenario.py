@@ -34,7 +34,8 @@ class Scaling:
 @dataclass(frozen=True)
 class Scenario:
     """realtime, batch: what is asked of each pool on average, in replicas all of whose slots are in use. steady: no
-    days and no bursts. clouds: what each pool's nodes are. look_s, look_back_s: as `PoolSettings` has them.
+    days and no bursts. engine: what `curve` was made from. clouds: what each pool's nodes are. look_s, look_back_s: as
+    `PoolSettings` has them.
     """
 
     seed: int
@@ -42,6 +43,7 @@ class Scenario:
     realtime: float
     batch: float
     steady: bool
+    engine: str
     curve: EngineCurve
     slots: int
     clouds: dict[str, CloudSettings]

@@ -45,15 +45,19 @@ def test_every_fleet_gets_the_same_arrivals_and_its_figures_agree(
     assert fixed == [0, 0, 0]
 
 
-def test_an_engine_is_fitted_to_a_curve_when_one_is_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    curve = Path(__file__).parents[2] / "loadtests/results/tiny-cpu.json"
-    options = "--curve", str(curve), "--slots", "8", "--only", "ours", "--days", "0.01"
-    last = json.loads(simulated(tmp_path, capsys, *options)[1])
-    assert list(last["realtime"]) == ["ours"]
-    assert last["scenario"]["curve"]["each_s"] == pytest.approx(0.00015, rel=0.1)
+def test_the_engine_is_fitted_to_what_was_measured_unless_another_is_assumed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = "--only", "ours", "--days", "0.01"
+    measured = json.loads(simulated(tmp_path, capsys, *options)[1])
+    assert list(measured["realtime"]) == ["ours"]
+    assert measured["scenario"]["engine"] == "fitted to tiny-cpu.json"
+    assert measured["scenario"]["curve"]["each_s"] == pytest.approx(0.00015, rel=0.1)
+    assumed = json.loads(simulated(tmp_path, capsys, *options, "--full-speed", "24", "--slots", "16")[1])
+    assert assumed["scenario"]["engine"].startswith("assumed: 24 audio-s/s with 16 slots")
 
 
 def test_an_engine_that_cannot_be_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        main(["--gain", "17"])
+        main(["--full-speed", "24", "--slots", "16", "--gain", "17"])
     assert "batching 16 generations gains from 1 to 16" in capsys.readouterr().err
