@@ -11,7 +11,7 @@ from loadtests.demo.workers import language_models
 from loadtests.running import APPLICATION, MODEL, Running
 
 # `serve_app.pipeline.generation` writes the one, Serve (Ray 2.60) the other, when requests may go to a new replica.
-LOST = re.compile(r"generation ([0-9a-f]{16}) lost its worker at frame (\d+)")
+LOST = re.compile(r"generation ([0-9a-f]{16})[0-9a-f]* lost its worker at frame (\d+)")
 _UPDATED = rf"Got updated replicas for Deployment\(name='{MODEL}-language-model', app='{APPLICATION}'\)"
 _ADDED = re.compile(rf"{_UPDATED}: \d+ total \(\+(\d+) added")
 _POLL_S = 0.1
