@@ -69,17 +69,19 @@ def follow(service: Service, path: str, generation: Generation) -> None:
 
 def check_events(events: Iterable[Event], generation_id: str) -> str:
     """The last state. Raises: WrongAnswer where they are out of order; ValueError where they can't be read."""
-    version, progress, state = -1, 0.0, "none"
+    version, progress, state, position = -1, 0.0, "none", None
     for event in events:
         told = _generation(event.data.encode())
         before, state = state, told["state"]
         if state not in _STATES:
             raise WrongAnswer(f"the generation is {state}: {event.data[:300]}")
-        in_order = int(event.id) > version and told["progress"] >= progress and told["id"] == generation_id
+        # Its place in the queue changes with what others do, and no version with it.
+        is_new = int(event.id) > version or (int(event.id) == version and told.get("position") != position)
+        in_order = is_new and told["progress"] >= progress and told["id"] == generation_id
         forward = before == "none" or _STATES.index(state) >= _STATES.index(before)
         if not (in_order and forward and event.kind == ("progress" if state == before else state)):
             raise WrongAnswer(f"an event is out of order: {event.kind} {event.id} after {before} {version}")
-        version, progress = int(event.id), told["progress"]
+        version, progress, position = int(event.id), told["progress"], told.get("position")
     return state
 
 

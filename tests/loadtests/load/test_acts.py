@@ -237,8 +237,15 @@ def test_a_key_is_shown_and_a_mounted_service_found() -> None:
     assert seen == [("/music/v1/models", b"Bearer a-key"), ("/v1/models", None)]
 
 
-def event(version: int, state: str, progress: float, kind: str | None = None, generation_id: str = "x") -> Event:
-    told = {"id": generation_id, "state": state, "progress": progress}
+def event(
+    version: int,
+    state: str,
+    progress: float,
+    kind: str | None = None,
+    generation_id: str = "x",
+    position: int | None = None,
+) -> Event:
+    told = {"id": generation_id, "state": state, "progress": progress, "position": position}
     return Event(str(version), kind or state, json.dumps(told))
 
 
@@ -255,6 +262,13 @@ def test_events_lead_from_the_queue_to_the_end_and_may_leave_states_out() -> Non
     assert check_events([MADE], "x") == "succeeded"
     assert check_events([QUEUED, RUNNING], "x") == "running"
     assert check_events([], "x") == "none"
+
+
+def test_a_job_may_move_in_the_queue_without_a_version_of_its_own() -> None:
+    third, first = event(0, "queued", 0, position=3), event(0, "queued", 0, "progress", position=1)
+    assert check_events([third, first, RUNNING], "x") == "running"
+    with pytest.raises(WrongAnswer):
+        check_events([third, first, first], "x")
 
 
 @pytest.mark.parametrize(
