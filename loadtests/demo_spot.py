@@ -1,0 +1,219 @@
+"""What `make demo-spot` shows: spot nodes go, with notice and without, and nobody who asks for music notices.
+
+    .venv/bin/python -m loadtests.demo_spot --notice 40
+
+Starts real Ray nodes on this machine, as a cluster has them: a head, two CPU nodes, two GPU nodes on demand and two on
+spot, whose GPUs are not there: the embedded model computes on the CPU. `serve deploy` brings the application there,
+real-time workers on demand, batch workers on spot. Locust asks for music, streamed, waited for and as jobs, and twelve
+clips are made as jobs again and again. Then one spot node gets its notice by a metadata server like EC2's: the watcher
+on it drains it, and it is gone before the cloud would take it. The other one is killed without notice. Jobs go on with
+other workers from the frame where they were, and have to be the bytes that they were undisturbed. Ends with a table and
+a picture.
+
+The embedded model makes a minute of music in a second: its workers get one second to end what they have begun, rather
+than the twenty that those of larger models need for less. Otherwise a drain would have nothing to move.
+
+Exit status: 0 when no request failed, every clip is equal, both events cost clips their worker and no real-time worker
+was on spot; 1 otherwise; 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Coroutine, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+from loadtests.demo.client import connect
+from loadtests.demo_kill import SCENES
+from loadtests.fleet import application
+from loadtests.fleet.fleet import Fleet, FleetError, fleet
+from loadtests.hardware import commit, describe
+from loadtests.load.locust_process import LoadError
+from loadtests.running import free_port
+from loadtests.spot.client import Client
+from loadtests.spot.cloud import watched
+from loadtests.spot.evidence import Chapter, Evidence
+from loadtests.spot.load import Load
+from loadtests.spot.losses import Loss, losses, tell
+from loadtests.spot.picture import draw
+from loadtests.spot.placement import BATCH, Observer
+from loadtests.spot.reference import Reference, Take
+from loadtests.spot.story import WORKERS, Story, Times
+from loadtests.spot.table import table, verdict
+from serve_app.run.guardian import Guardian
+from serve_app.run.progress import Progress
+
+NODES = ("cpu", "cpu", "gpu_realtime", "gpu_realtime", "gpu_batch", "gpu_batch")
+_GRACE_S = 1
+# What two cores hold beside the jobs on spot nodes.
+_NUM_USERS = 7
+_USERS = ("--weights", "compose=2,stream=3,job=2", "--lengths", "4,8", "--pace", "4")
+_NUM_REFERENCES = 12
+_REFERENCE_MS = 30_000
+_LOOK_S = 0.5
+_READY_S = 300.0
+
+Result = TypeVar("Result")
+
+
+def references() -> list[Reference]:
+    """No two alike."""
+    return [Reference(i + 1, SCENES[i % len(SCENES)], i, _REFERENCE_MS) for i in range(_NUM_REFERENCES)]
+
+
+class Demo:
+    """url: of the service on these nodes. folder: for logs. environment: of all processes that are started."""
+
+    def __init__(
+        self, started: Fleet, url: str, folder: Path, environment: Mapping[str, str], progress: Progress
+    ) -> None:
+        self._fleet = started
+        self._url = url
+        self._folder = folder
+        self._environment = environment
+        self._progress = progress
+        self._began_s, self._epoch_s = time.monotonic(), time.time()
+        self._observer = Observer(started, self._clock)
+        self._load = Load(_NUM_USERS, _USERS, folder / "locust", self._clock)
+
+    async def run(self, times: Times) -> Evidence:
+        """All that was seen. Raises: FleetError, LoadError."""
+        async with connect(self._url) as http:
+            return await _meanwhile(self._run(http, times), self._observer.run())
+
+    async def _run(self, http: httpx.AsyncClient, times: Times) -> Evidence:
+        await self._until_ready(http)
+        client = Client(http, self._clock)
+        undisturbed = await self._undisturbed(client)
+        with watched(self._fleet.of("gpu_batch"), self._folder, self._environment) as clouds:
+            story = Story(
+                self._fleet, clouds, self._observer, client, self._progress.line, lambda: self._moved(client.takes)
+            )
+            self._progress.step(f"load by Locust: {_NUM_USERS} users")
+            began_s = self._clock()
+            loading = asyncio.ensure_future(self._load.run(self._url, self._environment))
+
+            async def told() -> list[Chapter]:
+                chapters = await story.run(references(), times)
+                self._load.enough()
+                await loading
+                return chapters
+
+            chapters = await _meanwhile(told(), loading, self._tell())
+        takes, lost = client.takes[len(undisturbed) :], self._lost()
+        tell(takes, lost)
+        lost_s = [at_s for at_s, _ in lost]
+        return Evidence(began_s, chapters, self._load.samples, lost_s, undisturbed, takes, self._observer.seen)
+
+    async def _until_ready(self, http: httpx.AsyncClient) -> None:
+        self._progress.step("waiting until the service is ready")
+        until_s = self._clock() + _READY_S
+        while self._clock() < until_s:
+            with contextlib.suppress(httpx.TransportError):
+                if (await http.get("/ready")).status_code == 200:
+                    await self._observer.until(lambda seen: seen.of(BATCH) == WORKERS)
+                    self._progress.line("the service is ready")
+                    return
+            await asyncio.sleep(_LOOK_S)
+        raise FleetError(f"the service was not ready after {_READY_S:g} s")
+
+    async def _undisturbed(self, client: Client) -> list[Take]:
+        self._progress.step(f"{_NUM_REFERENCES} clips of {_REFERENCE_MS // 1000} s as jobs, undisturbed")
+        takes = await client.each_once(references())
+        for take in takes:
+            if take.error is not None:
+                raise FleetError(f"clip {take.reference.number} failed, and nothing disturbed it: {take.error}")
+        self._progress.line(f"undisturbed: all {_NUM_REFERENCES} clips are here")
+        return takes
+
+    async def _tell(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            self._progress.update(f"load by Locust: {_NUM_USERS} users, {self._load.told}")
+
+    def _lost(self) -> list[tuple[float, Loss]]:
+        """Each with its time."""
+        found = losses(self._fleet.logs("pipeline", application.APPLICATION))
+        return [(loss.at_s - self._epoch_s, loss) for loss in found]
+
+    def _moved(self, takes: Sequence[Take]) -> int:
+        """How often one of these has lost its worker."""
+        generations = {take.generation for take in takes}
+        return sum(loss.generation in generations for _, loss in self._lost())
+
+    def _clock(self) -> float:
+        """Seconds since the demonstration began."""
+        return time.monotonic() - self._began_s
+
+
+async def _meanwhile(work: Coroutine[Any, Any, Result], *others: Awaitable[None]) -> Result:
+    """What comes of the work. The others end with it at the latest. Raises: what one of them raises before."""
+    task = asyncio.create_task(work)
+    beside = [asyncio.ensure_future(other) for other in others]
+    waited: set[asyncio.Future[Any]] = {task, *beside}
+    try:
+        while not task.done():
+            done, waited = await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            for each in done - {task}:
+                each.result()
+        return task.result()
+    finally:
+        for each in (task, *beside):
+            each.cancel()
+        await asyncio.gather(task, *beside, return_exceptions=True)
+
+
+def run(options: argparse.Namespace, progress: Progress) -> bool:
+    """Whether it is shown that nothing is lost. Raises: FleetError, LoadError."""
+    scratch = Path(tempfile.mkdtemp(prefix="spot-", dir="/tmp"))
+    port = free_port()
+    with Guardian(scratch, options.parent) as guardian:
+        nodes = scratch / "f"
+        nodes.mkdir()
+        progress.step(f"starting Ray nodes: a head, {', '.join(NODES)}")
+        with fleet(guardian.environment, nodes) as started:
+            for kind in NODES:
+                started.add(kind)
+            progress.step("serve deploy")
+            file = scratch / "deploy.yaml"
+            pool = {**application.BATCH, "autoscaling": {"min_replicas": WORKERS, "max_replicas": WORKERS}}
+            hasty = {"name": BATCH, "graceful_shutdown_timeout_s": _GRACE_S}
+            application.write(file, port, deployments=[hasty], batch_language_model=pool)
+            started.deploy(file)
+            demo = Demo(started, f"http://127.0.0.1:{port}", scratch, guardian.environment, progress)
+            evidence = asyncio.run(demo.run(Times(calm_s=options.calm, notice_s=options.notice)))
+            progress.step("stopping")
+    draw(evidence, f"{describe('cpu')}, commit {commit()}", options.picture)
+    progress.line(f"{table(evidence)}\n\n{verdict(evidence)}")
+    progress.line(f"the picture: {options.picture}")
+    return not evidence.faults()
+
+
+def main(arguments: list[str]) -> int:
+    """The demonstration; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m loadtests.demo_spot", description=__doc__.splitlines()[0])
+    parser.add_argument("--notice", type=float, default=40, metavar="SECONDS", help="from a notice to the node's end")
+    parser.add_argument("--calm", type=float, default=10, metavar="SECONDS", help="before and after each event")
+    parser.add_argument("--picture", type=Path, default=Path("loadtests/results/demo-spot.png"))
+    parser.add_argument("--parent", type=int, metavar="PID", help="end when this process ends")
+    with Progress(sys.stdout) as progress:
+        try:
+            return 0 if run(parser.parse_args(arguments), progress) else 1
+        except (FleetError, LoadError) as error:
+            progress.line(str(error))
+            return 1
+        except KeyboardInterrupt:
+            progress.line("stopped; nothing is left running")
+            return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

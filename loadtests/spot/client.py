@@ -1,0 +1,97 @@
+"""The demonstration's own client: has references made as jobs, follows them and fetches the sound."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any
+
+import httpx
+
+from loadtests.spot.reference import Reference, Take
+from serve_app.run.clip import ClipError, checked_duration_s
+
+_PATH = "/v1/generations"
+_ENDED = ("succeeded", "failed", "cancelled")
+
+
+class JobFailed(Exception):
+    """A job did not come to a good end; one sentence."""
+
+
+class Client:
+    """http: of the service. clock: seconds since the demonstration began. takes: all that were begun, oldest first."""
+
+    def __init__(self, http: httpx.AsyncClient, clock: Callable[[], float]) -> None:
+        self._http = http
+        self._clock = clock
+        self.takes: list[Take] = []
+
+    async def each_once(self, references: Sequence[Reference]) -> list[Take]:
+        """All of them at once."""
+        return list(await asyncio.gather(*map(self.make, references)))
+
+    async def again_and_again(self, references: Sequence[Reference], enough: asyncio.Event) -> None:
+        """Each one anew as soon as it is here, until there are enough, or it fails."""
+
+        async def keep_making(reference: Reference) -> None:
+            while not enough.is_set():
+                if (await self.make(reference)).error is not None:
+                    return
+
+        await asyncio.gather(*map(keep_making, references))
+
+    async def make(self, reference: Reference) -> Take:
+        """One job, from its submission to its removal."""
+        take = Take(reference, self._clock())
+        self.takes.append(take)
+        try:
+            path = await self._submit(reference)
+            await self._follow(path, take)
+            sound = await self._fetch(f"{path}/audio", reference)
+            take.size_bytes, take.sha256 = len(sound), hashlib.sha256(sound).hexdigest()
+            _expect(await self._http.delete(path), 204)
+        except (JobFailed, ClipError, httpx.TransportError) as error:
+            take.error = f"{type(error).__name__}: {error}"
+        take.ended_s = self._clock()
+        return take
+
+    async def _submit(self, reference: Reference) -> str:
+        answer = await self._http.post(_PATH, json=reference.body)
+        _expect(answer, 202)
+        return f"{_PATH}/{answer.json()['id']}"
+
+    async def _follow(self, path: str, take: Take) -> None:
+        """Until it is made. Raises: JobFailed."""
+        told: Mapping[str, Any] = {}
+        async with self._http.stream("GET", f"{path}/events", headers={"Accept": "text/event-stream"}) as answer:
+            if answer.status_code != 200:
+                await answer.aread()
+            _expect(answer, 200)
+            async for told in _events(answer):
+                take.heard(told, self._clock())
+        if told.get("state") != "succeeded":
+            raise JobFailed(f"its events ended with {json.dumps(told)[:300]}")
+
+    async def _fetch(self, path: str, reference: Reference) -> bytes:
+        answer = await self._http.get(path)
+        _expect(answer, 200)
+        checked_duration_s(answer.content, reference.duration_ms)
+        return answer.content
+
+
+async def _events(answer: httpx.Response) -> AsyncIterator[Mapping[str, Any]]:
+    """The job, each time that it is told; the service writes it in one line."""
+    async for line in answer.aiter_lines():
+        name, _, value = line.partition(":")
+        if name == "data":
+            yield json.loads(value)
+
+
+def _expect(answer: httpx.Response, status: int) -> None:
+    if answer.status_code != status:
+        raise JobFailed(
+            f"{answer.request.method} {answer.request.url.path} answers {answer.status_code}: {answer.text[:200]}"
+        )

@@ -1,0 +1,100 @@
+"""All that was seen, and what it shows. Times are seconds since the demonstration began."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from loadtests.load.acts import LONGEST_GAP
+from loadtests.load.sample import Sample
+from loadtests.spot.load import failed
+from loadtests.spot.placement import Placement
+from loadtests.spot.reference import Take
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A spot node that was taken. at_s: its notice, or its end where it had none. gone_s: when nothing was left of it.
+    whole_s: when its pool had as many workers as before. until_s: when the next one began, or the load ended.
+    """
+
+    how: Literal["notice", "kill"]
+    at_s: float
+    gone_s: float
+    whole_s: float
+    until_s: float
+
+    def covers(self, moment_s: float) -> bool:
+        return self.at_s <= moment_s < self.until_s
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """began_s: of the load. samples: Locust's. losses_s: when a generation of anybody's lost its worker. undisturbed: a
+    take of each reference before anything happened; takes: all later ones.
+    """
+
+    began_s: float
+    chapters: Sequence[Chapter]
+    samples: Sequence[Sample]
+    losses_s: Sequence[float]
+    undisturbed: Sequence[Take]
+    takes: Sequence[Take]
+    placements: Sequence[Placement]
+
+    @property
+    def requests(self) -> list[Sample]:
+        """Without those that were refused, or that Locust's end met as they began."""
+        counted = (each for each in self.samples if each.method != "AUDIO")
+        return [each for each in counted if each.end in ("right", "wrong") or failed(each)]
+
+    @property
+    def num_refused(self) -> int:
+        return sum(each.end == "refused" for each in self.samples)
+
+    @property
+    def digests(self) -> Mapping[int, str]:
+        """By reference, of its sound."""
+        return {take.reference.number: take.sha256 for take in self.undisturbed}
+
+    def equal(self, take: Take) -> bool:
+        """Whether it is whole, and the undisturbed one to the last byte."""
+        return take.error is None and take.sha256 != "" and take.sha256 == self.digests[take.reference.number]
+
+    def moved(self, chapter: Chapter) -> list[Take]:
+        """Those that lost a worker in it."""
+        return [take for take in self.takes if any(map(chapter.covers, take.lost_s))]
+
+    def longest_pause_s(self, chapter: Chapter) -> float:
+        """In the making of a reference, when its worker was lost."""
+        return max(
+            (take.pause_s(lost_s) for take in self.takes for lost_s in take.lost_s if chapter.covers(lost_s)),
+            default=0.0,
+        )
+
+    def longest_gap_s(self, from_s: float, until_s: float) -> float:
+        """That a real-time listener heard, who began in this time."""
+        gaps = [each for each in self.samples if each.name == LONGEST_GAP and from_s <= each.at_s < until_s]
+        return max((gap.ms / 1000 for gap in gaps), default=0.0)
+
+    def faults(self) -> list[str]:
+        """What is not as it should be, a sentence each."""
+        found = []
+        wrong = [each for each in self.requests if failed(each)]
+        if wrong:
+            reasons = sorted({f"{each.method} {each.name}: {each.failure or 'no end of it came'}" for each in wrong})
+            found.append(f"{len(wrong)} of {len(self.requests)} requests failed: {'; '.join(reasons)[:1000]}")
+        for take in (*self.undisturbed, *self.takes):
+            if take.error is not None:
+                found.append(f"clip {take.reference.number} failed at {take.began_s:.0f} s: {take.error}")
+        unequal = [take for take in self.takes if take.error is None and not self.equal(take)]
+        if unequal:
+            numbers = sorted({take.reference.number for take in unequal})
+            found.append(f"clips {', '.join(map(str, numbers))} had other bytes than undisturbed")
+        for chapter in self.chapters:
+            if not self.moved(chapter):
+                found.append(f"nothing is shown of the {chapter.how}: no clip lost its worker by it")
+        if any(each.realtime_on_spot for each in self.placements):
+            found.append("a real-time worker was on a spot node")
+        return found

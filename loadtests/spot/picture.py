@@ -1,0 +1,162 @@
+"""What users had, where workers were and how clips fared, over time, while spot nodes went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from loadtests.fleet.kinds import ON_DEMAND, SPOT
+from loadtests.load.sample import Sample
+from loadtests.spot.evidence import Evidence
+from loadtests.spot.load import failed
+from loadtests.spot.placement import BATCH, REALTIME, Pool
+from loadtests.spot.reference import Take
+
+_NOTICE, _KILL, _FAILED = "tab:orange", "tab:red", "tab:red"
+_LISTENERS, _JOBS = "tab:blue", "tab:green"
+# Colours as above: what is on spot is paler.
+_POOLS: Sequence[tuple[Pool, str, str]] = (
+    ((REALTIME, ON_DEMAND), "real-time, on demand", "tab:blue"),
+    ((REALTIME, SPOT), "real-time, on spot (never)", "tab:red"),
+    ((BATCH, ON_DEMAND), "batch, on demand", "tab:green"),
+    ((BATCH, SPOT), "batch, on spot", "lightgreen"),
+)
+_STEP_S = 0.5
+_MARKS = {"notice": (_NOTICE, "notice for a spot node"), "kill": (_KILL, "a spot node is killed")}
+
+
+def draw(evidence: Evidence, measured_on: str, path: Path) -> None:
+    """Writes a PNG."""
+    figure = Figure(figsize=(11, 9.5), dpi=100)
+    figure.subplots_adjust(left=0.08, right=0.985, top=0.91, bottom=0.055, hspace=0.2)
+    users, clips, workers = figure.subplots(3, 1, sharex=True, height_ratios=(3, 4, 3))
+    began_s = evidence.began_s
+    ends_s = [sample.end_s - began_s for sample in evidence.samples]
+    end_s = max([*ends_s, *(each.at_s - began_s for each in evidence.placements)], default=1.0)
+    _draw_users(users, evidence, end_s)
+    _draw_clips(clips, evidence)
+    _draw_workers(workers, evidence)
+    for axes in (users, clips, workers):
+        for chapter in evidence.chapters:
+            colour, label = _MARKS[chapter.how]
+            # Its name stands in the first legend only.
+            names = (label, "and it is gone") if axes is users else (None, None)
+            axes.axvline(chapter.at_s - began_s, color=colour, linewidth=1.8, label=names[0])
+            axes.axvline(chapter.gone_s - began_s, color=colour, linestyle=":", label=names[1])
+        axes.grid(visible=True, color="0.92")
+        axes.set_axisbelow(True)
+        axes.set_xlim(0, end_s)
+        _legend(axes)
+    workers.set_xlabel("seconds since the load began")
+    wrong = sum(map(failed, evidence.requests))
+    equal = sum(map(evidence.equal, evidence.takes))
+    figure.suptitle(
+        f"Two spot nodes go: {wrong} of {len(evidence.requests)} requests failed, "
+        f"{equal} of {len(evidence.takes)} jobs gave the undisturbed bytes\n{measured_on}",
+        fontsize="medium",
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+
+
+def _draw_users(axes: Axes, evidence: Evidence, end_s: float) -> None:
+    """Each clip's sound, spread over the time that it took."""
+    grid = np.arange(0, end_s + _STEP_S, _STEP_S)
+    right = [each for each in evidence.samples if each.end == "right" and each.audio_s > 0]
+
+    def rate(of: Callable[[Sample], bool]) -> np.ndarray:
+        spans = [(each.at_s, each.end_s, each.audio_s) for each in right if of(each) and not _is_fetched(each)]
+        return _spread(grid, ((at_s - evidence.began_s, to_s - evidence.began_s, audio) for at_s, to_s, audio in spans))
+
+    listeners, jobs = rate(lambda each: not _is_job(each)), rate(_is_job)
+    axes.stackplot(
+        grid, listeners, jobs, colors=(_LISTENERS, _JOBS), alpha=0.75, labels=("made in real time", "made as jobs")
+    )
+    wrong = [each.end_s - evidence.began_s for each in evidence.requests if failed(each)]
+    axes.plot(wrong, [0.0] * len(wrong), color=_FAILED, marker="X", linestyle="none", clip_on=False, label="failed")
+    axes.set_ylabel("music for Locust's users,\nseconds a second")
+    axes.set_ylim(bottom=0)
+
+
+def _draw_clips(axes: Axes, evidence: Evidence) -> None:
+    """A lane for each reference, a bar for each of its jobs."""
+    began_s = evidence.began_s
+    for take in evidence.takes:
+        whole = evidence.equal(take)
+        colour = ("tab:blue" if take.lost_s else "0.75") if whole else "tab:red"
+        label = (
+            ("moved, the same bytes" if take.lost_s else "undisturbed, the same bytes")
+            if whole
+            else "failed or other bytes"
+        )
+        start_s, end_s = take.began_s - began_s, _end_s(take) - began_s
+        axes.barh(
+            take.reference.number,
+            end_s - start_s,
+            left=start_s,
+            height=0.62,
+            color=colour,
+            edgecolor="white",
+            label=label,
+        )
+        lost_s = [each - began_s for each in take.lost_s]
+        number = [take.reference.number] * len(lost_s)
+        axes.plot(lost_s, number, color="black", marker="x", linestyle="none", label="its worker was lost")
+    axes.set_ylabel("the demonstration's own jobs,\na lane for each clip")
+    numbers = [take.reference.number for take in evidence.undisturbed]
+    axes.set_yticks(numbers, [str(number) for number in numbers])
+    axes.invert_yaxis()
+
+
+def _draw_workers(axes: Axes, evidence: Evidence) -> None:
+    times_s = [each.at_s - evidence.began_s for each in evidence.placements]
+    counts = [[each.running.get(pool, 0) for each in evidence.placements] for pool, _, _ in _POOLS]
+    axes.stackplot(
+        times_s,
+        *counts,
+        step="post",
+        colors=[each[2] for each in _POOLS],
+        alpha=0.75,
+        labels=[each[1] for each in _POOLS],
+    )
+    axes.set_ylabel("workers that take requests")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_ylim(bottom=0)
+
+
+def _legend(axes: Axes) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    one_each = dict(zip(labels, handles, strict=True))
+    # Above its panel, where no line runs.
+    axes.legend(
+        one_each.values(), one_each, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.1,
+        ncols=max(1, len(one_each)), frameon=False, fontsize="small", columnspacing=1.2,
+    )  # fmt: skip
+
+
+def _spread(grid: np.ndarray, spans: Iterable[tuple[float, float, float]]) -> np.ndarray:
+    """Amounts a second at each time of an even grid [n], from spans (from, until, amount)."""
+    rates = np.zeros(len(grid))
+    for from_s, until_s, amount in spans:
+        until_s = max(until_s, from_s + _STEP_S)
+        covered = np.clip(np.minimum(grid + _STEP_S, until_s) - np.maximum(grid, from_s), 0, None)
+        rates += amount / (until_s - from_s) * covered / _STEP_S
+    return rates
+
+
+def _is_job(sample: Sample) -> bool:
+    return sample.name.startswith("job")
+
+
+def _is_fetched(sample: Sample) -> bool:
+    """Whether its sound was made and counted before."""
+    return sample.name == "job: fetch"
+
+
+def _end_s(take: Take) -> float:
+    return take.began_s if take.ended_s is None else take.ended_s

@@ -1,0 +1,70 @@
+"""A clip that is asked for as a job again and again, and has to be the same each time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+_NAME_DIGITS = 16
+
+
+@dataclass(frozen=True)
+class Reference:
+    """number: from 1."""
+
+    number: int
+    prompt: str
+    seed: int
+    duration_ms: int
+
+    @property
+    def body(self) -> Mapping[str, object]:
+        """A job for spot nodes, which neither takes from the cache nor leaves anything there."""
+        return {
+            "prompt": self.prompt,
+            "seed": self.seed,
+            "music_length_ms": self.duration_ms,
+            "queue": "batch",
+            "cache": "off",
+        }
+
+
+@dataclass
+class Take:
+    """One job for a reference. Times are seconds since the demonstration began; ended_s: None while it is under way.
+
+    generation: the first digits of its name, as the service's log has them. times_s, progress: when which part of it
+    was made, from 0 to 1. lost_s, lost_at: when it lost a worker, and at which frame. error: why there is no clip.
+    """
+
+    reference: Reference
+    began_s: float
+    ended_s: float | None = None
+    generation: str | None = None
+    times_s: list[float] = field(default_factory=list)
+    progress: list[float] = field(default_factory=list)
+    lost_s: list[float] = field(default_factory=list)
+    lost_at: list[int] = field(default_factory=list)
+    size_bytes: int = 0
+    sha256: str = ""
+    error: str | None = None
+
+    def heard(self, told: Mapping[str, object], now_s: float) -> None:
+        """told: the job, as the API has it."""
+        progress = told["progress"]
+        assert isinstance(progress, float | int)
+        if not self.progress or progress > self.progress[-1]:
+            self.times_s.append(now_s)
+            self.progress.append(float(progress))
+        variations = told["variations"]
+        assert isinstance(variations, list)
+        name = variations[0]["music_id"]
+        if name is not None:
+            self.generation = str(name)[:_NAME_DIGITS]
+
+    def pause_s(self, moment_s: float) -> float:
+        """For how long nothing came of it, at this moment; 0 where none of it was made by then, or all."""
+        made = [each for each, progress in zip(self.times_s, self.progress, strict=True) if progress > 0]
+        before = [each for each in made if each <= moment_s]
+        after = [each for each in made if each > moment_s]
+        return after[0] - before[-1] if before and after else 0.0

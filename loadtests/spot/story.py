@@ -1,0 +1,129 @@
+"""What happens: one spot node is given notice and goes, then another goes without, while everybody asks for music."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import psutil
+
+from loadtests.fleet.fleet import Fleet, Node
+from loadtests.fleet.metadata_server import MetadataServer
+from loadtests.spot.client import Client
+from loadtests.spot.evidence import Chapter
+from loadtests.spot.placement import BATCH, Observer, Placement
+from loadtests.spot.reference import Reference
+
+WORKERS = 2
+_LOOK_S = 0.1
+_LOG_S = 0.5
+# A worker that computed for this part of a look is at work.
+_BUSY = 0.5
+
+
+@dataclass(frozen=True)
+class Times:
+    """calm_s: before the first event, and after each. notice_s: from a notice to the node's end."""
+
+    calm_s: float
+    notice_s: float
+
+
+class Story:
+    """clouds: by spot node's id, what its watcher asks. say: is told what happens. moved: how often a clip of the
+    client's has lost its worker so far. Times are those of the observer.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        clouds: Mapping[str, MetadataServer],
+        observer: Observer,
+        client: Client,
+        say: Callable[[str], None],
+        moved: Callable[[], int],
+    ) -> None:
+        self._fleet = fleet
+        self._clouds = clouds
+        self._observer = observer
+        self._client = client
+        self._tell = say
+        self._moved = moved
+        self._clock = observer.clock
+
+    async def run(self, references: Sequence[Reference], times: Times) -> list[Chapter]:
+        """Returns the events once all jobs are here."""
+        enough = asyncio.Event()
+        first, second = self._fleet.of("gpu_batch")
+        await asyncio.sleep(times.calm_s)
+        asking = asyncio.create_task(self._client.again_and_again(references, enough))
+        try:
+            chapters = [await self._take(first, "notice", times), await self._take(second, "kill", times)]
+            enough.set()
+            await asking
+        finally:
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+        return chapters
+
+    async def _take(self, node: Node, how: Literal["notice", "kill"], times: Times) -> Chapter:
+        await self._until_at_work(node)
+        before, at_s = self._moved(), self._clock()
+        if how == "notice":
+            self._clouds[node.node_id].interrupt("terminate", in_s=times.notice_s)
+            self._say(f"notice for spot node {node.node_id[:8]}: the cloud takes it in {times.notice_s:g} s")
+        else:
+            node.kill()
+            self._say(f"spot node {node.node_id[:8]} is killed, without notice")
+        gone, whole = await asyncio.gather(self._gone(node, at_s + times.notice_s), self._whole(node))
+        self._say(f"  {WORKERS} batch workers again after {whole - at_s:.1f} s")
+        while self._moved() == before and self._clock() < at_s + times.notice_s:  # noqa: ASYNC110 - it is in a log
+            await asyncio.sleep(_LOG_S)
+        await asyncio.sleep(times.calm_s)
+        self._say(f"  {self._moved() - before} times a clip has lost its worker by it and went on with another")
+        return Chapter(how, at_s, gone, whole, self._clock())
+
+    async def _gone(self, node: Node, deadline_s: float) -> float:
+        """When nothing is left of it: drained, or taken by the cloud when its time is over."""
+        while alive(node.raylet):
+            if self._clock() >= deadline_s:
+                self._say(f"  its time is over: spot node {node.node_id[:8]} is killed")
+                node.kill()
+                deadline_s = float("inf")
+            await asyncio.sleep(_LOOK_S)
+        gone_s = self._clock()
+        self._say(f"  spot node {node.node_id[:8]} is gone")
+        return gone_s
+
+    async def _whole(self, node: Node) -> float:
+        def is_whole(seen: Placement) -> bool:
+            return node.node_id not in seen.batch_nodes and seen.of(BATCH) >= WORKERS
+
+        return await self._observer.until(is_whole)
+
+    async def _until_at_work(self, node: Node) -> None:
+        """Until its worker computes: otherwise nothing would be lost with it."""
+        [worker] = node.replicas(BATCH)
+        while await _worked(worker) < _BUSY * _LOOK_S:
+            pass
+
+    def _say(self, text: str) -> None:
+        self._tell(f"{self._clock():6.1f} s  {text}")
+
+
+async def _worked(process: psutil.Process) -> float:
+    """Seconds that a process computes in the time of a look."""
+    before = process.cpu_times()
+    await asyncio.sleep(_LOOK_S)
+    after = process.cpu_times()
+    return float(after.user + after.system - before.user - before.system)
+
+
+def alive(process: psutil.Process) -> bool:
+    """Not ended, whether or not its parent has looked."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
