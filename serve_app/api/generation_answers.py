@@ -18,7 +18,7 @@ from serve_app.api.generation_schemas import (
     VariationFault,
     VariationLinks,
 )
-from serve_app.api.music_answer import short_id
+from serve_app.cache.keys import short_id
 from serve_app.jobs.job import ENDED, Job, Variation
 
 PATH = "/v1/generations"

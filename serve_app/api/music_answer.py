@@ -11,10 +11,10 @@ from starlette.responses import Response
 from deployments.messages import GenerationStart, ModelCard, MusicRequest
 from serve_app.api.backend import Composed, SoundFile
 from serve_app.audio.containers import ContainerFormat, Tags, encode
+from serve_app.cache.keys import short_id
 
 _HEADER_SAFE = string.punctuation + " "
 _MAX_SLUG_CHARS = 48
-_ID_DIGITS = 32
 
 
 def sound_file(composed: Composed, card: ModelCard, container: ContainerFormat) -> SoundFile:
@@ -78,13 +78,8 @@ def music_headers(
 
 
 def generation_id(start: GenerationStart) -> str:
-    """The generation's name, 32 hexadecimal digits: the same for the same music, however long."""
+    """The generation's name: see `short_id`."""
     return short_id(start.key)
-
-
-def short_id(key: str) -> str:
-    """The same of a generation's key."""
-    return key[:_ID_DIGITS]
 
 
 def file_name(prompt: str, named: str, container: ContainerFormat) -> str:

@@ -24,6 +24,7 @@ Kind = Literal["codes", "alias", "sound"]
 KINDS: tuple[Kind, ...] = ("codes", "alias", "sound")
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_ID_DIGITS = 32
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,13 @@ def audio_key(generation: Key, duration_ms: int, container: str, loudness_lufs: 
         "loudness_lufs": loudness,
     }
     return Key("sound", _digest(decides))
+
+
+def short_id(digest: str) -> str:
+    """A generation's name for people, 32 hexadecimal digits: the same for the same music, however long. digest: of its
+    key.
+    """
+    return digest[:_ID_DIGITS]
 
 
 def folded(prompt: str) -> str:
