@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from serve_app.spot.aws import Aws
+from serve_app.spot.catalogue import ENDED, FAILED, NODE_GONE, NOT_DRAINED, NOTICE, WAITING, WATCHING
 from serve_app.spot.draining import Drainer, DrainError, check_ray
 from serve_app.spot.events import Events
 from serve_app.spot.gcp import Gcp
@@ -37,7 +38,7 @@ async def watch(settings: WatchSettings, events: Events) -> None:
     async with MetadataServer(settings.metadata_url, settings.timeout_s) as server:
         cloud = _CLOUDS[settings.cloud](server)
         poll_s = settings.poll_s or cloud.poll_s
-        events.info("watching", f"{settings.metadata_url} is asked for a notice every {poll_s:g} s")
+        events.tell(WATCHING, url=settings.metadata_url, poll_s=poll_s)
         watcher = Watcher(
             node, cloud, Drainer(), events,
             poll_s=poll_s, margin_s=settings.margin_s, on_rebalance=settings.rebalance,
@@ -50,14 +51,14 @@ async def drain_now(settings: DrainSettings, events: Events) -> None:
     node = find_node(settings.node_id)
     events = events.of(node_id=node.node_id)
     deadline_s = asyncio.get_running_loop().time() + settings.deadline_s
-    events.warning("notice", "told to drain this node", remaining_s=settings.deadline_s)
+    events.tell(NOTICE, why="told to", remaining_s=settings.deadline_s)
 
     async def drained() -> None:
         await drain(node, Drainer(), events, "told to drain", deadline_s)
         await until_gone(node)
 
     await asyncio.wait_for(drained(), settings.deadline_s)
-    events.info("node_gone", "nothing is left on the node, and its raylet has ended")
+    events.tell(NODE_GONE)
 
 
 async def _awaited_node(settings: WatchSettings, events: Events) -> Node:
@@ -72,7 +73,7 @@ async def _awaited_node(settings: WatchSettings, events: Events) -> Node:
             if loop.time() >= until_s:
                 raise
             if not is_told:
-                events.info("waiting", f"{error}; waited for up to {settings.start_s:g} s")
+                events.tell(WAITING, reason=str(error), start_s=settings.start_s)
                 is_told = True
             await asyncio.sleep(LOOK_S)
 
@@ -86,7 +87,7 @@ async def _until_told(work: Coroutine[Any, Any, None], events: Events) -> None:
     with contextlib.suppress(asyncio.CancelledError):
         await task
     if task.cancelled():
-        events.info("ended", "told to end")
+        events.tell(ENDED)
 
 
 def main(arguments: list[str]) -> int:
@@ -103,10 +104,10 @@ def main(arguments: list[str]) -> int:
         check_ray()
         asyncio.run(_until_told(work(settings, events), events))
     except (NodeError, DrainError) as error:
-        events.error("failed", str(error))
+        events.tell(FAILED, reason=str(error))
         return 1
     except (TimeoutError, asyncio.TimeoutError):
-        events.error("not_drained", "the node was not drained in time: what still ran there is lost")
+        events.tell(NOT_DRAINED)
         return 1
     return 0
 

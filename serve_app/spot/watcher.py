@@ -8,6 +8,15 @@ from __future__ import annotations
 
 import asyncio
 
+from serve_app.spot.catalogue import (
+    DRAIN_FAILED,
+    DRAINING,
+    METADATA_ANSWERS,
+    METADATA_FAILED,
+    NODE_GONE,
+    NOTICE,
+    REBALANCE,
+)
 from serve_app.spot.draining import Drainer, DrainError
 from serve_app.spot.events import Events
 from serve_app.spot.metadata import MetadataError
@@ -51,7 +60,7 @@ class Watcher:
         while self._node.is_alive():
             await self._look()
             await asyncio.sleep(self._poll_s * min(1 + self._failures, MAX_SLOWDOWN))
-        self._events.info("node_gone", "the raylet has ended, and the watch with it")
+        self._events.tell(NODE_GONE)
 
     async def _look(self) -> None:
         try:
@@ -59,10 +68,10 @@ class Watcher:
         except MetadataError as error:
             self._failures += 1
             if self._failures == 1:
-                self._events.warning("metadata_failed", f"{error}; tried again until it answers")
+                self._events.tell(METADATA_FAILED, reason=str(error))
             return
         if self._failures:
-            self._events.info("metadata_answers", "the metadata server answers again", failures=self._failures)
+            self._events.tell(METADATA_ANSWERS, failures=self._failures)
             self._failures = 0
         for notice in notices:
             if notice.identity not in self._seen:
@@ -74,9 +83,9 @@ class Watcher:
         events = self._events.of(notice=notice.kind.value, said=notice.said)
         if notice.kind is Kind.REBALANCE:
             if self._on_rebalance is OnRebalance.LOG:
-                events.warning("rebalance", "this instance is at elevated risk of interruption; it goes on working")
+                events.tell(REBALANCE)
                 return
-            events.warning("notice", "this instance is at elevated risk of interruption; the node is drained")
+            events.tell(NOTICE, why="this instance is at elevated risk of interruption", remaining_s=None)
             await drain(self._node, self._drainer, events, "rebalance recommendation of the cloud", None)
             return
         window_s = self._cloud.window_s
@@ -84,7 +93,7 @@ class Watcher:
         # have seen the notice may have been just before it.
         remaining_s = window_s - self._poll_s if notice.remaining_s is None else min(notice.remaining_s, window_s)
         deadline_s = asyncio.get_running_loop().time() + remaining_s - self._margin_s
-        events.warning("notice", "the cloud takes this instance back", remaining_s=round(remaining_s, 1))
+        events.tell(NOTICE, why="the cloud takes this instance back", remaining_s=_rounded(remaining_s))
         await drain(self._node, self._drainer, events, f"spot notice: {notice.kind.value}", deadline_s)
 
 
@@ -102,12 +111,12 @@ async def drain(node: Node, drainer: Drainer, events: Events, message: str, dead
         try:
             await drainer.drain(node, message, left_s)
         except DrainError as error:
-            late = " and it is past the deadline" if left_s is not None and left_s <= 0 else ""
-            events.error("drain_failed", f"{error}; tried again in {retry_s:g} s{late}", left_s=_rounded(left_s))
+            late = ", past the deadline" if left_s is not None and left_s <= 0 else ""
+            events.tell(DRAIN_FAILED, reason=f"{error}{late}", retry_s=retry_s, left_s=_rounded(left_s))
             await asyncio.sleep(retry_s)
             retry_s = min(2 * retry_s, MAX_RETRY_S)
         else:
-            events.warning("draining", "Ray drains the node", left_s=_rounded(left_s))
+            events.tell(DRAINING, left_s=_rounded(left_s))
             return
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from serve_app.spot.catalogue import NOTICE
 from serve_app.spot.draining import DrainError
 from serve_app.spot.events import Events
 from serve_app.spot.metadata import MetadataError
@@ -242,10 +243,11 @@ def test_the_watch_ends_with_the_node() -> None:
 
 def test_a_line_of_the_log_is_one_line_whatever_was_read() -> None:
     log = io.StringIO()
-    Events(log, node_id="ab").of(said='\n{"level": "INFO"}\x1b[2J\u2028').warning("notice", "it goes")
+    forged = '\n{"levelname": "INFO"}\x1b[2J\u2028'
+    Events(log, node_id="ab").of(said=forged).tell(NOTICE, why=f"it goes{forged}", remaining_s=None)
     (line,) = log.getvalue().splitlines()
     assert line.isascii()
     assert line.isprintable()
     fields = json.loads(line)
-    assert (fields["level"], fields["event"], fields["node_id"]) == ("WARNING", "notice", "ab")
-    assert fields["time"].endswith("+00:00")
+    assert (fields["levelname"], fields["event"], fields["node_id"]) == ("WARNING", "notice", "ab")
+    assert fields["asctime"].endswith("+00:00")
