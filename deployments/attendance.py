@@ -10,6 +10,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from deployments.logs.catalogue import CALLER_GONE, CALLER_UNSEEN
 from deployments.patience import within
 from deployments.presence import BEAT, UNWANTED
 
@@ -58,7 +59,8 @@ class Attendance:
 
     async def while_attended(self, items: AsyncGenerator[T, None], caller: str) -> AsyncGenerator[T, None]:
         """The items, which are closed at the end. It ends early when whoever called is gone. caller: as above."""
-        async with aclosing(items), self._called(caller.partition("/")[0]) as gone:
+        address = caller.partition("/")[0]
+        async with aclosing(items), self._called(address) as gone:
             leaving = asyncio.ensure_future(gone.wait())
             try:
                 while True:
@@ -70,7 +72,7 @@ class Attendance:
                             coming.cancel()
                             await asyncio.wait({coming})
                     if leaving.done():
-                        _log.warning("whoever asked for this is gone; it is given up")
+                        CALLER_GONE.tell(_log, address=address)
                         return
                     item = coming.result()
                     if item is None:
@@ -110,7 +112,7 @@ async def _watch(address: str, caller: _Caller) -> None:
         reader, writer = await within(_connected(address), _CONNECT_S)
     except (OSError, asyncio.TimeoutError) as error:
         # It may be the network that doesn't let us: better to work for nobody once than never for anybody.
-        _log.warning("can't see whether %s is still there (%s)", address, type(error).__name__)
+        CALLER_UNSEEN.tell(_log, address=address, cause=type(error).__name__)
         return
     hearing = asyncio.ensure_future(_hear(reader))
     over = asyncio.ensure_future(caller.over.wait())
@@ -120,7 +122,7 @@ async def _watch(address: str, caller: _Caller) -> None:
             if hearing.result():
                 caller.gone.set()
             else:
-                _log.warning("can't see whether %s is still there (it hung up)", address)
+                CALLER_UNSEEN.tell(_log, address=address, cause="it hung up")
     finally:
         for each in (hearing, over):
             each.cancel()

@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from deployments.logs.catalogue import BATCH_FAILED
 from deployments.metrics.catalogue import BATCH_SIZE
 from deployments.metrics.recorder import NOT_RECORDED, Recorder
 
@@ -22,7 +23,7 @@ Result = TypeVar("Result")
 
 _NOT_RECORDED = NOT_RECORDED.labelled(model="none", stage="none")
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("ray.serve.batching")  # below Serve's own, whose files and format it shares
 
 
 class BatcherClosedError(RuntimeError):
@@ -159,9 +160,7 @@ class Batcher(Generic[Item, Result]):
             if len(items) == 1:
                 return [_Failure(_presentable(error))]
             # Only the type: a message may quote what a client sent.
-            _log.warning(
-                "%s: a batch of %d failed (%s); trying each alone", self._name, len(items), type(error).__name__
-            )
+            BATCH_FAILED.tell(_log, stage=self._name, size=len(items), cause=type(error).__name__)
             return [outcome for item in items for outcome in self._outcomes([item])]
         if len(results) != len(items):
             message = f"{self._name} returned {len(results)} results for {len(items)} items"

@@ -27,6 +27,7 @@ from deployments.language_model.loading import describe, load_decoder
 from deployments.language_model.offload import TEXT_TOKENS
 from deployments.language_model.placement import Placement, in_words
 from deployments.language_model.warm_up import warm_up
+from deployments.logs.catalogue import ENGINE_BROKE, ENGINE_READY
 from deployments.messages import Beat, CodeFrames, CodeRequest, EngineIdentity, QueueClass
 from deployments.metrics.catalogue import ENGINE_WAITING, SLOTS, SLOTS_IN_USE
 from deployments.metrics.deployment import RayRecorder
@@ -78,7 +79,7 @@ class LanguageModelDeployment:
                 raise
             taken_s = time.perf_counter() - began_s
             where = f"{describe(decoder, placement, num_threads)}; {_memory(engine)}"
-            _log.info("%s is ready after %.1f s: %s", source, taken_s, where)
+            ENGINE_READY.tell(_log, source=source, seconds=taken_s, where=where)
             return engine
 
         recorder = RayRecorder()
@@ -144,7 +145,7 @@ class LanguageModelDeployment:
 
 def _end_process(error: BaseException) -> None:
     """Python's own way out would wait for threads, and Ray's is open to the main thread only."""
-    _log.critical("the engine broke, and this replica ends with it", exc_info=error)
+    ENGINE_BROKE.tell(_log, error)
     logging.shutdown()  # writes what handlers have gathered
     os._exit(1)
 

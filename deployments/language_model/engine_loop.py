@@ -19,6 +19,7 @@ from deployments.language_model.engine import Engine
 from deployments.language_model.errors import EngineFailed, EngineFull, Lapsed
 from deployments.language_model.listener import Listener, call_soon
 from deployments.language_model.pulse import BEAT_S, Pulse
+from deployments.logs.catalogue import ENGINE_LAPSED, ENGINE_REFUSED
 from deployments.messages import Beat, CodeFrames, CodeRequest
 from deployments.metrics.catalogue import BATCH_SIZE
 from deployments.metrics.recorder import NOT_RECORDED, Recorder
@@ -169,7 +170,7 @@ class EngineLoop:
         if self._engine.idle:
             return
         silence = f"no sign of life for more than {self._pulse.lease_s:g} s"
-        _log.warning("%s: %s is given up", silence, self.load)
+        ENGINE_LAPSED.tell(_log, lease_s=self._pulse.lease_s, load=str(self.load))
         for request_id, listener in self._listeners.items():
             self._engine.abort(request_id)
             listener.fail(Lapsed(f"the replica gave {silence}, and its generations may have been taken over"))
@@ -201,7 +202,7 @@ class EngineLoop:
                 if error is None:
                     self._listeners[request_id].admitted()
                 else:
-                    _log.warning("%s", error)
+                    ENGINE_REFUSED.tell(_log, reason=str(error))
                     self._listeners[request_id].fail(error)
             self._look()
             for frames in self._engine.step():

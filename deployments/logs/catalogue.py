@@ -1,8 +1,36 @@
 """Every event that the service writes into its log. The names and fields of those that there are stay as they are.
 
-generation: 32 hexadecimal digits, the answer's X-Generation-Id and a variation's `music_id`. job: 32 hexadecimal
-digits, the id of a generation at /v1/generations; variation: which of its variations. request_id: the answer's
-X-Request-Id. cause: the kind of an error.
+Fields and their values, none of which has a client's words in it; null where there is none:
+    request_id    the answer's X-Request-Id: the client's own where it is fit for a log, else drawn
+    generation    32 hexadecimal digits: X-Generation-Id, a variation's music_id; of a `request` about a job, the job's
+    job           32 hexadecimal digits, the id of a generation at /v1/generations
+    variation     which of the job's variations, from 0
+    model         the name of one of the models on offer; `none` where a request named none, or none that there is
+    method        of HTTP; `other` for one that there is not
+    route         a path's template, as /v1/generations/{id}; `none` for a path that there is not
+    status        of the answer; 499: the client hung up before it began
+    seconds       what it took
+    cause         the kind of an error
+    reason        an error's own sentence
+    frame         how many frames were made by then, 50 a second; nothing of them is lost
+    num_frames    that are to be made
+    num_lost      workers, one after the other
+    patience_s    how long nobody answered
+    lease_s       how long a replica may be silent before others take over what it makes
+    delay_s       until the next attempt
+    attempt       of a job's variation, from 1; another process's taking it over is one, too
+    silent_share  of the clip, from 0 to 1
+    of            who has the fault: store (the cache's, the records' or the jobs') | access
+    kind          of the fault
+    detail        what the store said of it
+    since         how many of the kind there were since it was last told, this one included
+    how           which limits are set, and who counts
+    source        the checkpoint's name or folder
+    where         on which device, in which numerics and memory
+    load          the engine's slots and queue
+    stage         whose batch it is
+    size          of the batch
+    address       host and port of who asked
 """
 
 from __future__ import annotations
@@ -17,7 +45,7 @@ REQUEST = LogEvent(
     INFO,
     "request method=%(method)s route=%(route)s status=%(status)s seconds=%(seconds)s request_id=%(request_id)s "
     "model=%(model)s",
-    "A request came to its end. `generation`: what it was about, a job's id or a clip's, or null.",
+    "A request came to its end.",
     more=("generation",),
 )
 UNEXPECTED_EXCEPTION = LogEvent(
@@ -25,6 +53,7 @@ UNEXPECTED_EXCEPTION = LogEvent(
     ERROR,
     "unexpected exception request_id=%(request_id)s",
     "A request failed for a reason that nobody thought of: a fault of the service.",
+    more=("generation",),
 )
 SPOOL_FAILED = LogEvent(
     "spool_failed",
@@ -46,12 +75,14 @@ PIPELINE_SILENT = LogEvent(
     WARNING,
     "a pipeline replica gave no sign of life for %(patience_s)g s; another is asked",
     "A pipeline replica is held up, or its node is.",
+    more=("generation", "request_id"),
 )
 PIPELINE_LOST = LogEvent(
     "pipeline_lost",
     WARNING,
     "a pipeline replica was lost at frame %(frame)d (%(cause)s); another is asked",
     "A pipeline replica died; who listened goes on with another.",
+    more=("generation", "request_id"),
 )
 ENCODER_SILENT = LogEvent(
     "encoder_silent",
@@ -148,7 +179,7 @@ JOB_UNHEARD = LogEvent(
 JOB_BROKE = LogEvent(
     "job_broke",
     ERROR,
-    "a job's variation ended in an error; another attempt is made",
+    "job %(job)s/%(variation)d: it ended in an error; another attempt is made",
     "A fault of the service: what makes jobs has failed, not the making.",
 )
 
@@ -182,6 +213,7 @@ CALLER_GONE = LogEvent(
     WARNING,
     "whoever asked for this is gone; it is given up",
     "A process that had asked died with its node; what it asked for is not made for nobody.",
+    more=("address",),
 )
 CALLER_UNSEEN = LogEvent(
     "caller_unseen",

@@ -6,6 +6,7 @@ import logging
 
 from starlette.requests import Request
 
+from deployments.logs.catalogue import LIMITS
 from serve_app.access import windows
 from serve_app.access.at_once import AtOnce
 from serve_app.access.caller import Caller
@@ -36,7 +37,7 @@ class Admission:
 
     def start(self) -> None:
         """Says how it counts, and begins to renew what is held in Redis."""
-        self._log.info("limits: %s", self._how())
+        LIMITS.tell(self._log, how=self._how())
         if isinstance(self._places, PlacesInRedis):
             self._places.start()
 

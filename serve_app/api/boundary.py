@@ -7,9 +7,10 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from deployments.logs.catalogue import REQUEST, UNEXPECTED_EXCEPTION
 from serve_app.api.errors import ClientClosedRequest, Internal, error_response
 
-logger = logging.getLogger("ray.serve.api")  # below Serve's own, whose files and format it shares
+_log = logging.getLogger("ray.serve.api")  # below Serve's own, whose files and format it shares
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 
@@ -28,6 +29,7 @@ class Boundary:
             await self.app(scope, receive, send)
             return
         began_s = time.perf_counter()
+        state = scope["state"]
         # What stands if no answer is begun: Serve cancels the handler of a client that hung up.
         status = ClientClosedRequest.status
         started = False
@@ -41,7 +43,7 @@ class Boundary:
         try:
             await self.app(scope, receive, send_observed)
         except Exception as error:
-            _log(logging.ERROR, "unexpected exception", error, request_id=scope["state"]["request_id"])
+            UNEXPECTED_EXCEPTION.tell(_log, error, request_id=state["request_id"], generation=state.get("generation"))
             if started:
                 # Too late for another answer: only a broken connection tells the client that this one is not whole.
                 raise
@@ -49,20 +51,14 @@ class Boundary:
             await answer(scope, receive, send_observed)
         finally:
             # Of those without a right key there may be any number: they are counted (see `Access`).
-            if "turned_away" not in scope["state"]:
-                _log(
-                    logging.INFO,
-                    "request",
+            if "turned_away" not in state:
+                REQUEST.tell(
+                    _log,
                     method=scope["method"] if scope["method"] in METHODS else "other",
                     route=getattr(scope.get("route"), "path", "none"),
                     status=status,
                     seconds=round(time.perf_counter() - began_s, 4),
-                    request_id=scope["state"]["request_id"],
-                    model=scope["state"].get("model", "none"),
+                    request_id=state["request_id"],
+                    model=state.get("model", "none"),
+                    generation=state.get("generation"),
                 )
-
-
-def _log(level: int, event: str, error: Exception | None = None, **fields: object) -> None:
-    """One event: readable as text, and its fields as attributes of the record for a formatter that writes JSON."""
-    text = " ".join(f"{name}={value}" for name, value in fields.items())
-    logger.log(level, "%s %s", event, text, exc_info=error, extra=fields)

@@ -28,7 +28,7 @@ from serve_app.api.kept_sounds import KeptSounds
 from serve_app.audio.health import SoundHealth
 from serve_app.audio.recorder import UNRECORDED, SoundRecorder
 from serve_app.pipeline.lasting import FIRST_SIGN_S, PipelineItem, PipelineLost, lasting
-from serve_app.pipeline.listened import is_new, listened
+from serve_app.pipeline.listened import is_new, listened, tell_sound_made
 from serve_app.pipeline.pipeline import EngineGone
 from serve_app.pipeline.shared_windows import SharedCodec, SharedWindows
 from serve_app.pipeline.sound import Codec, sound_of, whole
@@ -130,7 +130,7 @@ class PipelineBackend:
         def call(attempt: int, resumption: Resumption | None) -> AsyncGenerator[PipelineItem, None]:
             return self._pipeline.codes(request, resumption, f"{affinity}~{attempt}" if attempt else affinity)
 
-        async with aclosing(lasting(call, self._silence_s, resumption)) as items:
+        async with aclosing(lasting(call, self._silence_s, resumption, request_id=request.request_id)) as items:
             async for item in items:
                 if isinstance(item, GenerationStart):
                     self._identities[request.model, request.queue] = item.identity
@@ -149,7 +149,7 @@ class PipelineBackend:
         shared = SharedCodec(codec, self._windows, start.key)
         chunks = sound_of(_frames(items), request, sound, shared)
         if is_new(start):
-            chunks = listened(chunks, partial(self._sound_made, request, start))
+            chunks = listened(chunks, partial(tell_sound_made, self._recorder, request, start))
         return Take(start, _Chunks(chunks, items))
 
     def keep(self, request: MusicRequest, start: GenerationStart, container: str, file: SoundFile) -> None:
@@ -172,9 +172,6 @@ class PipelineBackend:
             raise Gone("The model that made these codes is no longer here to decode them; ask for the music again.")
         shared = SharedCodec(codec, self._windows, made.start.key)
         return sound_of(_at_once(made), request, await codec.sound_format(), shared)
-
-    def _sound_made(self, request: MusicRequest, start: GenerationStart, health: SoundHealth) -> None:
-        self._recorder.sound_made(request.model, request.duration_ms / 1000, health)
 
     async def _fingerprint(self, model: str) -> str:
         """Of its checkpoint, which all its engines have."""

@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from deployments.logs.catalogue import SPOOL_FAILED
 from deployments.messages import GenerationStart
 from serve_app.api.backend import Kept
 from serve_app.api.errors import NotReady
@@ -101,7 +102,7 @@ class Spool:
                     file.close()
                     raise
             except OSError as error:
-                _log.exception("a finished file can't be put on the disk")
+                SPOOL_FAILED.tell(_log, error)
                 raise NotReady("The service has no room for the sound just now; try again in a moment.") from error
             made = kept.file
             size_bytes = len(made.sound)

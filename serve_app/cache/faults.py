@@ -6,13 +6,14 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 
+from deployments.logs.catalogue import STORE_FAULT
 from deployments.metrics.catalogue import STORE_FAULTS, STORE_LEFT_OUT
 from deployments.metrics.recorder import NOT_RECORDED, Recorder
 
 _EVERY_S = 60.0
 _NOT_RECORDED = NOT_RECORDED.labelled(store="none")
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("ray.serve.stores")  # below Serve's own, whose files and format it shares
 
 
 class Faults:
@@ -45,7 +46,7 @@ class Faults:
         if kind in self._logged_s and now_s - self._logged_s[kind] < _EVERY_S:
             return
         since = self.counts[kind] - self._logged_counts[kind]
-        self._log.warning("%s: %s: %s (%d since last told)", self._of, kind, detail, since)
+        STORE_FAULT.tell(self._log, of=self._of, kind=kind, detail=detail, since=since)
         self._logged_s[kind] = now_s
         self._logged_counts[kind] = self.counts[kind]
 

@@ -11,12 +11,13 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from deployments.logs.catalogue import JOB_UNHEARD
 from deployments.messages import MusicRequest, Resumption
 from deployments.patience import within
 from serve_app.api.errors import ServiceError
 from serve_app.audio.health import SoundHealth
 from serve_app.audio.recorder import UNRECORDED, SoundRecorder
-from serve_app.pipeline.listened import is_new
+from serve_app.pipeline.listened import is_new, tell_sound_made
 from serve_app.records.variation import VariationId
 
 # The music is there: nobody waits longer than this to be told how it sounds.
@@ -42,10 +43,10 @@ class Listener:
         try:
             return await within(self._hear(request, made), PATIENCE_S)
         except (asyncio.TimeoutError, ServiceError) as error:
-            _log.warning("job %s: it is made, and can't be listened to (%s)", variation, type(error).__name__)
+            JOB_UNHEARD.tell(_log, job=variation.job_id, variation=variation.number, cause=type(error).__name__)
             return None
 
     def tell(self, request: MusicRequest, made: Resumption, health: SoundHealth | None) -> None:
         """The records have it now, and with it how it sounds."""
         if health is not None and is_new(made.start):
-            self._recorder.sound_made(request.model, request.duration_ms / 1000, health)
+            tell_sound_made(self._recorder, request, made.start, health)

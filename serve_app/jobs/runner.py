@@ -17,11 +17,22 @@ from typing import Any
 
 import numpy as np
 
+from deployments.logs.catalogue import (
+    JOB_BEGUN,
+    JOB_BEGUN_AGAIN,
+    JOB_BROKE,
+    JOB_FAILED,
+    JOB_LOST,
+    JOB_MADE,
+    JOB_PUT_OFF,
+    JOB_TAKEN_OVER,
+)
 from deployments.messages import CodeFrames, GenerationStart, MusicRequest, QueueClass, Resumption
 from deployments.metrics.catalogue import JOB_ATTEMPTS, LEASES_LOST
 from deployments.metrics.recorder import NOT_RECORDED, Recorder
 from deployments.patience import within
 from serve_app.api.errors import NotReady, ServiceError, TooBusy, WorkerLostTwice
+from serve_app.cache.keys import short_id
 from serve_app.jobs.errors import Fenced
 from serve_app.jobs.job import QUEUE_CLASSES, Fault
 from serve_app.jobs.listener import Listener
@@ -141,14 +152,14 @@ class Runner:
             return False
         task = asyncio.create_task(self._conduct(variation, held, begun))
         self._under_way[task] = begun.request.queue
-        task.add_done_callback(self._over)
+        task.add_done_callback(partial(self._over, variation))
         return True
 
-    def _over(self, task: asyncio.Task[None]) -> None:
+    def _over(self, variation: VariationId, task: asyncio.Task[None]) -> None:
         del self._under_way[task]
         self._news.set()
-        if not task.cancelled() and task.exception() is not None:
-            _log.error("a job's variation ended in an error; another attempt is made", exc_info=task.exception())
+        if not task.cancelled() and (error := task.exception()) is not None:
+            JOB_BROKE.tell(_log, error, job=variation.job_id, variation=variation.number)
 
     async def _conduct(self, variation: VariationId, held: Held, begun: Begun) -> None:
         """Makes it, and tells the records how that ended, under the lease; stops where that is lost."""
@@ -160,7 +171,7 @@ class Runner:
                 try:
                     await asyncio.wait({at_work, *losing}, return_when=asyncio.FIRST_COMPLETED)
                     if not at_work.done():
-                        _log.warning("job %s: it is no longer ours to make", variation)
+                        JOB_LOST.tell(_log, job=variation.job_id, variation=variation.number)
                         if keeper.lost:
                             self._recorder.add(LEASES_LOST, kind="job")
                 finally:
@@ -173,20 +184,29 @@ class Runner:
         """Returns what became of it, as JOB_ATTEMPTS has it."""
         variation, token = making.variation, making.token
         at = 0 if begun.resumption is None else begun.resumption.codes.shape[1]
-        _log.info("job %s: attempt %d, from frame %d of %d", variation, begun.attempts, at, begun.num_frames)
+        JOB_BEGUN.tell(
+            _log,
+            job=variation.job_id,
+            variation=variation.number,
+            attempt=begun.attempts,
+            frame=at,
+            num_frames=begun.num_frames,
+            request_id=begun.request.request_id,
+        )
         try:
             made = await self._save_frames(making, begun, at)
             health = None
             if self._listener is not None:
                 health = await self._listener.health(variation, begun.request, made)
             if await self._end(variation, lambda table: table.succeed(variation, token, health)):
-                _log.info("job %s: made", variation)
+                named = short_id(made.start.key)
+                JOB_MADE.tell(_log, job=variation.job_id, variation=variation.number, generation=named)
                 if self._listener is not None:
                     self._listener.tell(begun.request, made, health)
                 return "made"
             return "lost"
         except EngineGone:
-            _log.warning("job %s: no worker of the kind that began it is left; it is begun again", variation)
+            JOB_BEGUN_AGAIN.tell(_log, job=variation.job_id, variation=variation.number)
             await self._end(variation, lambda table: table.start_over(variation, token))
             return "begun_again"
         except (TooBusy, NotReady) as error:
@@ -231,7 +251,7 @@ class Runner:
 
     async def _put_off(self, making: Making, delay_s: float, error: Exception, *, failed: bool) -> None:
         variation, token = making.variation, making.token
-        _log.warning("job %s: put off for %.1f s: %s", variation, delay_s, _said(error))
+        JOB_PUT_OFF.tell(_log, job=variation.job_id, variation=variation.number, delay_s=delay_s, reason=_said(error))
         await self._end(variation, lambda table: table.put_off(variation, token, delay_s, failed=failed))
 
     async def _fail(self, making: Making, error: Exception) -> None:
@@ -240,7 +260,7 @@ class Runner:
             fault = Fault(error.type, error.message)
         else:
             fault = Fault("internal", "The service failed again and again; the job's id finds the cause in its log.")
-        _log.error("job %s: failed: %s", variation, _said(error), exc_info=error)
+        JOB_FAILED.tell(_log, error, job=variation.job_id, variation=variation.number, reason=_said(error))
         await self._end(variation, lambda table: table.fail(variation, token, fault))
 
     async def _end(self, variation: VariationId, call: Callable[[JobTable], None]) -> bool:
@@ -251,7 +271,7 @@ class Runner:
             except NotReady:
                 await asyncio.sleep(_AGAIN_S)
             except Fenced:
-                _log.warning("job %s: another has taken it on, or it was cancelled", variation)
+                JOB_TAKEN_OVER.tell(_log, job=variation.job_id, variation=variation.number)
                 return False
             else:
                 return True

@@ -16,6 +16,7 @@ from ray.util import get_node_ip_address
 from deployments.attendance import Attendance
 from deployments.heap import map_large_blocks
 from deployments.language_model.errors import EngineFailed, EngineFull, Lapsed, OutOfMemory
+from deployments.logs.catalogue import CODEC_LOST, CODEC_SILENT, IDENTITY_LOST
 from deployments.messages import (
     Beat,
     CodeFrames,
@@ -70,12 +71,12 @@ class CodecHandle:
             try:
                 return await within(self._decode(window), WINDOW_S)
             except asyncio.TimeoutError:
-                _log.warning("no codec replica has decoded a window in %g s; it is asked for again", WINDOW_S)
+                CODEC_SILENT.tell(_log, patience_s=WINDOW_S)
             except RayActorError as error:
                 if lost:
                     raise WorkerLostTwice() from error
                 lost = True
-                _log.warning("a codec replica was lost (%s); its window goes to another", type(error).__name__)
+                CODEC_LOST.tell(_log, cause=type(error).__name__)
 
     async def sound_format(self) -> SoundFormat:
         """Waits until the codec is up; asked for once."""
@@ -141,7 +142,7 @@ class StageHandles:
                 identity: EngineIdentity = await self.deployments.language_model(queue).identity.remote()
                 return identity
             except RayActorError:
-                _log.warning("a language-model replica was lost when it was asked what it is; another one is asked")
+                IDENTITY_LOST.tell(_log)
 
 
 class PipelineDeployment:

@@ -15,9 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deployments.logs.catalogue import ENCODER_SILENT, GENERATION_GIVEN_UP, WORKER_LOST
 from deployments.messages import Beat, CodeFrames, CodeRequest, EngineIdentity, QueueClass, Sampling
 from deployments.patience import within
 from serve_app.api.errors import DeadlineExceeded, WorkerLostTwice
+from serve_app.cache.keys import short_id
 from serve_app.metrics.generations import Ended, EndedAs
 from serve_app.pipeline.chunks import chunk_ends
 from serve_app.pipeline.deadline import Deadline
@@ -210,7 +212,7 @@ class Generation:
             try:
                 return await within(self._stages.encode(self.work.prompt), ENCODE_S)
             except asyncio.TimeoutError:
-                _log.warning("generation %s: no text encoder answered in %g s", self.work.key[:16], ENCODE_S)
+                ENCODER_SILENT.tell(_log, generation=short_id(self.work.key), patience_s=ENCODE_S)
             except WorkerLost as error:
                 self._lost(error)
 
@@ -275,9 +277,9 @@ class Generation:
     def _lost(self, error: WorkerLost) -> None:
         at = self.frames.number
         if self._losses.lost(at):
-            _log.error("generation %s lost %d workers, and is given up", self.work.key[:16], self._losses.number)
+            GENERATION_GIVEN_UP.tell(_log, generation=short_id(self.work.key), num_lost=self._losses.number)
             raise WorkerLostTwice() from error
-        _log.warning("generation %s lost its worker at frame %d (%s); another goes on", self.work.key[:16], at, error)
+        WORKER_LOST.tell(_log, generation=short_id(self.work.key), frame=at, cause=str(error))
 
 
 class Ticket:

@@ -14,12 +14,13 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 from deployments.language_model.errors import EngineFull, OtherEngine, OutOfMemory
+from deployments.logs.catalogue import GENERATION_LEASE_LOST
 from deployments.messages import QueueClass
 from deployments.metrics.catalogue import LEASES_LOST
 from deployments.metrics.recorder import NOT_RECORDED, Recorder
 from serve_app.api.errors import WorkerLostTwice
 from serve_app.cache.cache import Cache
-from serve_app.cache.keys import Key
+from serve_app.cache.keys import Key, short_id
 from serve_app.detached import detached
 from serve_app.metrics.generations import EndedAs, record_generation
 from serve_app.pipeline.generation import Generation, Ticket
@@ -164,7 +165,7 @@ class Generations:
         try:
             await asyncio.wait({running, *losing}, return_when=asyncio.FIRST_COMPLETED)
             if not running.done():
-                _log.warning("generation %s: its lease is lost; it goes on elsewhere", generation.work.key[:16])
+                GENERATION_LEASE_LOST.tell(_log, generation=short_id(generation.work.key))
                 self._recorder.add(LEASES_LOST, kind="generation")
                 generation.fail(LeaseLost("the lease was lost"))
         finally:

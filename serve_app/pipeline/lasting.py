@@ -11,9 +11,11 @@ import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
+from deployments.logs.catalogue import PIPELINE_LOST, PIPELINE_SILENT
 from deployments.messages import Beat, CodeFrames, GenerationStart, Resumption
 from deployments.patience import within
 from serve_app.api.errors import NotReady
+from serve_app.cache.keys import short_id
 from serve_app.pipeline.frames import Frames
 from serve_app.pipeline.generations import LeaseLost
 from serve_app.pipeline.losses import MAX_LOSSES
@@ -34,12 +36,13 @@ class PipelineLost(Exception):
 
 
 async def lasting(
-    call: Call, silence_s: float, resumption: Resumption | None = None
+    call: Call, silence_s: float, resumption: Resumption | None = None, *, request_id: str | None = None
 ) -> AsyncGenerator[GenerationStart | CodeFrames, None]:
     """The start and then the frames, each once; after a resumption the frames that follow it. Closing it gives the
     place up.
 
     call: raises PipelineLost. silence_s: without a sign of life, after which a replica has lost its leases.
+    request_id: for the log.
     Raises: what a pipeline raises; NotReady after several replicas lost.
     """
     start = None if resumption is None else resumption.start
@@ -65,10 +68,16 @@ async def lasting(
                     elif item is None:
                         raise PipelineLost("its stream ended early")
         except asyncio.TimeoutError:
-            _log.warning("a pipeline replica gave no sign of life for %g s; another is asked", patience_s)
+            PIPELINE_SILENT.tell(_log, patience_s=patience_s, generation=_named(start), request_id=request_id)
         except (PipelineLost, LeaseLost) as error:
             losses += 1
             if losses == MAX_LOSSES:
                 raise NotReady("The workers that made this clip were lost one after the other; try again.") from error
-            _log.warning("a pipeline replica was lost at frame %d (%s); another is asked", frames.number, error)
+            PIPELINE_LOST.tell(
+                _log, frame=frames.number, cause=str(error), generation=_named(start), request_id=request_id
+            )
         attempt += 1
+
+
+def _named(start: GenerationStart | None) -> str | None:
+    return None if start is None else short_id(start.key)

@@ -29,13 +29,14 @@ def events(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
 
 def test_a_request_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, LOGGER):
-        compose(service(), prompt="canary-7f3a")
+        answer = compose(service(), prompt="canary-7f3a")
     (event,) = events(caplog)
     text = event.getMessage()
     assert text.startswith("request method=POST route=/v1/music status=200 seconds=")
     assert text.endswith("model=etude")
     assert vars(event)["status"] == 200
     assert len(vars(event)["request_id"]) == 32
+    assert vars(event)["generation"] == answer.headers["x-generation-id"]
     assert "canary" not in caplog.text
 
 

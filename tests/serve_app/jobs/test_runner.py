@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -66,6 +67,24 @@ def test_a_job_is_made_once_though_two_replicas_look_for_it(tmp_path: Path) -> N
         assert all(set(cluster.model.made[seed].values()) == {1} for seed in (5, 6, 7))
 
     scenario(tmp_path, body)
+
+
+def test_the_log_leads_from_a_job_and_its_request_to_what_was_made(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def body(cluster: Cluster) -> None:
+        job, _ = await cluster.jobs[0].submit(submission(seeds=(5, 6)))
+        job = await ended(cluster, job)
+        lines = [vars(record) for record in caplog.records if record.name == "ray.serve.jobs"]
+        assert {line["job"] for line in lines} == {job.id}
+        begun = [line for line in lines if line["event"] == "job_begun"]
+        assert [(line["attempt"], line["frame"], line["num_frames"]) for line in begun] == [(1, 0, FRAMES)] * 2
+        assert {line["request_id"] for line in begun} == {job.request.request_id}
+        made = {line["variation"]: line["generation"] for line in lines if line["event"] == "job_made"}
+        assert made == {each.number: str(each.generation)[:32] for each in job.variations}
+
+    with caplog.at_level(logging.INFO, "ray.serve.jobs"):
+        scenario(tmp_path, body)
 
 
 def test_a_seed_that_was_drawn_stays_with_the_job_when_another_goes_on(tmp_path: Path) -> None:

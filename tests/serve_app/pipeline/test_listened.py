@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -12,7 +13,9 @@ import pytest
 from deployments.messages import EngineIdentity, GenerationStart, Outcome, PcmChunk
 from serve_app.audio.health import SoundHealth
 from serve_app.audio.health_meter import HealthMeter
-from serve_app.pipeline.listened import is_new, listened
+from serve_app.pipeline.listened import is_new, listened, tell_sound_made
+from tests.serve_app.jobs.examples import request, start
+from tests.serve_app.tenants.sounds_made import SoundsMade
 
 RATE = 32_000
 CODES = np.zeros((4, 1), np.int16)
@@ -82,3 +85,15 @@ def test_of_what_fails_nothing_is_told() -> None:
 )
 def test_of_all_who_hear_it_one_had_it_made(outcome: Outcome, expected: bool) -> None:
     assert is_new(GenerationStart("a" * 64, 1, outcome, EngineIdentity("", "", 0))) == expected
+
+
+@pytest.mark.parametrize("collapsed", [False, True])
+def test_only_a_clip_that_collapsed_is_in_the_log_and_by_its_name(
+    collapsed: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    sounds_made, asked, begun = SoundsMade(), request(), start()
+    with caplog.at_level(logging.INFO, "ray.serve.sound"):
+        tell_sound_made(sounds_made, asked, begun, SoundHealth(0.75, 0.0, 0.1, 0.9, collapsed=collapsed))
+    assert len(sounds_made.told) == 1
+    found = [(each["event"], each["generation"], each["request_id"]) for each in map(vars, caplog.records)]
+    assert found == [("clip_collapsed", begun.key[:32], asked.request_id)] * collapsed

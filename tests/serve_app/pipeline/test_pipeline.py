@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from deployments.messages import CodeFrames, EngineIdentity, GenerationStart
 from serve_app.api.errors import NotReady, WorkerLostTwice
 from serve_app.cache.no_store import NothingKept
-from serve_app.pipeline.lasting import lasting
+from serve_app.pipeline.lasting import PipelineLost, lasting
 from serve_app.pipeline.pipeline import EngineGone
 from tests.serve_app.cache.kept import InMemory
 from tests.serve_app.cache.test_cache_sequences import FIRST_DRAWN, TTL_S, Rules
@@ -226,6 +227,33 @@ def test_a_listener_whose_pipeline_is_lost_goes_on_at_another(
                 assert all(np.array_equal(each, text_states[0]) for each in text_states)
 
     asyncio.run(scenario())
+
+
+def test_a_lost_pipeline_is_in_the_log_with_the_ids_of_who_listened(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> Heard:
+        async with replicas(tmp_path, InMemory(), ScriptedStages()) as both:
+
+            async def call(attempt: int, resumption: Any) -> Any:
+                async with aclosing(both.calling(attempt, request(5, 300), resumption)) as items:
+                    async for item in items:
+                        yield item
+                        if attempt == 0 and isinstance(item, CodeFrames):
+                            raise PipelineLost("killed")
+
+            return await collect(lasting(call, silence_s=5, request_id="night-shift"))
+
+    with caplog.at_level(logging.WARNING, "ray.serve.ingress"):
+        heard = asyncio.run(scenario())
+    (lost,) = [vars(record) for record in caplog.records if record.name == "ray.serve.ingress"]
+    assert heard.start is not None
+    assert lost["frame"] > 0
+    assert (lost["event"], lost["generation"], lost["request_id"]) == (
+        "pipeline_lost",
+        heard.start.key[:32],
+        "night-shift",
+    )
 
 
 def test_pipelines_lost_one_after_the_other_end_in_an_error(tmp_path: Path) -> None:
