@@ -28,6 +28,8 @@ APP = "test"
 PAIR = "pair"
 SLOTS = 4
 MAX_QUEUED = 8
+# As the deploy files for clusters have it; Serve's own line for each request is one more that must be whole.
+LOGGING = {"encoding": "JSON"}
 # What is made on a machine however busy comes within it, and what hangs is told before a test's own time is over.
 REQUEST_TIMEOUT_S = 120
 
@@ -103,7 +105,8 @@ def ray_cluster(frames: Path) -> Iterator[int]:
         object_store_memory=120 * 2**20,
     )
     try:
-        serve.start(http_options={"host": "127.0.0.1", "port": port, "request_timeout_s": REQUEST_TIMEOUT_S})
+        http = {"host": "127.0.0.1", "port": port, "request_timeout_s": REQUEST_TIMEOUT_S}
+        serve.start(http_options=http, logging_config=LOGGING)
         yield port
     finally:
         serve.shutdown()
@@ -115,7 +118,7 @@ def service(ray_cluster: int, frames: Path, tmp_path_factory: pytest.TempPathFac
     """One replica of everything."""
     folder = tmp_path_factory.mktemp("service")
     checkpoint = tiny_checkpoint(folder / "tiny", ratios=(4, 4, 4, 5))
-    serve.run(recorded_build(settings(checkpoint, folder)), name=APP, route_prefix="/")
+    serve.run(recorded_build(settings(checkpoint, folder)), name=APP, route_prefix="/", logging_config=LOGGING)
     url = f"http://127.0.0.1:{ray_cluster}"
     return RunningService(url, lambda name: serve.get_deployment_handle(name, APP), frames, folder)
 
@@ -125,7 +128,7 @@ def pair(ray_cluster: int, frames: Path, tmp_path_factory: pytest.TempPathFactor
     """Two of ingress, pipeline and language model, the embedded one."""
     folder = tmp_path_factory.mktemp("pair")
     args = settings(ROOT / "etude" / "checkpoint", folder, number=2)
-    serve.run(recorded_build(args), name=PAIR, route_prefix=f"/{PAIR}")
+    serve.run(recorded_build(args), name=PAIR, route_prefix=f"/{PAIR}", logging_config=LOGGING)
     url = f"http://127.0.0.1:{ray_cluster}/{PAIR}"
     yield RunningService(url, lambda name: serve.get_deployment_handle(name, PAIR), frames, folder)
     serve.delete(PAIR)
