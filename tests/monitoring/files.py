@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator
+import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,16 @@ import yaml
 from deployments.checkpoints.root import ROOT
 
 FOLDER = ROOT / "monitoring"
-PROMETHEUS, RULES, RULE_TESTS = FOLDER / "prometheus.yaml", FOLDER / "rules.yaml", FOLDER / "rules_test.yaml"
+PROMETHEUS, RULES, RULE_TESTS = (
+    FOLDER / "prometheus.yaml",
+    FOLDER / "rules.yaml",
+    sorted(FOLDER.glob("rules*_test.yaml")),
+)
 DASHBOARD, DOCUMENT = FOLDER / "dashboard.json", FOLDER / "METRICS.md"
 
-_NAME = re.compile(r"\bmusicgen_[a-z_]+")
+_NAME = re.compile(r"\b(musicgen_[a-z_]+)\b(?:\{([^}]*)\})?")
+_MATCHER = re.compile(r"([a-z_]+)(=~|!=|!~|=)\"([^\"]*)\"")
+_PART = re.compile(r"_(bucket|count|sum)$")
 
 
 def needs(program: str) -> str:
@@ -27,6 +34,14 @@ def needs(program: str) -> str:
     if path is None:
         pytest.skip("not installed: prometheus; `apt-get install --no-install-recommends prometheus` brings it")
     return path
+
+
+def promtool(*arguments: object) -> str:
+    """What it prints. Raises: AssertionError with that, when it finds fault."""
+    command = [needs("promtool"), *map(str, arguments)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=250)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
 
 
 def rules() -> list[dict[str, Any]]:
@@ -48,10 +63,29 @@ def panels(dashboard: Path) -> list[dict[str, Any]]:
     return [panel for panel in json.loads(dashboard.read_text())["panels"] if panel["type"] != "row"]
 
 
-def metrics_in(expression: str) -> Iterator[str]:
-    """Names of the list, without the parts of a histogram."""
-    for name in _NAME.findall(expression):
-        yield re.sub(r"_(bucket|count|sum)$", "", name)
+def expressions_of_rules() -> list[str]:
+    return [rule["expr"] for rule in rules()]
+
+
+@dataclass(frozen=True)
+class Selector:
+    """metric: without the part of a histogram, which is `part`. matchers: label, operator, value."""
+
+    metric: str
+    part: str
+    matchers: tuple[tuple[str, str, str], ...]
+
+
+def selectors(expression: str) -> list[Selector]:
+    """Of the list's metrics; those that rules have recorded have a colon in their names."""
+    return [
+        Selector(
+            metric=_PART.sub("", name),
+            part="".join(_PART.findall(name)),
+            matchers=tuple(_MATCHER.findall(matchers)),
+        )
+        for name, matchers in _NAME.findall(expression)
+    ]
 
 
 def _filled(expression: str) -> str:
