@@ -4,11 +4,11 @@
 
 Starts real Ray nodes on this machine, as a cluster has them: a head, two CPU nodes, two GPU nodes on demand and two on
 spot, whose GPUs are not there: the embedded model computes on the CPU. `serve deploy` brings the application there,
-real-time workers on demand, batch workers on spot. Locust asks for music, streamed, waited for and as jobs, and twelve
-clips are made as jobs again and again. Then one spot node gets its notice by a metadata server like EC2's: the watcher
-on it drains it, and it is gone before the cloud would take it. The other one is killed without notice. Jobs go on with
-other workers from the frame where they were, and have to be the bytes that they were undisturbed. Ends with a table and
-a picture.
+real-time workers on demand, batch workers on spot. Locust asks for music, streamed, waited for and as jobs, and around
+each event twelve more clips are made as jobs again and again. Then one spot node gets its notice by a metadata server
+like EC2's: the watcher on it drains it, and it is gone before the cloud would take it. The other one is killed without
+notice. Jobs go on with other workers from the frame where they were, and have to be the bytes that they were
+undisturbed. Ends with a table and a picture.
 
 The embedded model makes a minute of music in a second: its workers get one second to end what they have begun, rather
 than the twenty that those of larger models need for less. Otherwise a drain would have nothing to move.
@@ -25,7 +25,8 @@ import contextlib
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Coroutine, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,7 +43,7 @@ from loadtests.spot.client import Client
 from loadtests.spot.cloud import watched
 from loadtests.spot.evidence import Chapter, Evidence
 from loadtests.spot.load import Load
-from loadtests.spot.losses import Loss, losses, tell
+from loadtests.spot.losses import LossLog
 from loadtests.spot.picture import draw
 from loadtests.spot.placement import BATCH, Observer
 from loadtests.spot.reference import Reference, Take
@@ -80,8 +81,9 @@ class Demo:
         self._folder = folder
         self._environment = environment
         self._progress = progress
-        self._began_s, self._epoch_s = time.monotonic(), time.time()
+        self._began_s, epoch_s = time.monotonic(), time.time()
         self._observer = Observer(started, self._clock)
+        self._losses = LossLog(partial(started.logs, "pipeline", application.APPLICATION), epoch_s)
         self._load = Load(_NUM_USERS, _USERS, folder / "locust", self._clock)
 
     async def run(self, times: Times) -> Evidence:
@@ -91,12 +93,10 @@ class Demo:
 
     async def _run(self, http: httpx.AsyncClient, times: Times) -> Evidence:
         await self._until_ready(http)
-        client = Client(http, self._clock)
+        client = Client(http, self._losses, self._clock)
         undisturbed = await self._undisturbed(client)
         with watched(self._fleet.of("gpu_batch"), self._folder, self._environment) as clouds:
-            story = Story(
-                self._fleet, clouds, self._observer, client, self._progress.line, lambda: self._moved(client.takes)
-            )
+            story = Story(self._fleet, clouds, self._observer, client, self._progress.line)
             self._progress.step(f"load by Locust: {_NUM_USERS} users")
             began_s = self._clock()
             loading = asyncio.ensure_future(self._load.run(self._url, self._environment))
@@ -108,9 +108,9 @@ class Demo:
                 return chapters
 
             chapters = await _meanwhile(told(), loading, self._tell())
-        takes, lost = client.takes[len(undisturbed) :], self._lost()
-        tell(takes, lost)
-        lost_s = [at_s for at_s, _ in lost]
+        takes = client.takes[len(undisturbed) :]
+        self._losses.tell(takes)
+        lost_s = [at_s for at_s, _ in self._losses.all()]
         return Evidence(began_s, chapters, self._load.samples, lost_s, undisturbed, takes, self._observer.seen)
 
     async def _until_ready(self, http: httpx.AsyncClient) -> None:
@@ -138,16 +138,6 @@ class Demo:
         while True:
             await asyncio.sleep(_LOOK_S)
             self._progress.update(f"load by Locust: {_NUM_USERS} users, {self._load.told}")
-
-    def _lost(self) -> list[tuple[float, Loss]]:
-        """Each with its time."""
-        found = losses(self._fleet.logs("pipeline", application.APPLICATION))
-        return [(loss.at_s - self._epoch_s, loss) for loss in found]
-
-    def _moved(self, takes: Sequence[Take]) -> int:
-        """How often one of these has lost its worker."""
-        generations = {take.generation for take in takes}
-        return sum(loss.generation in generations for _, loss in self._lost())
 
     def _clock(self) -> float:
         """Seconds since the demonstration began."""

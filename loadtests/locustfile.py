@@ -13,15 +13,18 @@ longest gap`, for how long a player that began with them had nothing to play. Wh
 as `429`, is not a failure, and is asked for again when `Retry-After` is over.
 
 Load goes to this machine only, unless `--allow-host` names another. An API key comes by MUSICGEN_API_KEY.
+SIGTERM ends a run early, as if its last level were over.
 """
 
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 from typing import Any
 
+import gevent  # type: ignore[import-untyped]
 from locust import LoadTestShape, events
 from locust.env import Environment
 
@@ -39,12 +42,18 @@ __all__ = ["Composer", "Impatient", "Listener", "Load", "Repeater", "Submitter"]
 
 
 class Load(LoadTestShape):
-    """As many users as the options say by now."""
+    """As many users as the options say by now. over: none any more; those that there are end what they have begun."""
 
     options: Options | None = None
+    over = False
+
+    def end(self) -> None:
+        self.over = True
 
     def tick(self) -> tuple[int, float] | None:
         assert self.options is not None, "the options are read before anything runs"
+        if self.over:
+            return None
         phase = self.options.shape.at(self.get_run_time())  # type: ignore[no-untyped-call]
         # All of them come within a second: a spike is one.
         return None if phase is None else (phase.users, float(phase.users))
@@ -67,6 +76,8 @@ def _begin(environment: Environment, **_: Any) -> None:
         sys.exit(2)
     load = environment.shape_class
     load.options = chosen
+    # Locust has a handler too, but while a shape runs it is not there yet.
+    gevent.signal_handler(signal.SIGTERM, load.end)
     file = None
     if chosen.samples is not None:
         chosen.samples.parent.mkdir(parents=True, exist_ok=True)

@@ -37,7 +37,7 @@ def run_locust(
 
     arguments: the load's options. duration_s: of its shape. environment: in addition to this process's.
     watch: is called now and then with all samples so far; what it raises ends Locust at once. over: whether its users
-    shall end what they have begun, and it with them, before the shape does; no report.html then. Raises: LoadError.
+    shall end what they have begun, and it with them, before the shape does. Raises: LoadError.
     """
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)

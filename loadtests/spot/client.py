@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 
+from loadtests.spot.losses import LossLog
 from loadtests.spot.reference import Reference, Take
 from serve_app.run.clip import ClipError, checked_duration_s
 
@@ -22,36 +23,54 @@ class JobFailed(Exception):
 
 
 class Client:
-    """http: of the service. clock: seconds since the demonstration began. takes: all that were begun, oldest first."""
+    """http: of the service. losses: of its workers. clock: seconds since the demonstration began. takes: all that were
+    begun, oldest first.
+    """
 
-    def __init__(self, http: httpx.AsyncClient, clock: Callable[[], float]) -> None:
+    def __init__(self, http: httpx.AsyncClient, losses: LossLog, clock: Callable[[], float]) -> None:
         self._http = http
+        self._losses = losses
         self._clock = clock
         self.takes: list[Take] = []
 
+    @property
+    def num_moved(self) -> int:
+        """Takes that have lost a worker so far, whether or not they are at their end."""
+        self._losses.tell(self.takes)
+        return sum(bool(take.lost_s) for take in self.takes)
+
     async def each_once(self, references: Sequence[Reference]) -> list[Take]:
-        """All of them at once."""
-        return list(await asyncio.gather(*map(self.make, references)))
+        """All of them at once, each with its sound."""
+        return list(await asyncio.gather(*(self.make(reference, lambda _: True) for reference in references)))
 
     async def again_and_again(self, references: Sequence[Reference], enough: asyncio.Event) -> None:
-        """Each one anew as soon as it is here, until there are enough, or it fails."""
+        """Each one anew as soon as it is made, until there are enough, or it fails.
+
+        Sound takes longer than codes, and is made when it is fetched: workers would wait for it. It is fetched of each
+        that lost its worker, and of the last.
+        """
+
+        def is_to_be_heard(take: Take) -> bool:
+            self._losses.tell([take])
+            return bool(take.lost_s) or enough.is_set()
 
         async def keep_making(reference: Reference) -> None:
             while not enough.is_set():
-                if (await self.make(reference)).error is not None:
+                if (await self.make(reference, is_to_be_heard)).error is not None:
                     return
 
         await asyncio.gather(*map(keep_making, references))
 
-    async def make(self, reference: Reference) -> Take:
-        """One job, from its submission to its removal."""
+    async def make(self, reference: Reference, is_to_be_heard: Callable[[Take], bool]) -> Take:
+        """One job, from its submission to its removal. is_to_be_heard: whether to fetch its sound, once it is made."""
         take = Take(reference, self._clock())
         self.takes.append(take)
         try:
             path = await self._submit(reference)
             await self._follow(path, take)
-            sound = await self._fetch(f"{path}/audio", reference)
-            take.size_bytes, take.sha256 = len(sound), hashlib.sha256(sound).hexdigest()
+            if is_to_be_heard(take):
+                sound = await self._fetch(f"{path}/audio", reference)
+                take.size_bytes, take.sha256 = len(sound), hashlib.sha256(sound).hexdigest()
             _expect(await self._http.delete(path), 204)
         except (JobFailed, ClipError, httpx.TransportError) as error:
             take.error = f"{type(error).__name__}: {error}"

@@ -58,9 +58,14 @@ class Evidence:
         """By reference, of its sound."""
         return {take.reference.number: take.sha256 for take in self.undisturbed}
 
+    @property
+    def compared(self) -> list[Take]:
+        """Those whose sound is to be compared: the last of each reference, and whatever lost its worker."""
+        return [take for take in self.takes if take.sha256 or take.lost_s]
+
     def equal(self, take: Take) -> bool:
         """Whether it is whole, and the undisturbed one to the last byte."""
-        return take.error is None and take.sha256 != "" and take.sha256 == self.digests[take.reference.number]
+        return take.error is None and take.sha256 == self.digests[take.reference.number]
 
     def moved(self, chapter: Chapter) -> list[Take]:
         """Those that lost a worker in it."""
@@ -88,7 +93,7 @@ class Evidence:
         for take in (*self.undisturbed, *self.takes):
             if take.error is not None:
                 found.append(f"clip {take.reference.number} failed at {take.began_s:.0f} s: {take.error}")
-        unequal = [take for take in self.takes if take.error is None and not self.equal(take)]
+        unequal = [take for take in self.compared if take.error is None and not self.equal(take)]
         if unequal:
             numbers = sorted({take.reference.number for take in unequal})
             found.append(f"clips {', '.join(map(str, numbers))} had other bytes than undisturbed")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -36,11 +36,25 @@ def losses(logs: Iterable[Path]) -> list[Loss]:
     return sorted(found, key=lambda loss: loss.at_s)
 
 
-def tell(takes: Sequence[Take], lost: Iterable[tuple[float, Loss]]) -> None:
-    """Each take what it lost. lost: each loss with its time since the demonstration began."""
-    for at_s, loss in lost:
+class LossLog:
+    """logs: those that the pipeline's replicas have by now. epoch_s: when the demonstration began, since 1970."""
+
+    def __init__(self, logs: Callable[[], Iterable[Path]], epoch_s: float) -> None:
+        self._logs = logs
+        self._epoch_s = epoch_s
+
+    def all(self) -> list[tuple[float, Loss]]:
+        """Each with its time since the demonstration began."""
+        return [(loss.at_s - self._epoch_s, loss) for loss in losses(self._logs())]
+
+    def tell(self, takes: Iterable[Take]) -> None:
+        """Each take what it has lost so far."""
+        lost = self.all()
         for take in takes:
-            # The log's time is of a whole process's clock, and the take's of this one's: they agree to milliseconds.
-            if take.generation == loss.generation and take.began_s <= at_s and (take.ended_s or at_s) >= at_s:
-                take.lost_s.append(at_s)
-                take.lost_at.append(loss.frame)
+            mine = [(at_s, loss.frame) for at_s, loss in lost if _is_of(loss, at_s, take)]
+            take.lost_s, take.lost_at = [at_s for at_s, _ in mine], [frame for _, frame in mine]
+
+
+def _is_of(loss: Loss, at_s: float, take: Take) -> bool:
+    """A reference is made again only when its last take has ended."""
+    return take.generation == loss.generation and take.began_s <= at_s and (take.ended_s or at_s) >= at_s

@@ -54,10 +54,10 @@ def draw(evidence: Evidence, measured_on: str, path: Path) -> None:
         _legend(axes)
     workers.set_xlabel("seconds since the load began")
     wrong = sum(map(failed, evidence.requests))
-    equal = sum(map(evidence.equal, evidence.takes))
+    equal = sum(map(evidence.equal, evidence.compared))
     figure.suptitle(
         f"Two spot nodes go: {wrong} of {len(evidence.requests)} requests failed, "
-        f"{equal} of {len(evidence.takes)} jobs gave the undisturbed bytes\n{measured_on}",
+        f"{equal} of {len(evidence.compared)} clips are byte for byte the undisturbed ones\n{measured_on}",
         fontsize="medium",
     )
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,13 +87,7 @@ def _draw_clips(axes: Axes, evidence: Evidence) -> None:
     """A lane for each reference, a bar for each of its jobs."""
     began_s = evidence.began_s
     for take in evidence.takes:
-        whole = evidence.equal(take)
-        colour = ("tab:blue" if take.lost_s else "0.75") if whole else "tab:red"
-        label = (
-            ("moved, the same bytes" if take.lost_s else "undisturbed, the same bytes")
-            if whole
-            else "failed or other bytes"
-        )
+        colour, label = _look(evidence, take)
         start_s, end_s = take.began_s - began_s, _end_s(take) - began_s
         axes.barh(
             take.reference.number,
@@ -156,6 +150,15 @@ def _is_job(sample: Sample) -> bool:
 def _is_fetched(sample: Sample) -> bool:
     """Whether its sound was made and counted before."""
     return sample.name == "job: fetch"
+
+
+def _look(evidence: Evidence, take: Take) -> tuple[str, str]:
+    """Colour and label."""
+    if take.error is not None or (take in evidence.compared and not evidence.equal(take)):
+        return "tab:red", "failed, or other bytes"
+    if take.lost_s:
+        return "tab:blue", "went on elsewhere: the undisturbed bytes"
+    return ("0.6", "the undisturbed bytes") if take.sha256 else ("0.82", "made, not compared")
 
 
 def _end_s(take: Take) -> float:

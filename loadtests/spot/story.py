@@ -22,6 +22,8 @@ _LOG_S = 0.5
 # A worker that computed for this part of a look is at work.
 _BUSY = 0.5
 
+How = Literal["notice", "kill"]
+
 
 @dataclass(frozen=True)
 class Times:
@@ -32,9 +34,7 @@ class Times:
 
 
 class Story:
-    """clouds: by spot node's id, what its watcher asks. say: is told what happens. moved: how often a clip of the
-    client's has lost its worker so far. Times are those of the observer.
-    """
+    """clouds: by spot node's id, what its watcher asks. say: is told what happens. Times are the observer's."""
 
     def __init__(
         self,
@@ -43,47 +43,53 @@ class Story:
         observer: Observer,
         client: Client,
         say: Callable[[str], None],
-        moved: Callable[[], int],
     ) -> None:
         self._fleet = fleet
         self._clouds = clouds
         self._observer = observer
         self._client = client
         self._tell = say
-        self._moved = moved
         self._clock = observer.clock
 
     async def run(self, references: Sequence[Reference], times: Times) -> list[Chapter]:
         """Returns the events once all jobs are here."""
-        enough = asyncio.Event()
         first, second = self._fleet.of("gpu_batch")
         await asyncio.sleep(times.calm_s)
+        return [
+            await self._chapter(first, "notice", references, times),
+            await self._chapter(second, "kill", references, times),
+        ]
+
+    async def _chapter(self, node: Node, how: How, references: Sequence[Reference], times: Times) -> Chapter:
+        """Spot nodes have all they can do from before the event until what it disturbed is mended."""
+        enough = asyncio.Event()
         asking = asyncio.create_task(self._client.again_and_again(references, enough))
         try:
-            chapters = [await self._take(first, "notice", times), await self._take(second, "kill", times)]
+            at_s, gone_s, whole_s = await self._take(node, how, times.notice_s)
             enough.set()
             await asking
         finally:
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
-        return chapters
+        await asyncio.sleep(times.calm_s)
+        return Chapter(how, at_s, gone_s, whole_s, self._clock())
 
-    async def _take(self, node: Node, how: Literal["notice", "kill"], times: Times) -> Chapter:
+    async def _take(self, node: Node, how: How, notice_s: float) -> tuple[float, float, float]:
+        """When the event was, when the node was gone, and when there were as many workers again."""
         await self._until_at_work(node)
-        before, at_s = self._moved(), self._clock()
+        before, at_s = self._client.num_moved, self._clock()
         if how == "notice":
-            self._clouds[node.node_id].interrupt("terminate", in_s=times.notice_s)
-            self._say(f"notice for spot node {node.node_id[:8]}: the cloud takes it in {times.notice_s:g} s")
+            self._clouds[node.node_id].interrupt("terminate", in_s=notice_s)
+            self._say(f"notice for spot node {node.node_id[:8]}: the cloud takes it in {notice_s:g} s")
         else:
             node.kill()
             self._say(f"spot node {node.node_id[:8]} is killed, without notice")
-        gone, whole = await asyncio.gather(self._gone(node, at_s + times.notice_s), self._whole(node))
-        self._say(f"  {WORKERS} batch workers again after {whole - at_s:.1f} s")
-        while self._moved() == before and self._clock() < at_s + times.notice_s:  # noqa: ASYNC110 - it is in a log
+        gone_s, whole_s = await asyncio.gather(self._gone(node, at_s + notice_s), self._whole(node))
+        self._say(f"  {WORKERS} batch workers again after {whole_s - at_s:.1f} s")
+        while self._client.num_moved == before and self._clock() < at_s + 2 * notice_s:  # noqa: ASYNC110 - it is in a log
             await asyncio.sleep(_LOG_S)
-        await asyncio.sleep(times.calm_s)
-        self._say(f"  {self._moved() - before} times a clip has lost its worker by it and went on with another")
-        return Chapter(how, at_s, gone, whole, self._clock())
+        self._say(f"  {self._client.num_moved - before} clips lost their worker by it, and go on with another")
+        return at_s, gone_s, whole_s
 
     async def _gone(self, node: Node, deadline_s: float) -> float:
         """When nothing is left of it: drained, or taken by the cloud when its time is over."""
@@ -105,9 +111,10 @@ class Story:
 
     async def _until_at_work(self, node: Node) -> None:
         """Until its worker computes: otherwise nothing would be lost with it."""
-        [worker] = node.replicas(BATCH)
-        while await _worked(worker) < _BUSY * _LOOK_S:
-            pass
+        worked_s = 0.0
+        while worked_s < _BUSY * _LOOK_S:
+            [worker] = node.replicas(BATCH)
+            worked_s = await _worked(worker)
 
     def _say(self, text: str) -> None:
         self._tell(f"{self._clock():6.1f} s  {text}")

@@ -21,7 +21,7 @@ _EVENTS = (
     "requests",
     "failed",
 )
-_CLIPS = ("clip", "bytes", "sha256", "made", "equal", "lost its worker at frame: by notice | by kill")
+_CLIPS = ("clip", "bytes", "sha256", "made", "compared", "equal", "lost its worker at frame: by notice | by kill")
 
 
 def table(evidence: Evidence) -> str:
@@ -40,8 +40,9 @@ def verdict(evidence: Evidence) -> str:
     moved = {id(take) for chapter in evidence.chapters for take in evidence.moved(chapter)}
     return (
         f"two spot nodes went and nothing is lost: none of {len(evidence.requests)} requests failed; all "
-        f"{len(evidence.takes)} jobs finished, {len(moved)} of which had lost their worker, byte for byte the "
-        f"undisturbed clips; {evidence.num_refused} requests were put off (429); no real-time worker was on spot"
+        f"{len(evidence.takes)} jobs finished, and {len(evidence.compared)} of them, {len(moved)} of which had lost "
+        "their worker, are byte for byte the undisturbed clips; no real-time worker was on spot; "
+        f"{evidence.num_refused} requests were put off (429)"
     )
 
 
@@ -70,6 +71,7 @@ def _clips(evidence: Evidence) -> list[tuple[str, ...]]:
     for undisturbed in evidence.undisturbed:
         number = undisturbed.reference.number
         takes = [take for take in evidence.takes if take.reference.number == number]
+        compared = [take for take in evidence.compared if take.reference.number == number]
         lost = [
             [
                 str(frame)
@@ -85,7 +87,8 @@ def _clips(evidence: Evidence) -> list[tuple[str, ...]]:
                 str(undisturbed.size_bytes),
                 undisturbed.sha256[:_DIGITS],
                 str(1 + len(takes)),
-                "yes" if all(map(evidence.equal, takes)) else "NO",
+                str(len(compared)),
+                "yes" if all(map(evidence.equal, compared)) else "NO",
                 " | ".join(", ".join(frames) or "-" for frames in lost),
             )
         )

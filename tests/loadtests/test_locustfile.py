@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deployments.messages import Clip, MusicRequest
+from loadtests.load.locust_process import run_locust
 from loadtests.load.sample import Sample, SampleReader
 from serve_app.api.errors import TooBusy
 from tests.serve_app.api.jobs_reference import DecodingBackend, job_service
@@ -84,3 +85,17 @@ def test_nothing_begins_on_another_machine(tmp_path: Path) -> None:
     done, samples = locust("http://192.0.2.1", tmp_path)
     assert (done.returncode, samples) == (2, [])
     assert "--allow-host" in done.stderr
+
+
+def test_a_run_may_end_early_and_then_ends_what_it_has_begun(tmp_path: Path) -> None:
+    seen: list[Sample] = []
+
+    def watch(samples: Sequence[Sample]) -> None:
+        seen[:] = samples
+
+    load = ("--shape", "soak", "--levels", "3", "--hold", "3000", "--pace", "0.3", "--lengths", "0.5")
+    with on_a_socket(job_service(Stepping(), DecodingBackend())) as url:
+        samples = run_locust(url, load, 100, tmp_path, {}, watch, lambda: bool(seen))
+    assert len(samples) >= len(seen) > 0
+    assert names(samples, "wrong") == {}
+    assert (tmp_path / "report.html").exists()
