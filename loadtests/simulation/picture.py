@@ -36,9 +36,9 @@ def draw(
         for name, outcome in fleets.items():
             if name in STYLES:
                 course = outcome.course
-                over_time.step(
-                    course.now_s / 3600, course.up, color=STYLES[name][0], where="post", linewidth=0.9, label=name
-                )
+                # Ours above the other one, which may go up and down so often that it hides all else.
+                line = {"linewidth": 1.4, "zorder": 3} if name == OURS else {"linewidth": 0.5, "alpha": 0.6}
+                over_time.step(course.now_s / 3600, course.up, color=STYLES[name][0], where="post", label=name, **line)
         over_time.set_ylabel("replicas that are up")
         over_time.set_title(pool)
         for name, row in figures[pool].items():
