@@ -18,13 +18,14 @@ override ONCE := $(value ONCE)
 export PROMPT DURATION SEED CONFIG PORT CACHE ONCE
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo-kill loadtest simulate test lint checkpoint ready clean
+.PHONY: help run demo-kill demo-spot loadtest simulate test lint checkpoint ready clean
 
 help:
 	@echo 'make run         serve on 127.0.0.1:8000 and make a first clip; Ctrl-C ends it. Options:'
 	@echo '                 PROMPT="a slow blues" DURATION=10 SEED=7 PORT=8001 ONCE=1 CONFIG=serve_app/configs/gpu.yaml'
 	@echo '                 CACHE=use|refresh|off: whether a clip kept from before will do; refresh makes another one'
 	@echo 'make demo-kill   kill workers while they make music, and compare every byte; about a minute'
+	@echo 'make demo-spot   a cluster of Ray nodes here loses its spot nodes under load; about three minutes'
 	@echo 'make loadtest    more and more users, by Locust, on a fresh service: what this machine holds; under five minutes'
 	@echo 'make simulate    days of a fleet in minutes: the scaling policy beside others, what waits and what it costs'
 	@echo 'make test        lint, check types, run the tests'
@@ -38,6 +39,9 @@ run: ready
 
 demo-kill: ready
 	@exec $(PY) -m loadtests.demo_kill --parent $$PPID
+
+demo-spot: ready
+	@exec $(PY) -m loadtests.demo_spot --parent $$PPID
 
 loadtest: ready
 	@exec $(PY) -m loadtests.run_load --parent $$PPID
