@@ -27,6 +27,7 @@ from deployments.language_model.errors import OtherEngine
 from deployments.language_model.offload import reserved_bytes
 from deployments.language_model.offload_folder import OffloadFolder
 from deployments.language_model.placement import Offloaded, OnCpu, Placement
+from deployments.logs.plain_text import BAR
 from deployments.messages import Beat, CodeFrames, CodeRequest, EngineIdentity, Sampling
 from tests.tiny import tiny_checkpoint
 
@@ -135,8 +136,8 @@ def test_a_replica_whose_engine_breaks_says_why_and_ends_at_once(folder: Path, p
     assert done.stdout == "at work\n"
     _, line, cause = done.stderr.partition("CRITICAL the engine broke, and this replica ends with it\n")
     assert line
-    assert cause.startswith("Traceback")
-    assert cause.endswith("MemoryError: no more\n")
+    assert all(each.startswith(BAR) for each in cause.splitlines())
+    assert cause.endswith(f"{BAR}MemoryError: no more\n")
 
 
 def test_outside_of_a_cluster_a_node_has_room_for_all() -> None:
