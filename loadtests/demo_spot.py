@@ -5,10 +5,10 @@
 Starts real Ray nodes on this machine, as a cluster has them: a head, two CPU nodes, two GPU nodes on demand and two on
 spot, whose GPUs are not there: the embedded model computes on the CPU. `serve deploy` brings the application there,
 real-time workers on demand, batch workers on spot. Locust asks for music, streamed, waited for and as jobs, and around
-each event twelve more clips are made as jobs again and again. Then one spot node gets its notice by a metadata server
-like EC2's: the watcher on it drains it, and it is gone before the cloud would take it. The other one is killed without
-notice. Jobs go on with other workers from the frame where they were, and have to be the bytes that they were
-undisturbed. Ends with a table and a picture.
+each event the spot nodes have all the jobs they can do. One spot node gets its notice by a metadata server like EC2's:
+the watcher on it drains it, and at the latest when the notice is over it is gone. The other one is killed without.
+Jobs go on with other workers from the frame where they were. When all is quiet, those that lost their worker are made
+once more, and have to be the same bytes; nothing comes from a cache. Ends with a table and a picture.
 
 The embedded model makes a minute of music in a second: its workers get one second to end what they have begun, rather
 than the twenty that those of larger models need for less. Otherwise a drain would have nothing to move.
@@ -33,7 +33,6 @@ from typing import Any, TypeVar
 import httpx
 
 from loadtests.demo.client import connect
-from loadtests.demo_kill import SCENES
 from loadtests.fleet import application
 from loadtests.fleet.fleet import Fleet, FleetError, fleet
 from loadtests.hardware import commit, describe
@@ -46,7 +45,6 @@ from loadtests.spot.load import Load
 from loadtests.spot.losses import LossLog
 from loadtests.spot.picture import draw
 from loadtests.spot.placement import BATCH, Observer
-from loadtests.spot.reference import Reference, Take
 from loadtests.spot.story import WORKERS, Story, Times
 from loadtests.spot.table import table, verdict
 from serve_app.run.guardian import Guardian
@@ -54,20 +52,20 @@ from serve_app.run.progress import Progress
 
 NODES = ("cpu", "cpu", "gpu_realtime", "gpu_realtime", "gpu_batch", "gpu_batch")
 _GRACE_S = 1
+# Nobody comes or goes but by what happens to nodes.
+_POOLS: dict[str, Any] = {
+    "language_model": {**application.REALTIME, "autoscaling": {"min_replicas": 1, "max_replicas": 1}},
+    "batch_language_model": {**application.BATCH, "autoscaling": {"min_replicas": WORKERS, "max_replicas": WORKERS}},
+    # Jobs wait for language models, rather than for the one decoder that listens to them.
+    "codec_decoder": {**application.CPU_NODES, "num_replicas": 3},
+}
 # What two cores hold beside the jobs on spot nodes.
 _NUM_USERS = 7
 _USERS = ("--weights", "compose=2,stream=3,job=2", "--lengths", "4,8", "--pace", "4")
-_NUM_REFERENCES = 12
-_REFERENCE_MS = 30_000
 _LOOK_S = 0.5
 _READY_S = 300.0
 
 Result = TypeVar("Result")
-
-
-def references() -> list[Reference]:
-    """No two alike."""
-    return [Reference(i + 1, SCENES[i % len(SCENES)], i, _REFERENCE_MS) for i in range(_NUM_REFERENCES)]
 
 
 class Demo:
@@ -94,7 +92,6 @@ class Demo:
     async def _run(self, http: httpx.AsyncClient, times: Times) -> Evidence:
         await self._until_ready(http)
         client = Client(http, self._losses, self._clock)
-        undisturbed = await self._undisturbed(client)
         with watched(self._fleet.of("gpu_batch"), self._folder, self._environment) as clouds:
             story = Story(self._fleet, clouds, self._observer, client, self._progress.line)
             self._progress.step(f"load by Locust: {_NUM_USERS} users")
@@ -102,16 +99,19 @@ class Demo:
             loading = asyncio.ensure_future(self._load.run(self._url, self._environment))
 
             async def told() -> list[Chapter]:
-                chapters = await story.run(references(), times)
+                chapters = await story.run(times)
                 self._load.enough()
                 await loading
                 return chapters
 
             chapters = await _meanwhile(told(), loading, self._tell())
-        takes = client.takes[len(undisturbed) :]
+        seen, takes = list(self._observer.seen), list(client.takes)
         self._losses.tell(takes)
         lost_s = [at_s for at_s, _ in self._losses.all()]
-        return Evidence(began_s, chapters, self._load.samples, lost_s, undisturbed, takes, self._observer.seen)
+        moved = [take.reference for take in takes if take.lost_s]
+        self._progress.step(f"the {len(moved)} clips that lost their worker once more, undisturbed")
+        undisturbed = await client.once_more(moved)
+        return Evidence(began_s, chapters, self._load.samples, lost_s, takes, undisturbed, seen)
 
     async def _until_ready(self, http: httpx.AsyncClient) -> None:
         self._progress.step("waiting until the service is ready")
@@ -124,15 +124,6 @@ class Demo:
                     return
             await asyncio.sleep(_LOOK_S)
         raise FleetError(f"the service was not ready after {_READY_S:g} s")
-
-    async def _undisturbed(self, client: Client) -> list[Take]:
-        self._progress.step(f"{_NUM_REFERENCES} clips of {_REFERENCE_MS // 1000} s as jobs, undisturbed")
-        takes = await client.each_once(references())
-        for take in takes:
-            if take.error is not None:
-                raise FleetError(f"clip {take.reference.number} failed, and nothing disturbed it: {take.error}")
-        self._progress.line(f"undisturbed: all {_NUM_REFERENCES} clips are here")
-        return takes
 
     async def _tell(self) -> None:
         while True:
@@ -174,9 +165,8 @@ def run(options: argparse.Namespace, progress: Progress) -> bool:
                 started.add(kind)
             progress.step("serve deploy")
             file = scratch / "deploy.yaml"
-            pool = {**application.BATCH, "autoscaling": {"min_replicas": WORKERS, "max_replicas": WORKERS}}
             hasty = {"name": BATCH, "graceful_shutdown_timeout_s": _GRACE_S}
-            application.write(file, port, deployments=[hasty], batch_language_model=pool)
+            application.write(file, port, deployments=[hasty], **_POOLS)
             started.deploy(file)
             demo = Demo(started, f"http://127.0.0.1:{port}", scratch, guardian.environment, progress)
             evidence = asyncio.run(demo.run(Times(calm_s=options.calm, notice_s=options.notice)))

@@ -15,7 +15,7 @@ APPLICATION = "musicgen"
 MODEL = "etude"
 SLOTS = 4
 
-_CPU_NODES = {"nodes": [{"musicgen/group": "cpu"}], "num_cpus": 0.1}
+CPU_NODES = {"nodes": [{"musicgen/group": "cpu"}], "num_cpus": 0.1}
 _GPU_ON_DEMAND = {MARKET: ON_DEMAND, "musicgen/group": "gpu_realtime"}
 # Nothing here waits for a machine to start: what takes a cloud minutes takes seconds.
 _QUICK = {"upscale_delay_s": 1, "downscale_delay_s": 8, "downscale_to_zero_delay_s": 8}
@@ -45,8 +45,8 @@ def write(
         "slots": SLOTS,
         "max_queued": 64,
         "deadline_floor_s": 300,
-        "text_encoder": _CPU_NODES,
-        "codec_decoder": _CPU_NODES,
+        "text_encoder": CPU_NODES,
+        "codec_decoder": CPU_NODES,
         "language_model": REALTIME,
         "batch_language_model": BATCH,
         **pools,
@@ -70,8 +70,8 @@ def write(
                     "cache": {"store": {"kind": "folder", "folder": f"{folder}/cache"}},
                     "records": {"url": f"sqlite:///{folder}/records.sqlite"},
                     "jobs": {"max_running": 64, "reserved": 8},
-                    "ingress": _CPU_NODES,
-                    "pipeline": {**_CPU_NODES, "num_replicas": 2},
+                    "ingress": CPU_NODES,
+                    "pipeline": {**CPU_NODES, "num_replicas": 2},
                     **(args or {}),
                 },
                 "deployments": [dict(each) for each in deployments],

@@ -44,7 +44,9 @@ class Node:
         with contextlib.suppress(psutil.NoSuchProcess):  # any may end while they are looked at
             for process in self.raylet.children(recursive=True):
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    if any(f":{deployment}:" in f"{word}:" for word in process.cmdline()[:1]):
+                    # ray::ServeReplica:APPLICATION:DEPLOYMENT, with what it is at now and then behind a dot.
+                    title = "".join(process.cmdline()[:1])
+                    if "ServeReplica" in title and title.rpartition(":")[2].partition(".")[0] == deployment:
                         found.append(process)
         return found
 
@@ -130,8 +132,8 @@ def fleet(environment: Mapping[str, str] | None = None, folder: Path | None = No
             folder = Path(stack.enter_context(short))
         command = [sys.executable, "-m", "loadtests.fleet.deployment", str(free_port())]
         ray = {"RAY_TMPDIR": str(folder), "RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
-        # Whoever asks the fleet shares the machine with it, and would go first.
-        ray["RAY_worker_niceness"] = "0"
+        # Workers go behind what nodes need to live, as ever (15 otherwise), and before all else that this machine does.
+        ray["RAY_worker_niceness"] = "5"
         inherited = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
         everybodys = {**inherited, **PROXY_ENVIRONMENT, **ray, **(environment or {})}
         with (folder / "driver.log").open("w", encoding="utf-8") as log:

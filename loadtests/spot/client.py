@@ -11,11 +11,12 @@ from typing import Any
 import httpx
 
 from loadtests.spot.losses import LossLog
-from loadtests.spot.reference import Reference, Take
+from loadtests.spot.reference import LANES, Reference, Take
 from serve_app.run.clip import ClipError, checked_duration_s
 
 _PATH = "/v1/generations"
-_ENDED = ("succeeded", "failed", "cancelled")
+# Of 30 s each: 38 MB as they are held, and the service holds 32 MiB (`pipeline.shared_windows`).
+_NUM_OTHERS = 10
 
 
 class JobFailed(Exception):
@@ -31,6 +32,7 @@ class Client:
         self._http = http
         self._losses = losses
         self._clock = clock
+        self._num_rounds = 0
         self.takes: list[Take] = []
 
     @property
@@ -39,27 +41,35 @@ class Client:
         self._losses.tell(self.takes)
         return sum(bool(take.lost_s) for take in self.takes)
 
-    async def each_once(self, references: Sequence[Reference]) -> list[Take]:
-        """All of them at once, each with its sound."""
-        return list(await asyncio.gather(*(self.make(reference, lambda _: True) for reference in references)))
+    async def keep_busy(self, enough: asyncio.Event) -> None:
+        """In each lane one new clip after the other, until there are enough, or one fails.
 
-    async def again_and_again(self, references: Sequence[Reference], enough: asyncio.Event) -> None:
-        """Each one anew as soon as it is made, until there are enough, or it fails.
-
-        Sound takes longer than codes, and is made when it is fetched: workers would wait for it. It is fetched of each
-        that lost its worker, and of the last.
+        The sound is fetched of those that lost their worker: the others are made, and that is all.
         """
 
-        def is_to_be_heard(take: Take) -> bool:
+        def lost_its_worker(take: Take) -> bool:
             self._losses.tell([take])
-            return bool(take.lost_s) or enough.is_set()
+            return bool(take.lost_s)
 
-        async def keep_making(reference: Reference) -> None:
+        async def keep_making(lane: int) -> None:
             while not enough.is_set():
-                if (await self.make(reference, is_to_be_heard)).error is not None:
+                # A lane that is ahead of others takes numbers that they have not had yet.
+                number = lane + LANES * sum(take.reference.lane == lane for take in self.takes)
+                if (await self.make(Reference.numbered(number), lost_its_worker)).error is not None:
                     return
 
-        await asyncio.gather(*map(keep_making, references))
+        await asyncio.gather(*(keep_making(lane) for lane in range(1, LANES + 1)))
+
+    async def once_more(self, references: Sequence[Reference]) -> list[Take]:
+        """The same anew, all at once, as undisturbed as they are now.
+
+        The service holds sound that it decoded lately, by the name of the music: that of other clips takes its place
+        before, so that none of these can come from there.
+        """
+        first = 1 + max((take.reference.number for take in self.takes), default=0)
+        others = [Reference.numbered(first + i) for i in range(_NUM_OTHERS)]
+        await asyncio.gather(*(self.make(each, lambda _: False) for each in others))
+        return list(await asyncio.gather(*(self.make(each, lambda _: True) for each in references)))
 
     async def make(self, reference: Reference, is_to_be_heard: Callable[[Take], bool]) -> Take:
         """One job, from its submission to its removal. is_to_be_heard: whether to fetch its sound, once it is made."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,16 +31,16 @@ class Chapter:
 
 @dataclass(frozen=True)
 class Evidence:
-    """began_s: of the load. samples: Locust's. losses_s: when a generation of anybody's lost its worker. undisturbed: a
-    take of each reference before anything happened; takes: all later ones.
+    """began_s: of the load. samples: Locust's. losses_s: when a generation of anybody's lost its worker. takes: of the
+    demonstration's own clips. undisturbed: once more those that lost their worker, when all was quiet.
     """
 
     began_s: float
     chapters: Sequence[Chapter]
     samples: Sequence[Sample]
     losses_s: Sequence[float]
-    undisturbed: Sequence[Take]
     takes: Sequence[Take]
+    undisturbed: Sequence[Take]
     placements: Sequence[Placement]
 
     @property
@@ -54,18 +54,18 @@ class Evidence:
         return sum(each.end == "refused" for each in self.samples)
 
     @property
-    def digests(self) -> Mapping[int, str]:
-        """By reference, of its sound."""
-        return {take.reference.number: take.sha256 for take in self.undisturbed}
-
-    @property
     def compared(self) -> list[Take]:
-        """Those whose sound is to be compared: the last of each reference, and whatever lost its worker."""
-        return [take for take in self.takes if take.sha256 or take.lost_s]
+        """Those that lost a worker."""
+        return [take for take in self.takes if take.lost_s]
+
+    def again(self, take: Take) -> Take | None:
+        """The same, undisturbed."""
+        return next((each for each in self.undisturbed if each.reference == take.reference), None)
 
     def equal(self, take: Take) -> bool:
         """Whether it is whole, and the undisturbed one to the last byte."""
-        return take.error is None and take.sha256 == self.digests[take.reference.number]
+        again = self.again(take)
+        return take.error is None and take.sha256 != "" and again is not None and again.sha256 == take.sha256
 
     def moved(self, chapter: Chapter) -> list[Take]:
         """Those that lost a worker in it."""
@@ -90,13 +90,13 @@ class Evidence:
         if wrong:
             reasons = sorted({f"{each.method} {each.name}: {each.failure or 'no end of it came'}" for each in wrong})
             found.append(f"{len(wrong)} of {len(self.requests)} requests failed: {'; '.join(reasons)[:1000]}")
-        for take in (*self.undisturbed, *self.takes):
+        for take in (*self.takes, *self.undisturbed):
             if take.error is not None:
                 found.append(f"clip {take.reference.number} failed at {take.began_s:.0f} s: {take.error}")
         unequal = [take for take in self.compared if take.error is None and not self.equal(take)]
         if unequal:
-            numbers = sorted({take.reference.number for take in unequal})
-            found.append(f"clips {', '.join(map(str, numbers))} had other bytes than undisturbed")
+            numbers = sorted(take.reference.number for take in unequal)
+            found.append(f"clips {', '.join(map(str, numbers))} are not the undisturbed ones")
         for chapter in self.chapters:
             if not self.moved(chapter):
                 found.append(f"nothing is shown of the {chapter.how}: no clip lost its worker by it")

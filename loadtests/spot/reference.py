@@ -1,4 +1,4 @@
-"""A clip that is asked for as a job again and again, and has to be the same each time."""
+"""A clip that is asked for as a job while spot nodes go, and once more when all is quiet."""
 
 from __future__ import annotations
 
@@ -8,14 +8,34 @@ from dataclasses import dataclass, field
 _NAME_DIGITS = 16
 
 
+LANES = 16
+_DURATION_MS = 30_000
+_SCENES = (
+    "a calm piano over soft strings",
+    "lo-fi beats on a rainy evening",
+    "a slow blues on an old guitar",
+    "a brass band in the morning sun",
+    "a waltz for two accordions",
+)
+
+
 @dataclass(frozen=True)
 class Reference:
-    """number: from 1."""
+    """number: from 1; no two have the same. Of LANES lanes each has one under way."""
 
     number: int
     prompt: str
     seed: int
     duration_ms: int
+
+    @classmethod
+    def numbered(cls, number: int) -> Reference:
+        return cls(number, _SCENES[number % len(_SCENES)], number, _DURATION_MS)
+
+    @property
+    def lane(self) -> int:
+        """From 1."""
+        return (self.number - 1) % LANES + 1
 
     @property
     def body(self) -> Mapping[str, object]:

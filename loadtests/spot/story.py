@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +14,6 @@ from loadtests.fleet.metadata_server import MetadataServer
 from loadtests.spot.client import Client
 from loadtests.spot.evidence import Chapter
 from loadtests.spot.placement import BATCH, Observer, Placement
-from loadtests.spot.reference import Reference
 
 WORKERS = 2
 _LOOK_S = 0.1
@@ -51,19 +50,16 @@ class Story:
         self._tell = say
         self._clock = observer.clock
 
-    async def run(self, references: Sequence[Reference], times: Times) -> list[Chapter]:
+    async def run(self, times: Times) -> list[Chapter]:
         """Returns the events once all jobs are here."""
         first, second = self._fleet.of("gpu_batch")
         await asyncio.sleep(times.calm_s)
-        return [
-            await self._chapter(first, "notice", references, times),
-            await self._chapter(second, "kill", references, times),
-        ]
+        return [await self._chapter(first, "notice", times), await self._chapter(second, "kill", times)]
 
-    async def _chapter(self, node: Node, how: How, references: Sequence[Reference], times: Times) -> Chapter:
+    async def _chapter(self, node: Node, how: How, times: Times) -> Chapter:
         """Spot nodes have all they can do from before the event until what it disturbed is mended."""
         enough = asyncio.Event()
-        asking = asyncio.create_task(self._client.again_and_again(references, enough))
+        asking = asyncio.create_task(self._client.keep_busy(enough))
         try:
             at_s, gone_s, whole_s = await self._take(node, how, times.notice_s)
             enough.set()

@@ -1,4 +1,4 @@
-"""The events and the clips as lines of text."""
+"""The events, and the clips that lost their worker, as lines of text."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from loadtests.spot.evidence import Chapter, Evidence
 from loadtests.spot.load import failed
+from loadtests.spot.reference import Take
 
 TITLES = {"notice": "notice, drained", "kill": "killed, no notice"}
 _DIGITS = 12
@@ -21,11 +22,11 @@ _EVENTS = (
     "requests",
     "failed",
 )
-_CLIPS = ("clip", "bytes", "sha256", "made", "compared", "equal", "lost its worker at frame: by notice | by kill")
+_CLIPS = ("clip", "lost its worker to the", "at frame", "paused, s", "bytes", "sha256", "equal")
 
 
 def table(evidence: Evidence) -> str:
-    """A line for what was before, for each event and for each clip."""
+    """A line for what was before, for each event, and for each clip that it moved."""
     first_s = evidence.chapters[0].at_s if evidence.chapters else float("inf")
     before = ("nothing yet", "-", "-", "-", "-", "-", "-", *_service(evidence, evidence.began_s, first_s))
     events = [_EVENTS, before, *(_event(evidence, chapter) for chapter in evidence.chapters)]
@@ -37,11 +38,10 @@ def verdict(evidence: Evidence) -> str:
     faults = evidence.faults()
     if faults:
         return "\n".join(faults)
-    moved = {id(take) for chapter in evidence.chapters for take in evidence.moved(chapter)}
     return (
         f"two spot nodes went and nothing is lost: none of {len(evidence.requests)} requests failed; all "
-        f"{len(evidence.takes)} jobs finished, and {len(evidence.compared)} of them, {len(moved)} of which had lost "
-        "their worker, are byte for byte the undisturbed clips; no real-time worker was on spot; "
+        f"{len(evidence.takes)} jobs of the demonstration finished, and {len(evidence.compared)} that had lost their "
+        "worker are byte for byte the undisturbed clips; no real-time worker was on spot; "
         f"{evidence.num_refused} requests were put off (429)"
     )
 
@@ -67,32 +67,24 @@ def _service(evidence: Evidence, from_s: float, until_s: float) -> tuple[str, st
 
 
 def _clips(evidence: Evidence) -> list[tuple[str, ...]]:
-    rows: list[tuple[str, ...]] = []
-    for undisturbed in evidence.undisturbed:
-        number = undisturbed.reference.number
-        takes = [take for take in evidence.takes if take.reference.number == number]
-        compared = [take for take in evidence.compared if take.reference.number == number]
-        lost = [
-            [
-                str(frame)
-                for take in takes
-                for at_s, frame in zip(take.lost_s, take.lost_at, strict=True)
-                if chapter.covers(at_s)
-            ]
-            for chapter in evidence.chapters
-        ]
-        rows.append(
-            (
-                str(number),
-                str(undisturbed.size_bytes),
-                undisturbed.sha256[:_DIGITS],
-                str(1 + len(takes)),
-                str(len(compared)),
-                "yes" if all(map(evidence.equal, compared)) else "NO",
-                " | ".join(", ".join(frames) or "-" for frames in lost),
-            )
+    """Of those that lost their worker, in the order of the events."""
+    return [
+        (
+            str(take.reference.number),
+            chapter.how,
+            ", ".join(str(take.lost_at[i]) for i in _lost_in(take, chapter)),
+            ", ".join(f"{take.pause_s(take.lost_s[i]):.1f}" for i in _lost_in(take, chapter)),
+            str(take.size_bytes),
+            take.sha256[:_DIGITS],
+            "yes" if evidence.equal(take) else "NO",
         )
-    return rows
+        for chapter in evidence.chapters
+        for take in evidence.moved(chapter)
+    ]
+
+
+def _lost_in(take: Take, chapter: Chapter) -> list[int]:
+    return [i for i, lost_s in enumerate(take.lost_s) if chapter.covers(lost_s)]
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:

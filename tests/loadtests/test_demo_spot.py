@@ -7,7 +7,8 @@ import io
 import json
 import re
 import time
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +23,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from loadtests.demo_spot import _meanwhile, references
+from loadtests.demo_spot import _meanwhile
 from loadtests.fleet.kinds import ON_DEMAND, SPOT
 from loadtests.load.sample import Sample
 from loadtests.spot.client import Client
@@ -30,9 +31,10 @@ from loadtests.spot.evidence import Chapter, Evidence
 from loadtests.spot.losses import LossLog, losses
 from loadtests.spot.picture import draw
 from loadtests.spot.placement import BATCH, REALTIME, Placement, placement
-from loadtests.spot.reference import Reference, Take
+from loadtests.spot.reference import LANES, Reference, Take
 from loadtests.spot.story import alive
 from loadtests.spot.table import table, verdict
+from serve_app.pipeline.shared_windows import SharedWindows
 
 PNG = b"\x89PNG\r\n\x1a\n"
 LINE = "WARNING {},123 musicgen_pipeline hti9akop c03c -- generation {} lost its worker at frame {} (Died)"
@@ -67,8 +69,8 @@ def evidence(**other: object) -> Evidence:
         chapters=[Chapter("notice", 20.0, 45.0, 32.0, 60.0), Chapter("kill", 60.0, 60.1, 66.5, 90.0)],
         samples=samples,
         losses_s=[31.0, 31.5, 64.0],
-        undisturbed=[take(1, 0.0, 4.0), take(2, 0.0, 5.0)],
-        takes=[take(1, 20.0, 40.0, 31.0), take(2, 30.0, 34.0, sha256=""), take(2, 58.0, 78.0, 64.0)],
+        takes=[take(1, 20.0, 40.0, 31.0), take(2, 30.0, 34.0, sha256=""), take(3, 58.0, 78.0, 64.0)],
+        undisturbed=[take(1, 95.0, 99.0), take(3, 95.0, 99.0)],
         placements=seen,
     )
     return replace(found, **other)  # type: ignore[arg-type]
@@ -76,7 +78,9 @@ def evidence(**other: object) -> Evidence:
 
 def test_all_is_well_when_nothing_failed_all_is_equal_and_both_events_moved_a_clip() -> None:
     assert evidence().faults() == []
-    assert "none of 80 requests failed; all 3 jobs finished, and 2 of them, 2 of which had lost" in verdict(evidence())
+    assert "none of 80 requests failed; all 3 jobs of the demonstration finished, and 2 that had lost" in verdict(
+        evidence()
+    )
 
 
 @pytest.mark.parametrize(
@@ -87,9 +91,10 @@ def test_all_is_well_when_nothing_failed_all_is_equal_and_both_events_moved_a_cl
             "1 of 1 requests failed: POST compose: it bro",
         ),
         ({"samples": [sample(1, 5000, end="cut off")]}, "1 of 1 requests failed: POST compose: no end of it came"),
-        ({"takes": [take(1, 20, 40, 31, 61, sha256="00")]}, "clips 1 had other bytes than undisturbed"),
+        ({"takes": [take(1, 20, 40, 31, 61, sha256="00")]}, "clips 1 are not the undisturbed ones"),
         ({"takes": [replace(take(1, 20, 40, 31, 61), error="JobFailed: no")]}, "clip 1 failed at 20 s: JobFailed: no"),
-        ({"takes": [take(1, 20, 40, 31, 61, sha256="")]}, "clips 1 had other bytes than undisturbed"),
+        ({"takes": [take(1, 20, 40, 31, 61, sha256="")]}, "clips 1 are not the undisturbed ones"),
+        ({"undisturbed": [take(1, 95, 99)]}, "clips 3 are not the undisturbed ones"),
         ({"takes": [take(1, 20, 40, 31)]}, "nothing is shown of the kill: no clip lost its worker by it"),
         ({"placements": [Placement(1, {}, frozenset(), 1)]}, "a real-time worker was on a spot node"),
     ],
@@ -116,7 +121,7 @@ def test_a_clip_s_pause_is_between_what_was_made_before_and_after_it_lost_its_wo
     assert evidence().longest_pause_s(evidence().chapters[0]) == 5.0
 
 
-def test_the_table_has_a_line_for_each_event_and_one_for_each_clip() -> None:
+def test_the_table_has_a_line_for_each_event_and_one_for_each_clip_that_moved() -> None:
     events, clips = table(evidence()).split("\n\n")
     assert [re.split(" {2,}", line) for line in events.splitlines()[1:]] == [
         ["nothing yet", "-", "-", "-", "-", "-", "-", "0.0", "9", "0"],
@@ -124,8 +129,8 @@ def test_the_table_has_a_line_for_each_event_and_one_for_each_clip() -> None:
         ["killed, no notice", "50", "0.1", "6.5", "1", "1", "5.0", "0.2", "30", "0"],
     ]
     assert [re.split(" {2,}", line) for line in clips.splitlines()[1:]] == [
-        ["1", "3", "abababababab", "2", "1", "yes", "7 | -"],
-        ["2", "3", "abababababab", "3", "1", "yes", "- | 7"],
+        ["1", "notice", "7", "5.0", "3", "abababababab", "yes"],
+        ["3", "kill", "7", "5.0", "3", "abababababab", "yes"],
     ]
 
 
@@ -174,9 +179,11 @@ def test_replicas_are_counted_by_market_and_a_real_time_one_on_spot_is_noticed_b
     assert placement(3.0, {}, markets).running == {}
 
 
-def test_references_are_jobs_for_spot_nodes_that_no_cache_has() -> None:
-    assert len({(each.prompt, each.seed) for each in references()}) == len(references())
-    assert {(each.body["queue"], each.body["cache"]) for each in references()} == {("batch", "off")}
+def test_each_clip_is_a_job_for_spot_nodes_that_no_cache_has_and_no_other_clip_is_the_same() -> None:
+    some = [Reference.numbered(number) for number in range(1, 3 * LANES + 1)]
+    assert len({each.seed for each in some}) == len(some)
+    assert {(each.body["queue"], each.body["cache"]) for each in some} == {("batch", "off")}
+    assert [each.lane for each in some] == 3 * [*range(1, LANES + 1)]
 
 
 async def submit(request: Request) -> Response:
@@ -208,34 +215,58 @@ async def remove(_: Request) -> Response:
     return Response(status_code=204)
 
 
-def test_each_job_is_followed_fetched_and_removed_and_its_end_is_told_apart() -> None:
-    path = "/v1/generations"
-    routes = [
-        Route(path, submit, methods=["POST"]),
-        Route(f"{path}/{{number}}/events", follow),
-        Route(f"{path}/{{number}}/audio", audio),
-        Route(f"{path}/{{number}}", remove, methods=["DELETE"]),
-    ]
+ROUTES = [
+    Route("/v1/generations", submit, methods=["POST"]),
+    Route("/v1/generations/{number}/events", follow),
+    Route("/v1/generations/{number}/audio", audio),
+    Route("/v1/generations/{number}", remove, methods=["DELETE"]),
+]
 
-    async def scenario() -> Client:
-        transport = httpx.ASGITransport(Starlette(routes=routes))
-        async with httpx.AsyncClient(base_url="http://test", transport=transport) as http:
-            client = Client(http, LossLog(list, 0.0), time.monotonic)
-            await client.each_once([reference(number) for number in (1, 2, 3)])
-            # Whoever fails is not asked for again.
-            await client.again_and_again([reference(2)], asyncio.Event())
-            await client.make(reference(1), lambda take: False)
-            assert client.num_moved == 0
-            return client
 
-    client = asyncio.run(scenario())
-    good, failed, refused, _, unheard = client.takes
+@asynccontextmanager
+async def client(log: Path) -> AsyncIterator[Client]:
+    transport = httpx.ASGITransport(Starlette(routes=ROUTES))
+    async with httpx.AsyncClient(base_url="http://test", transport=transport) as http:
+        yield Client(http, LossLog(lambda: [log], 0.0), time.time)
+
+
+def test_each_job_is_followed_fetched_and_removed_and_its_end_is_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "log").touch()
+
+    async def scenario() -> list[Take]:
+        async with client(tmp_path / "log") as asking:
+            for number in (1, 2, 3):
+                await asking.make(reference(number), lambda take: True)
+            await asking.make(reference(1), lambda take: False)
+            assert asking.num_moved == 0
+            return asking.takes
+
+    takes = asyncio.run(scenario())
+    good, failed, refused, unheard = takes
     assert (unheard.error, unheard.sha256) == (None, "")
     assert (good.error, good.generation, good.progress) == (None, f"{1:032x}"[:16], [0.0, 0.5, 1.0])
     assert good.size_bytes > 2000
     assert "JobFailed: its events ended with" in (failed.error or "")
     assert "JobFailed: POST /v1/generations answers 503" in (refused.error or "")
-    assert all(take.ended_s is not None for take in client.takes)
+    assert all(take.ended_s is not None for take in takes)
+
+
+def test_once_more_comes_after_as_much_other_sound_as_the_service_holds(tmp_path: Path) -> None:
+    (tmp_path / "log").touch()
+
+    async def scenario() -> tuple[list[Take], list[Take]]:
+        async with client(tmp_path / "log") as asking:
+            await asking.make(reference(1), lambda take: True)
+            return await asking.once_more([reference(1)]), asking.takes
+
+    [again], [first, *others, last] = asyncio.run(scenario())
+    assert last is again
+    assert again.sha256 == first.sha256 != ""
+    numbers = [each.reference.number for each in others]
+    assert 1 not in numbers
+    assert len(set(numbers)) == len(numbers)
+    held_bytes = sum(each.reference.duration_ms * 32 * 4 for each in others)
+    assert held_bytes >= SharedWindows()._max_bytes
 
 
 def test_what_goes_wrong_beside_ends_the_work() -> None:
