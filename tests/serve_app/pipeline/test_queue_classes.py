@@ -61,10 +61,12 @@ class Asleep(ScriptedStages):
 
     def __init__(self) -> None:
         super().__init__()
+        self.asked = asyncio.Event()
         self.awake = asyncio.Event()
 
     async def generate(self, request: CodeRequest) -> AsyncGenerator[CodeFrames | Beat, None]:
         if request.queue == "batch":
+            self.asked.set()
             await self.awake.wait()
         async with aclosing(super().generate(request)) as items:
             async for item in items:
@@ -77,8 +79,7 @@ def test_a_pipeline_tells_what_no_engine_has_taken_in(tmp_path: Path) -> None:
         async with replicas(tmp_path, InMemory(), stages, number=1) as all_of_them:
             [pipeline] = all_of_them.pipelines
             asleep = asyncio.create_task(listen(pipeline, replace(request(2, 150), queue="batch")))
-            while not pipeline.waiting():
-                await asyncio.sleep(0.1)
+            await stages.asked.wait()
             assert pipeline.waiting() == {(MODEL, "batch"): Waiting(1, 150)}
             await listen(pipeline, request(1, 100))
             assert pipeline.waiting() == {(MODEL, "batch"): Waiting(1, 150)}, "real time's has been taken in and made"
@@ -86,7 +87,7 @@ def test_a_pipeline_tells_what_no_engine_has_taken_in(tmp_path: Path) -> None:
             (await asleep).check(150)
             assert pipeline.waiting() == {}
 
-    run(scenario())
+    asyncio.run(scenario())  # a database answers in its own time
 
 
 def test_waiting_adds_up() -> None:
