@@ -14,8 +14,8 @@ from serve_app.spot.node import Node
 # Of Ray's own command, in a process of its own: it can be ended when it hangs, and this one stays small until then.
 RAY = (sys.executable, "-m", "ray.scripts.scripts")
 REASON = "DRAIN_NODE_REASON_PREEMPTION"  # the one that Ray never refuses
-# Starting Python and Ray is most of it: 1.6 s of a core, which took 22 s on a machine with ten times as much to do as it
-# has cores. One that is ended too early begins from the start; two of these fit into a cloud's two minutes.
+# Starting Python and Ray is most of it: 1.6 s of a core, and 22 s where each core had ten others to serve. One that is
+# ended too early begins from the start; two of these fit into a cloud's two minutes.
 ATTEMPT_TIMEOUT_S = 45.0
 _SAID = 300
 
