@@ -16,7 +16,14 @@ from ray.util import get_node_ip_address
 
 from deployments.heap import map_large_blocks
 from deployments.messages import EngineIdentity, ModelCard, MusicRequest, QueueClass, Resumption
-from deployments.metrics.catalogue import JOBS_UNDER_WAY, JOBS_WAITING, JOBS_WAITING_AUDIO, LEASES_LOST, MODELS
+from deployments.metrics.catalogue import (
+    JOB_ATTEMPTS,
+    JOBS_UNDER_WAY,
+    JOBS_WAITING,
+    JOBS_WAITING_AUDIO,
+    LEASES_LOST,
+    MODELS,
+)
 from deployments.metrics.deployment import RayRecorder
 from deployments.metrics.recorder import REFRESH_S
 from deployments.presence import Presence
@@ -111,7 +118,10 @@ class IngressDeployment:
         map_large_blocks()
         codec_handles = {model: CodecHandle(handle) for model, handle in codecs.items()}
         recorder = self._recorder = RayRecorder()
+        # A counter that begins with its first event shows no growth then.
         recorder.add(LEASES_LOST, 0, kind="job")
+        for queue in QUEUE_CLASSES:
+            recorder.add(JOB_ATTEMPTS, 0, queue=queue, outcome="failed")
         figures = SoundFigures(recorder, tuple(codecs))
         self._metrics_token = token_of(os.environ)
         sounds = KeptSounds(open_cache(cache, recorder))
