@@ -25,7 +25,7 @@ import contextlib
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -61,7 +61,7 @@ _POOLS: dict[str, Any] = {
 }
 # What two cores hold beside the jobs on spot nodes.
 _NUM_USERS = 7
-_USERS = ("--weights", "compose=2,stream=3,job=2", "--lengths", "4,8", "--pace", "4")
+_USERS = ("--weights", "compose=2,stream=3,job=2", "--lengths", "4,8", "--pace", "4", "--silence", "120")
 _LOOK_S = 0.5
 _READY_S = 300.0
 
@@ -69,17 +69,26 @@ Result = TypeVar("Result")
 
 
 class Demo:
-    """url: of the service on these nodes. folder: for logs. environment: of all processes that are started."""
+    """url: of the service on these nodes. folder: for logs. environment: of all processes that are started. Its clock
+    counts from the start of the nodes.
+    """
 
     def __init__(
-        self, started: Fleet, url: str, folder: Path, environment: Mapping[str, str], progress: Progress
+        self,
+        started: Fleet,
+        url: str,
+        folder: Path,
+        environment: Mapping[str, str],
+        progress: Progress,
+        clock: Callable[[], float],
     ) -> None:
         self._fleet = started
         self._url = url
         self._folder = folder
         self._environment = environment
         self._progress = progress
-        self._began_s, epoch_s = time.monotonic(), time.time()
+        self._clock = clock
+        epoch_s = time.time() - clock()
         self._observer = Observer(started, self._clock)
         self._losses = LossLog(partial(started.logs, "pipeline", application.APPLICATION), epoch_s)
         self._load = Load(_NUM_USERS, _USERS, folder / "locust", self._clock)
@@ -130,10 +139,6 @@ class Demo:
             await asyncio.sleep(_LOOK_S)
             self._progress.update(f"load by Locust: {_NUM_USERS} users, {self._load.told}")
 
-    def _clock(self) -> float:
-        """Seconds since the demonstration began."""
-        return time.monotonic() - self._began_s
-
 
 async def _meanwhile(work: Coroutine[Any, Any, Result], *others: Awaitable[None]) -> Result:
     """What comes of the work. The others end with it at the latest. Raises: what one of them raises before."""
@@ -154,6 +159,11 @@ async def _meanwhile(work: Coroutine[Any, Any, Result], *others: Awaitable[None]
 
 def run(options: argparse.Namespace, progress: Progress) -> bool:
     """Whether it is shown that nothing is lost. Raises: FleetError, LoadError."""
+    began_s = time.monotonic()
+
+    def clock() -> float:
+        return time.monotonic() - began_s
+
     scratch = Path(tempfile.mkdtemp(prefix="spot-", dir="/tmp"))
     port = free_port()
     with Guardian(scratch, options.parent) as guardian:
@@ -168,7 +178,7 @@ def run(options: argparse.Namespace, progress: Progress) -> bool:
             hasty = {"name": BATCH, "graceful_shutdown_timeout_s": _GRACE_S}
             application.write(file, port, deployments=[hasty], **_POOLS)
             started.deploy(file)
-            demo = Demo(started, f"http://127.0.0.1:{port}", scratch, guardian.environment, progress)
+            demo = Demo(started, f"http://127.0.0.1:{port}", scratch, guardian.environment, progress, clock)
             evidence = asyncio.run(demo.run(Times(calm_s=options.calm, notice_s=options.notice)))
             progress.step("stopping")
     draw(evidence, f"{describe('cpu')}, commit {commit()}", options.picture)

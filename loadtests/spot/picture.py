@@ -91,10 +91,10 @@ def _draw_clips(axes: Axes, evidence: Evidence) -> None:
         colour, label = _shown(evidence, take)
         start_s, end_s = take.began_s - began_s, _end_s(take) - began_s
         axes.barh(
-            take.reference.number,
+            take.reference.lane,
             end_s - start_s,
             left=start_s,
-            height=0.62,
+            height=0.7,
             color=colour,
             edgecolor="white",
             label=label,

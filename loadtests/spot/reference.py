@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 _NAME_DIGITS = 16
 
 
-LANES = 16
+LANES = 12
 _DURATION_MS = 30_000
 _SCENES = (
     "a calm piano over soft strings",
