@@ -28,17 +28,18 @@ def whole_products(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor,
+    attention_mask: Tensor | None,
     *,
     scaling: float,
     dropout: float = 0.0,
     **_: object,
 ) -> tuple[Tensor, None]:
-    """query [B, H, T, D], key and value [B, H, S, D], attention_mask [B or 1, 1, T, S], to be added to the scores →
-    [B, T, H, D], as transformers calls it. dropout: none; MusicGens have none here.
+    """query [B, H, T, D], key and value [B, H, S, D], attention_mask [B or 1, 1, T, S], to be added to the scores, or
+    None where everything is seen → [B, T, H, D], as transformers calls it. dropout: none; MusicGens have none here.
     """
     scores = torch.matmul(query * scaling, key.transpose(2, 3))
-    scores = scores + attention_mask.to(scores.dtype)
+    if attention_mask is not None:
+        scores = scores + attention_mask.to(scores.dtype)
     # Autocast would have it in 32 bits; the sums are, either way.
     with torch.autocast(scores.device.type, enabled=False):
         shares = scores.softmax(-1)

@@ -40,3 +40,14 @@ def test_in_16_bits_they_are_no_further_from_32_than_torchs(
     ours, gradients = losses_and_gradients(model, batch, bfloat16=True)
     assert (ours - exact).abs().max() < 2 * (theirs - exact).abs().max() + 0.01
     assert gradients.isfinite().all()
+
+
+def test_a_batch_whose_texts_are_of_one_length_has_no_mask_and_is_attended_to_alike(
+    model: MusicgenForConditionalGeneration, batches: Batches
+) -> None:
+    batch = batches.beginnings(0, 1)
+    assert batch.text_mask.all()
+    expected, _ = losses_and_gradients(model, batch)
+    attend_by_whole_products(model.decoder)
+    ours, _ = losses_and_gradients(model, batch)
+    torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
