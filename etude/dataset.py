@@ -19,7 +19,7 @@ from typing import get_args
 from tqdm import tqdm
 
 from etude.score.compose import compose
-from etude.score.describe import describe_often
+from etude.score.describe import describe_fully
 from etude.score.plan import Level
 from etude.shards import Clip, shard_path, write_shard
 from etude.sound.fluidsynth import Synthesizer, SynthesizerError
@@ -28,7 +28,7 @@ from etude.sound.render import render
 from etude.splits import split_of
 
 PIECES_PER_SHARD = 32
-DESCRIPTIONS_PER_PIECE = 6
+DESCRIPTIONS_PER_PIECE = 12
 SETTINGS_FILE = "dataset.json"
 
 
@@ -43,7 +43,7 @@ class Settings:
 def make_clip(seed: int, settings: Settings, synthesizer: Synthesizer) -> Clip:
     """The piece of a seed, rendered and described."""
     piece = compose(seed, level=settings.level, length_s=settings.length_s)
-    descriptions = describe_often(piece.plan, DESCRIPTIONS_PER_PIECE)
+    descriptions = describe_fully(piece.plan, DESCRIPTIONS_PER_PIECE)
     attributes = {**piece.plan.attributes(), "split": split_of(range(seed, seed + 1))}
     return Clip(to_int16(render(piece, synthesizer)), descriptions, attributes)
 

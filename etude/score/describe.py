@@ -35,6 +35,11 @@ class Description:
     families: tuple[str, ...]
     says_no_drums: bool
 
+    @property
+    def facts(self) -> int:
+        """How many of these it says: tempo, key, instruments, no drums."""
+        return self.states_tempo + self.states_key + bool(self.families) + self.says_no_drums
+
 
 def describe(plan: Plan, variant: int) -> Description:
     """One of the plan's endless descriptions, always the same for a variant's number.
@@ -64,6 +69,17 @@ def describe_often(plan: Plan, count: int) -> tuple[Description, ...]:
         if len(found) == count:
             break
     return tuple(found.values())
+
+
+def describe_fully(plan: Plan, count: int) -> tuple[Description, ...]:
+    """So many descriptions of one plan, or fewer, most of them saying much: who is to follow words must hear them.
+
+    Of twice as many two thirds are those that say most, the fullest first, and the rest are whatever else was said.
+    """
+    found = describe_often(plan, 2 * count)
+    fullest = sorted(found, key=lambda description: -description.facts)[: 2 * count // 3]
+    others = [description for description in found if description not in fullest]
+    return (*fullest, *others[: count - len(fullest)])
 
 
 def _exercise(say: Speaker) -> str:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etude.score import words
-from etude.score.describe import describe, describe_often
+from etude.score.describe import describe, describe_fully, describe_often
 from etude.score.instruments import FAMILIES
 from etude.score.key import Key
 from etude.score.plan import Level, Plan
@@ -114,3 +114,16 @@ def test_a_blues_is_in_a_key_that_is_neither_major_nor_minor() -> None:
     plan = replace(draw_plan(0), key=Key(10, "blues"))
     assert words.key_words(plan) == ("Bb", "B flat")
     assert words.key_words(replace(plan, key=Key(6, "minor"))) == ("F# minor", "F sharp minor")
+
+
+def test_full_descriptions_say_more_than_others_the_fullest_first() -> None:
+    said, usual = [], []
+    for seed in range(60):
+        plan = draw_plan(seed)
+        full = describe_fully(plan, 12)
+        assert len({description.text for description in full}) == len(full)
+        most = [description.facts for description in full[:8]]
+        assert most == sorted(most, reverse=True)
+        said += [description.facts for description in full]
+        usual += [description.facts for description in describe_often(plan, 12)]
+    assert sum(said) > 1.15 * sum(usual)
