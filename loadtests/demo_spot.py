@@ -1,14 +1,15 @@
 """What `make demo-spot` shows: spot nodes go, with notice and without, and nobody who asks for music notices.
 
-    .venv/bin/python -m loadtests.demo_spot --notice 40
+    .venv/bin/python -m loadtests.demo_spot --notice 120
 
 Starts real Ray nodes on this machine, as a cluster has them: a head, two CPU nodes, two GPU nodes on demand and two on
 spot, whose GPUs are not there: the embedded model computes on the CPU. `serve deploy` brings the application there,
 real-time workers on demand, batch workers on spot. Locust asks for music, streamed, waited for and as jobs, and around
 each event the spot nodes have all the jobs they can do. One spot node gets its notice by a metadata server like EC2's:
-the watcher on it drains it, and at the latest when the notice is over it is gone. The other one is killed without.
-Jobs go on with other workers from the frame where they were. When all is quiet, those that lost their worker are made
-once more, and have to be the same bytes; nothing comes from a cache. Ends with a table and a picture.
+the watcher on it drains it, and it is gone as soon as its work is elsewhere, or when the notice is over. The other one
+is killed without. Jobs go on with other workers from the frame where they were. When all is quiet, those that lost
+their worker are made once more, and have to be the same bytes; nothing comes from a cache. Ends with a table and a
+picture.
 
 The embedded model makes a minute of music in a second: its workers get one second to end what they have begun, rather
 than the twenty that those of larger models need for less. Otherwise a drain would have nothing to move.
@@ -190,7 +191,7 @@ def run(options: argparse.Namespace, progress: Progress) -> bool:
 def main(arguments: list[str]) -> int:
     """The demonstration; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m loadtests.demo_spot", description=__doc__.splitlines()[0])
-    parser.add_argument("--notice", type=float, default=40, metavar="SECONDS", help="from a notice to the node's end")
+    parser.add_argument("--notice", type=float, default=120, metavar="SECONDS", help="from a notice to the node's end")
     parser.add_argument("--calm", type=float, default=10, metavar="SECONDS", help="before and after each event")
     parser.add_argument("--picture", type=Path, default=Path("loadtests/results/demo-spot.png"))
     parser.add_argument("--parent", type=int, metavar="PID", help="end when this process ends")
