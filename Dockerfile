@@ -37,6 +37,7 @@ FROM build AS build-cpu
 # Of torch's builds for CPUs, a tenth as large as those with CUDA. Empty: torch comes from where the rest comes from.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN pip install --no-cache-dir --constraint constraints.txt ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch \
+    && python -c "import torch; assert torch.version.cuda is None, 'torch brought CUDA: see TORCH_INDEX'" \
     && pip install --no-cache-dir --constraint constraints.txt .
 
 FROM build AS build-gpu
