@@ -16,7 +16,8 @@ from loadtests.spot.reference import Take
 @dataclass(frozen=True)
 class Chapter:
     """A spot node that was taken. at_s: its notice, or its end where it had none. gone_s: when nothing was left of it.
-    whole_s: when its pool had as many workers as before. until_s: when the next one began, or the load ended.
+    whole_s: when its pool had as many workers as before. until_s: when the next one began, or the load ended. drained:
+    it ended by itself, when nothing was left to do on it.
     """
 
     how: Literal["notice", "kill"]
@@ -24,6 +25,7 @@ class Chapter:
     gone_s: float
     whole_s: float
     until_s: float
+    drained: bool
 
     def covers(self, moment_s: float) -> bool:
         return self.at_s <= moment_s < self.until_s
@@ -97,6 +99,8 @@ class Evidence:
         if unequal:
             numbers = sorted(take.reference.number for take in unequal)
             found.append(f"clips {', '.join(map(str, numbers))} are not the undisturbed ones")
+        if any(chapter.how == "notice" and not chapter.drained for chapter in self.chapters):
+            found.append("the node with a notice was not drained before the cloud took it")
         for chapter in self.chapters:
             if not self.moved(chapter):
                 found.append(f"nothing is shown of the {chapter.how}: no clip lost its worker by it")

@@ -60,17 +60,17 @@ class Story:
         enough = asyncio.Event()
         asking = asyncio.create_task(self._client.keep_busy(enough))
         try:
-            at_s, gone_s, whole_s = await self._take(node, how, times.notice_s)
+            at_s, (gone_s, drained), whole_s = await self._take(node, how, times.notice_s)
             enough.set()
             await asking
         finally:
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
         await asyncio.sleep(times.calm_s)
-        return Chapter(how, at_s, gone_s, whole_s, self._clock())
+        return Chapter(how, at_s, gone_s, whole_s, self._clock(), drained)
 
-    async def _take(self, node: Node, how: How, notice_s: float) -> tuple[float, float, float]:
-        """When the event was, when the node was gone, and when there were as many workers again."""
+    async def _take(self, node: Node, how: How, notice_s: float) -> tuple[float, tuple[float, bool], float]:
+        """When the event was, what `_gone` says, and when there were as many workers again."""
         await self._until_at_work(node)
         before, at_s = self._client.num_moved, self._clock()
         if how == "notice":
@@ -79,22 +79,23 @@ class Story:
         else:
             node.kill()
             self._say(f"spot node {node.node_id[:8]} is killed, without notice")
-        gone_s, whole_s = await asyncio.gather(self._gone(node, at_s + notice_s), self._whole(node))
+        gone, whole_s = await asyncio.gather(self._gone(node, at_s + notice_s), self._whole(node))
         self._say(f"  {WORKERS} batch workers again after {whole_s - at_s:.1f} s")
         self._say(f"  {self._client.num_moved - before} clips lost their worker by it, and go on with another")
-        return at_s, gone_s, whole_s
+        return at_s, gone, whole_s
 
-    async def _gone(self, node: Node, deadline_s: float) -> float:
-        """When nothing is left of it: drained, or taken by the cloud when its time is over."""
+    async def _gone(self, node: Node, deadline_s: float) -> tuple[float, bool]:
+        """When nothing is left of it, and whether it was drained by then; else the cloud takes it."""
+        drained = alive(node.raylet)
         while alive(node.raylet):
-            if self._clock() >= deadline_s:
+            if drained and self._clock() >= deadline_s:
+                drained = False
                 self._say(f"  its time is over: spot node {node.node_id[:8]} is killed")
                 node.kill()
-                deadline_s = float("inf")
             await asyncio.sleep(_LOOK_S)
         gone_s = self._clock()
-        self._say(f"  spot node {node.node_id[:8]} is gone")
-        return gone_s
+        self._say(f"  spot node {node.node_id[:8]} is {'drained and ' if drained else ''}gone")
+        return gone_s, drained
 
     async def _whole(self, node: Node) -> float:
         def is_whole(seen: Placement) -> bool:

@@ -8,7 +8,6 @@ from loadtests.spot.evidence import Chapter, Evidence
 from loadtests.spot.load import failed
 from loadtests.spot.reference import Take
 
-TITLES = {"notice": "notice, drained", "kill": "killed, no notice"}
 _DIGITS = 12
 _EVENTS = (
     "event",
@@ -48,7 +47,7 @@ def verdict(evidence: Evidence) -> str:
 
 def _event(evidence: Evidence, chapter: Chapter) -> tuple[str, ...]:
     return (
-        TITLES[chapter.how],
+        _title(chapter),
         f"{chapter.at_s - evidence.began_s:.0f}",
         f"{chapter.gone_s - chapter.at_s:.1f}",
         f"{chapter.whole_s - chapter.at_s:.1f}",
@@ -57,6 +56,12 @@ def _event(evidence: Evidence, chapter: Chapter) -> tuple[str, ...]:
         f"{evidence.longest_pause_s(chapter):.1f}",
         *_service(evidence, chapter.at_s, chapter.until_s),
     )
+
+
+def _title(chapter: Chapter) -> str:
+    if chapter.how == "kill":
+        return "killed, no notice"
+    return "notice, drained" if chapter.drained else "notice, NOT drained"
 
 
 def _service(evidence: Evidence, from_s: float, until_s: float) -> tuple[str, str, str]:

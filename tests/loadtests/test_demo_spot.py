@@ -39,6 +39,7 @@ from serve_app.pipeline.shared_windows import SharedWindows
 PNG = b"\x89PNG\r\n\x1a\n"
 LINE = "WARNING {},123 musicgen_pipeline hti9akop c03c -- generation {} lost its worker at frame {} (Died)"
 DIGEST = "ab" * 32
+NOTICE = Chapter("notice", 20.0, 45.0, 32.0, 60.0, drained=True)
 
 
 def reference(number: int) -> Reference:
@@ -66,7 +67,7 @@ def evidence(**other: object) -> Evidence:
     samples += [sample(30.0, 0.0, "longest gap", "AUDIO"), sample(62.0, 250.0, "longest gap", "AUDIO")]
     found = Evidence(
         began_s=10.0,
-        chapters=[Chapter("notice", 20.0, 45.0, 32.0, 60.0), Chapter("kill", 60.0, 60.1, 66.5, 90.0)],
+        chapters=[NOTICE, Chapter("kill", 60.0, 60.1, 66.5, 90.0, drained=False)],
         samples=samples,
         losses_s=[31.0, 31.5, 64.0],
         takes=[take(1, 20.0, 40.0, 31.0), take(2, 30.0, 34.0, sha256=""), take(3, 58.0, 78.0, 64.0)],
@@ -96,6 +97,10 @@ def test_all_is_well_when_nothing_failed_all_is_equal_and_both_events_moved_a_cl
         ({"takes": [take(1, 20, 40, 31, 61, sha256="")]}, "clips 1 are not the undisturbed ones"),
         ({"undisturbed": [take(1, 95, 99)]}, "clips 3 are not the undisturbed ones"),
         ({"takes": [take(1, 20, 40, 31)]}, "nothing is shown of the kill: no clip lost its worker by it"),
+        (
+            {"chapters": [replace(NOTICE, drained=False)]},
+            "the node with a notice was not drained before the cloud took",
+        ),
         ({"placements": [Placement(1, {}, frozenset(), 1)]}, "a real-time worker was on a spot node"),
     ],
 )
