@@ -2,7 +2,7 @@
 
     .venv/bin/python -m loadtests.simulate --days 2 --realtime 10 --batch 10
     .venv/bin/python -m loadtests.simulate --full-speed 24 --slots 16 --name simulate-assumed
-    .venv/bin/python -m loadtests.simulate --days 1 --realtime 350 --batch 350 --only ours --name thousand
+    .venv/bin/python -m loadtests.simulate --full-speed 24 --slots 16 --days 1 --realtime 350 --batch 350 --only ours
 
 Two pools, as a deploy file has them: real time on nodes on demand, batch on spot with on-demand nodes where spot is
 refused. Discrete events: arrivals, slots, engines whose speed follows from how many slots are in use, nodes that start
