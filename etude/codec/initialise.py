@@ -11,45 +11,34 @@ branches and LSTMs start by adding nothing. Channels left over start with random
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 import torch
 from torch import Tensor, nn
 from transformers import EncodecModel
-from transformers.models.encodec.modeling_encodec import (
-    EncodecConv1d,
-    EncodecConvTranspose1d,
-    EncodecLSTM,
-    EncodecResnetBlock,
-)
+from transformers.models.encodec.modeling_encodec import EncodecLSTM, EncodecResnetBlock
 
 from etude.codec.geometry import Geometry
 from etude.codec.lapped import LappedTransform, lapped_transform
-
-_Convolution: TypeAlias = nn.Conv1d | nn.ConvTranspose1d
+from etude.codec.weights import Convolution, convolutions, parameters, split
 
 # The constant c above, and the deviation of x.
 _OFFSET = 1.0
 _DEVIATION = 0.2
-
-# See `_split`. Where this was 1 the log-mel distance on held-out pieces rose for the first hundreds of steps, at
-# rates of 1e-4 and 3e-4 (the latter with other betas and warm-up); at 5 and 3e-4 it falls from the start.
-_INERTIA = 5.0
 
 # A latent's deviation is its component's to this power, times a factor common to all: between 0, where k-means would
 # spend as many codes on a faint overtone as on the bass, and 1, where it would hear nothing but the bass.
 _LATENT_POWER = 0.5
 
 
-def new_codec(geometry: Geometry, sound: Tensor, *, seed: int) -> EncodecModel:
+def new_codec(geometry: Geometry, sound: Tensor, *, seed: int, components: int | None = None) -> EncodecModel:
     """An EncodecModel whose encoder and decoder are a lapped transform and its inverse; its codebooks are zero.
 
     sound: [B, samples] of what it will code, the more the better. seed: of the weights that don't matter yet.
+    components: in how many latents the transform is, the first ones; None: in all that there are channels for.
     Raises ValueError for silence, from which nothing can be learned.
     """
     if not sound.any():
         raise ValueError("a codec can't be made from silence")
-    transform = lapped_transform(geometry, sound)
+    transform = lapped_transform(geometry, sound, components)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = EncodecModel(geometry.config())
@@ -67,7 +56,7 @@ def _realise(model: EncodecModel, transform: LappedTransform) -> None:
     to_latents = deviation**_LATENT_POWER / deviation
     to_latents = to_latents / (deviation * to_latents).square().mean().sqrt()
 
-    first, *between, last = _convolutions(model.encoder)
+    first, *between, last = convolutions(model.encoder)
     one = torch.ones(1, 1, 1)
     _write_forward(first, _pairs_out(scales[0][:, None, None] * _centred(one, first)))
     for conv, stage, before, after in zip(between, transform.stages, scales[:-1], scales[1:], strict=True):
@@ -76,7 +65,7 @@ def _realise(model: EncodecModel, transform: LappedTransform) -> None:
     diagonal = torch.diag(to_latents / scales[-1])[:, :, None]
     _write_forward(last, _pairs_in(_centred(diagonal, last)), offset=0.0, spare=0.0)
 
-    first, *between, last = _convolutions(model.decoder)
+    first, *between, last = convolutions(model.decoder)
     diagonal = torch.diag(scales[-1] / to_latents)[:, :, None]
     _write_forward(first, _pairs_out(_centred(diagonal, first)))
     backwards = zip(between, transform.stages[::-1], scales[:0:-1], scales[-2::-1], strict=True)
@@ -92,13 +81,7 @@ def _realise(model: EncodecModel, transform: LappedTransform) -> None:
             _silence_lstm(module.lstm)
 
 
-def _convolutions(half: nn.Module) -> list[_Convolution]:
-    """The convolutions that sound passes through whichever way, from first to last."""
-    layers = half.get_submodule("layers").children()
-    return [layer.conv for layer in layers if isinstance(layer, EncodecConv1d | EncodecConvTranspose1d)]
-
-
-def _centred(kernel: Tensor, conv: _Convolution) -> Tensor:
+def _centred(kernel: Tensor, conv: Convolution) -> Tensor:
     """A kernel of one tap, in the middle of as many taps as the convolution has."""
     (taps,) = conv.kernel_size
     return nn.functional.pad(kernel, (taps // 2, taps - 1 - taps // 2))
@@ -114,52 +97,40 @@ def _pairs_in(kernel: Tensor) -> Tensor:
     return torch.cat([kernel, -kernel], dim=1) / 2
 
 
-def _write_forward(conv: _Convolution, kernel: Tensor, *, offset: float = _OFFSET, spare: float = 1.0) -> None:
+def _write_forward(conv: Convolution, kernel: Tensor, *, offset: float = _OFFSET, spare: float = 1.0) -> None:
     """Makes the kernel [out, in, taps] that of a convolution's first channels; the rest of its outputs stay random.
 
     offset: the bias of these outputs. spare: a factor of the others'.
     """
-    length, direction, bias = _parameters(conv)
+    length, direction, bias = parameters(conv)
     used, inputs, _ = kernel.shape
     direction[:used] = 0
     direction[:used, :inputs] = kernel
-    _split(conv)
+    split(conv)
     length[used:] *= spare
     bias.zero_()
     bias[:used] = offset
 
 
-def _write_transposed(conv: _Convolution, kernel: Tensor) -> None:
+def _write_transposed(conv: Convolution, kernel: Tensor) -> None:
     """Makes the kernel [in, out, taps] that of the first channels of a transposed convolution.
 
     The rest of its inputs go nowhere; the rest of its outputs are random mixtures of the inputs used.
     """
-    length, direction, bias = _parameters(conv)
+    length, direction, bias = parameters(conv)
     used, outputs, _ = kernel.shape
     # About unit variance together, as the others have.
     direction.normal_(std=(direction.shape[0] * 2) ** -0.5)
     direction[:used, :outputs] = kernel
-    _split(conv)
+    split(conv)
     length[used:] = 0
     bias.zero_()
     bias[:outputs] = _OFFSET
 
 
-def _split(conv: _Convolution) -> None:
-    """Splits what was written as a direction into a length and a direction whose elements are near `_INERTIA`.
-
-    The size of a direction doesn't change the weight, but how fast it turns: Adam moves every element by about the
-    learning rate, whatever its size, and thousands of elements moving together would drown the transform in noise
-    within a few steps. This way each moves by a small part of itself, while what is still to be learned moves freely.
-    """
-    length, direction, _ = _parameters(conv)
-    length.copy_(direction.flatten(1).norm(dim=1)[:, None, None])
-    direction *= _INERTIA * direction[0].numel() ** 0.5 / length
-
-
-def _silence(conv: _Convolution) -> None:
+def _silence(conv: Convolution) -> None:
     """Makes a convolution give zeros, with directions to grow in."""
-    length, _, bias = _parameters(conv)
+    length, _, bias = parameters(conv)
     length.zero_()
     bias.zero_()
 
@@ -170,10 +141,3 @@ def _silence_lstm(lstm: nn.LSTM) -> None:
     for name, parameter in lstm.named_parameters():
         if name.endswith(f"_l{lstm.num_layers - 1}"):
             parameter[2 * size : 3 * size] = 0
-
-
-def _parameters(conv: _Convolution) -> tuple[Tensor, Tensor, Tensor]:
-    """Length, direction, bias: the weight is each filter's length times its direction once that is made one long."""
-    parameters = dict(conv.named_parameters())
-    weight = "parametrizations.weight.original"
-    return parameters[f"{weight}0"], parameters[f"{weight}1"], parameters["bias"]

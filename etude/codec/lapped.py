@@ -71,8 +71,9 @@ def principal_atoms(sound: Tensor, hop: int, count: int) -> tuple[Tensor, Tensor
     return directions[:, largest].T @ basis, variances[largest].clamp(min=0).sqrt()
 
 
-def lapped_transform(geometry: Geometry, sound: Tensor) -> LappedTransform:
+def lapped_transform(geometry: Geometry, sound: Tensor, components: int | None = None) -> LappedTransform:
     """The transform for this shape that keeps most of a sound's power. sound: [B, samples], of what is to be coded.
+    components: how many, where it is not for all latents.
 
     Of the channels after each convolution half hold a component and half its negative (see `initialise.py`).
     """
@@ -90,7 +91,7 @@ def lapped_transform(geometry: Geometry, sound: Tensor) -> LappedTransform:
         window[:, padding * before : padding * before + block] = atoms
         stages.append(Stage(_in_components(window, atoms_before), coefficients.square().mean(0).sqrt()))
         atoms_before = atoms
-    atoms, deviation = principal_atoms(sound, block * last, min(geometry.latent_width, room))
+    atoms, deviation = principal_atoms(sound, block * last, min(components or geometry.latent_width, room))
     stages.append(Stage(_in_components(atoms, atoms_before), deviation))
     return LappedTransform(float(sound.square().mean().sqrt()), tuple(stages))
 
