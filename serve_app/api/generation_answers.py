@@ -18,6 +18,7 @@ from serve_app.api.generation_schemas import (
     VariationFault,
     VariationLinks,
 )
+from serve_app.audio.health import SoundHealth
 from serve_app.cache.keys import short_id
 from serve_app.jobs.job import ENDED, Job, Variation
 
@@ -77,9 +78,15 @@ def _variation(variation: Variation, path: str) -> VariationAnswer:
         seed=variation.seed,
         music_id=None if variation.generation is None else short_id(variation.generation),
         error=None if fault is None else VariationFault(type=fault.type, message=fault.message),
-        sound=None if health is None else SoundHealthAnswer(**asdict(health)),
+        sound=None if health is None else _sound(health),
         links=VariationLinks(audio=f"{path}/audio?variation={variation.number}"),
     )
+
+
+def _sound(health: SoundHealth) -> SoundHealthAnswer:
+    """To a ten-thousandth: no more of it means anything."""
+    rounded = {name: round(value, 4) if isinstance(value, float) else value for name, value in asdict(health).items()}
+    return SoundHealthAnswer(**rounded)
 
 
 def _ended_s(job: Job) -> float | None:

@@ -68,7 +68,8 @@ POOLS: dict[str, Any] = {
 def test_each_queue_class_may_have_language_models_of_its_own_on_nodes_of_their_own() -> None:
     found = deployments(build({"models": {"small": MODEL | POOLS}, "default_model": "small"}))
     realtime, batch = found["small-language-model"], found["small-batch-language-model"]
-    assert realtime.init_kwargs == batch.init_kwargs, "but for where they are they are the same"
+    assert (realtime.init_kwargs.pop("pool"), batch.init_kwargs.pop("pool")) == ("realtime", "batch")
+    assert realtime.init_kwargs == batch.init_kwargs, "but for their names in metrics and where they are"
     assert realtime.ray_actor_options["label_selector"] == {"ray.io/market-type": "on-demand"}
     assert realtime.ray_actor_options["fallback_strategy"] == []
     assert batch.ray_actor_options["label_selector"] == {"ray.io/market-type": "spot"}

@@ -24,10 +24,10 @@ def test_tables_are_moved_and_it_is_said_from_where_to_where(
     assert said(capsys, [*records, "current"]) == (0, "base", "")
     assert not file.exists(), "a look has made it"
     assert said(capsys, [*records, "up", "0001"]) == (0, f"{file}: from base to 0001", "")
-    assert said(capsys, [*records, "up"]) == (0, f"{file}: from 0001 to 0002", "")
-    assert said(capsys, [*records, "up"]) == (0, f"{file}: at 0002 already", "")
-    assert said(capsys, [*records, "current"]) == (0, "0002", "")
-    assert said(capsys, [*records, "down", "base"]) == (0, f"{file}: from 0002 to base", "")
+    assert said(capsys, [*records, "up"]) == (0, f"{file}: from 0001 to 0003", "")
+    assert said(capsys, [*records, "up"]) == (0, f"{file}: at 0003 already", "")
+    assert said(capsys, [*records, "current"]) == (0, "0003", "")
+    assert said(capsys, [*records, "down", "base"]) == (0, f"{file}: from 0003 to base", "")
 
 
 def test_a_deploy_file_names_the_database(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -35,7 +35,7 @@ def test_a_deploy_file_names_the_database(tmp_path: Path, capsys: pytest.Capture
     config["applications"][0]["args"]["records"] = {"url": f"sqlite:///{tmp_path}/mine.sqlite"}
     file = tmp_path / "deploy.yaml"
     file.write_text(yaml.safe_dump(config))
-    assert said(capsys, ["--config", str(file), "up"]) == (0, f"{tmp_path}/mine.sqlite: from base to 0002", "")
+    assert said(capsys, ["--config", str(file), "up"]) == (0, f"{tmp_path}/mine.sqlite: from base to 0003", "")
 
 
 def test_what_cannot_be_done_is_told_with_what_would_be_right(
@@ -49,7 +49,7 @@ def test_what_cannot_be_done_is_told_with_what_would_be_right(
     said(capsys, [*records, "up"])
     assert said(capsys, [*records, "up", "0001"])[::2] == (
         1,
-        "REVISION: it is at 0002, above 0001; `down 0001` takes it back",
+        "REVISION: it is at 0003, above 0001; `down 0001` takes it back",
     )
     status, _, error = said(capsys, ["--records", "mysql://user:canary@host/x", "up"])
     assert (status, "sqlite:///" in error, "canary" in error) == (1, True, False)
@@ -61,5 +61,5 @@ def test_what_cannot_be_done_is_told_with_what_would_be_right(
     status, _, error = said(capsys, ["--records", f"sqlite:///{tmp_path}/text", "up"])
     assert (status, "not a database" in error) == (1, True)
     with pytest.raises(SystemExit):
-        main([*records, "up", "0003"])
-    assert "invalid choice: '0003' (choose from" in capsys.readouterr().err
+        main([*records, "up", "9999"])
+    assert "invalid choice: '9999' (choose from" in capsys.readouterr().err
