@@ -47,8 +47,9 @@ class Head(nn.Module):
     def begin(self, hidden: Tensor, wanted: Tensor) -> None:
         """The convolution by least squares, as if the LSTM added nothing; every third frame is enough for that."""
         # The transform's components are small, and what is read of energies is large.
-        self.first.weight_ih_l0[:, : self.kept] *= 4
-        self.first.weight_ih_l0[:, self.kept :] *= 0.1
+        into = self.first.get_parameter("weight_ih_l0")
+        into[:, : self.kept] *= 4
+        into[:, self.kept :] *= 0.1
         around = F.pad(F.elu(hidden).transpose(1, 2), (_TAPS // 2, _TAPS // 2), mode="reflect").unfold(2, _TAPS, 1)
         rows = around.permute(0, 2, 1, 3).flatten(2).flatten(0, 1)[::3]
         rows = torch.cat([rows, torch.ones(len(rows), 1)], dim=1)
@@ -86,7 +87,7 @@ def train_head(
             break
         chosen = torch.randint(learned, (_CLIPS,), generator=draw)
         loss = (head(hidden[chosen]) - wanted[chosen]).square().sum(-1).mean() / wanted.shape[-1]
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(head.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()

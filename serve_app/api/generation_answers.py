@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import datetime, timezone
 
 from deployments.messages import ModelCard
@@ -85,8 +84,13 @@ def _variation(variation: Variation, path: str) -> VariationAnswer:
 
 def _sound(health: SoundHealth) -> SoundHealthAnswer:
     """To a ten-thousandth: no more of it means anything."""
-    rounded = {name: round(value, 4) if isinstance(value, float) else value for name, value in asdict(health).items()}
-    return SoundHealthAnswer(**rounded)
+    return SoundHealthAnswer(
+        collapsed=health.collapsed,
+        silent_share=round(health.silent_share, 4),
+        clipped_share=round(health.clipped_share, 4),
+        flatness=None if health.flatness is None else round(health.flatness, 4),
+        harmonicity=None if health.harmonicity is None else round(health.harmonicity, 4),
+    )
 
 
 def _ended_s(job: Job) -> float | None:
