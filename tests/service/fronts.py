@@ -17,10 +17,11 @@ import pytest
 from ray import serve
 from ray.serve.schema import LoggingConfig
 
+from serve_app import deployment_names as names
 from serve_app import graph
+from serve_app.pipeline.deployment import ModelHandles
 from tests.service.conftest import REQUEST_TIMEOUT_S, RunningService
 
-_PARTS = ("text-encoder", "language-model", "codec-decoder")
 # How long to wait for what comes by itself, on a machine however busy.
 PATIENCE_S = 120.0
 
@@ -62,13 +63,28 @@ class Front:
         return kinds
 
 
+class _Borrowed:
+    """In the place of `graph._Model`: the deployments of a model that another application has."""
+
+    def __init__(self, service: RunningService, name: str) -> None:
+        self._service = service
+        self._name = name
+
+    def bound(self) -> ModelHandles:
+        encoder, engine, decoder = (
+            self._service.handle(name_of(self._name))
+            for name_of in (names.text_encoder, names.language_model, names.codec_decoder)
+        )
+        return ModelHandles(encoder, engine, None, decoder)
+
+
 @contextlib.contextmanager
 def front(service: RunningService, name: str, logs: Path, **settings: Any) -> Iterator[Front]:
     """settings: of the application, all but its models."""
     began_s = time.monotonic()
     args = {"default_model": "tiny", "models": {"tiny": {"source": "/tiny", "license": "CC0-1.0"}}, **settings}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(graph, "_model", lambda model, *_: tuple(service.handle(f"{model}-{part}") for part in _PARTS))
+        patch.setattr(graph, "_Model", lambda model, *_: _Borrowed(service, model))
         application = graph.build(args)
     serve.run(application, name=name, route_prefix=f"/{name}", logging_config=LoggingConfig(logs_dir=str(logs)))
     try:
