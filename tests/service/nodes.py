@@ -135,8 +135,8 @@ def _placed_build(args: dict[str, Any]) -> Application:
     """The application as on a cluster of two markets: language models on spot nodes, all else on the others."""
     plain = graph._deployment
 
-    def placed(plain_class: type, *arguments: Any) -> Deployment:
-        deployment = plain(plain_class, *arguments)
+    def placed(plain_class: type, *arguments: Any, **more: Any) -> Deployment:
+        deployment = plain(plain_class, *arguments, **more)
         market = "spot" if plain_class is RecordedLanguageModel else "on-demand"
         options = {**deployment.ray_actor_options, "label_selector": {MARKET: market}}
         return deployment.options(ray_actor_options=options)
