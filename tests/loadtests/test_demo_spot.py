@@ -1,4 +1,4 @@
-"""What the demonstration says is what was seen: its parts one by one. `make demo-spot` itself is run by CI."""
+"""What the demonstration says is what was seen: its parts one by one."""
 
 from __future__ import annotations
 
