@@ -15,8 +15,6 @@ from tests.serve_app.tenants.studio import pcm_of
 _NUM_GIVEN_SEEDS = 2**20
 _HEX = re.compile("[0-9a-f]{32}")
 _BY_THE_CLOCK = {"x-request-id", "server-timing", "x-ratelimit-reset", "retry-after", "age"}
-# Of the music, which is another one with a seed that is drawn.
-_OF_ITS_SOUND = {"flatness", "harmonicity"}
 _MOMENTS = {"created_at", "started_at", "ended_at", "queued_s", "running_s"}
 
 Answer = httpx.Response | Followed
@@ -113,6 +111,6 @@ def _field(key: str, value: Any, names: Names) -> Any:
         return None
     if key in _MOMENTS:
         return "by the clock"
-    if key in _OF_ITS_SOUND:
-        return "its music's"
+    if key == "sound":  # of the music, which is another one with a seed that is drawn
+        return sorted(value)
     return names.of_seed(value) if key == "seed" else _named(value, names)
