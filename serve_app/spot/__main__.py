@@ -12,6 +12,7 @@ import contextlib
 import signal
 import sys
 from collections.abc import Callable, Coroutine
+from contextlib import aclosing
 from typing import Any
 
 from pydantic import ValidationError
@@ -38,12 +39,14 @@ async def watch(settings: WatchSettings, events: Events) -> None:
     async with MetadataServer(settings.metadata_url, settings.timeout_s) as server:
         cloud = _CLOUDS[settings.cloud](server)
         poll_s = settings.poll_s or cloud.poll_s
-        events.tell(WATCHING, url=settings.metadata_url, poll_s=poll_s)
-        watcher = Watcher(
-            node, cloud, Drainer(), events,
-            poll_s=poll_s, margin_s=settings.margin_s, on_rebalance=settings.rebalance,
-        )  # fmt: skip
-        await watcher.run()
+        async with aclosing(Drainer()) as drainer:
+            await drainer.start()
+            events.tell(WATCHING, url=settings.metadata_url, poll_s=poll_s)
+            watcher = Watcher(
+                node, cloud, drainer, events,
+                poll_s=poll_s, margin_s=settings.margin_s, on_rebalance=settings.rebalance,
+            )  # fmt: skip
+            await watcher.run()
 
 
 async def drain_now(settings: DrainSettings, events: Events) -> None:
@@ -54,7 +57,8 @@ async def drain_now(settings: DrainSettings, events: Events) -> None:
     events.tell(NOTICE, why="told to", remaining_s=settings.deadline_s)
 
     async def drained() -> None:
-        await drain(node, Drainer(), events, "told to drain", deadline_s)
+        async with aclosing(Drainer()) as drainer:
+            await drain(node, drainer, events, "told to drain", deadline_s)
         await until_gone(node)
 
     await asyncio.wait_for(drained(), settings.deadline_s)

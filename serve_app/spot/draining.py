@@ -1,27 +1,32 @@
-"""Draining a node through Ray: nothing new is placed there, and Serve moves what it has there (`ray drain-node`)."""
+"""Draining a node through Ray: nothing new is placed there, and Serve moves what it has there.
+
+Ray is asked by a process of its own (`deployment.py`), which is there before it is needed: a node that is to go is as
+busy as ever, and starting one takes long. It can be ended when it hangs.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import importlib.util
+import json
 import sys
-from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
-from collections.abc import Sequence
+import tempfile
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Mapping, Sequence
+from typing import IO
 
 from serve_app.spot.node import Node
 
-# Of Ray's own command, in a process of its own: it can be ended when it hangs, and this one stays small until then.
-RAY = (sys.executable, "-m", "ray.scripts.scripts")
-REASON = "DRAIN_NODE_REASON_PREEMPTION"  # the one that Ray never refuses
-# Starting Python and Ray is most of it: 1.6 s of a core, and 22 s where each core had ten others to serve. One that is
-# ended too early begins from the start; two of these fit into a cloud's two minutes.
+STANDBY = (sys.executable, "-m", "serve_app.spot.deployment")
+# Where it has to be started first, and each core has ten others to serve; two of these fit into a cloud's two minutes.
 ATTEMPT_TIMEOUT_S = 45.0
-_SAID = 300
+_SAID_BYTES = 300
 
 
 class DrainError(Exception):
-    """Ray didn't take the request; one sentence, with the end of what its command printed."""
+    """Ray didn't take the request; one sentence, with the end of what was said of it."""
 
 
 def check_ray() -> None:
@@ -31,39 +36,81 @@ def check_ray() -> None:
 
 
 class Drainer:
-    """ray: the words that Ray's command line begins with."""
+    """standby: the words that start the process that asks Ray. `aclose` ends it."""
 
-    def __init__(self, ray: Sequence[str] = RAY, timeout_s: float = ATTEMPT_TIMEOUT_S) -> None:
-        self._ray = ray
+    def __init__(self, standby: Sequence[str] = STANDBY, timeout_s: float = ATTEMPT_TIMEOUT_S) -> None:
+        self._standby = standby
         self._timeout_s = timeout_s
+        self._process: Process | None = None
+        self._log: IO[bytes] | None = None
+
+    async def start(self) -> None:
+        """Starts the process, and doesn't wait until it is ready; of no effect while it runs. Raises: DrainError."""
+        if self._process is not None and self._process.returncode is None:
+            return
+        await self.aclose()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - `aclose` closes it
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._standby, stdin=PIPE, stdout=PIPE, stderr=self._log
+            )
+        except OSError as error:
+            raise DrainError(f"{self._standby[0]} can't be started: {error.strerror}") from error
 
     async def drain(self, node: Node, message: str, remaining_s: float | None) -> None:
         """Returns once Ray has taken the request. remaining_s: until the node's end; None: nobody knows.
 
-        Raises: DrainError. Cancelled, it leaves no process.
+        Raises: DrainError. Cancelled, it leaves no process, nor after an answer that did not come.
         """
-        command = [*self._ray, "drain-node", "--address", node.gcs_address, "--node-id", node.node_id]
-        command += ["--reason", REASON, "--reason-message", message]
-        if remaining_s is not None:
-            # Ray takes 0 for no deadline.
-            command += ["--deadline-remaining-seconds", str(max(1, int(remaining_s)))]
+        # Ray takes 0 for no deadline.
+        deadline_ms = 0 if remaining_s is None else round(1000 * (time.time() + max(1.0, remaining_s)))
+        request = {
+            "gcs_address": node.gcs_address,
+            "node_id": node.node_id,
+            "message": message,
+            "deadline_ms": deadline_ms,
+        }
         try:
-            process = await asyncio.create_subprocess_exec(*command, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT)
-        except OSError as error:
-            raise DrainError(f"{self._ray[0]} can't be started: {error.strerror}") from error
-        try:
-            out, _ = await asyncio.wait_for(process.communicate(), self._timeout_s)
+            refused = await asyncio.wait_for(self._answer(request), self._timeout_s)
         except (TimeoutError, asyncio.TimeoutError) as error:
-            raise DrainError(f"`ray drain-node` took more than {self._timeout_s:g} s") from error
-        finally:
-            await _end(process)
-        if process.returncode:
-            said = out.decode(errors="replace").strip()[-_SAID:]
-            raise DrainError(f"`ray drain-node` ended with status {process.returncode}: {said}")
+            await self.aclose()
+            raise DrainError(f"Ray has not answered in {self._timeout_s:g} s") from error
+        except BaseException:
+            await self.aclose()
+            raise
+        if refused is not None:
+            raise DrainError(f"Ray refuses the drain: {refused[-_SAID_BYTES:]}")
 
+    async def aclose(self) -> None:
+        """Ends the process, if there is one."""
+        process, self._process = self._process, None
+        if process is not None and process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+        if self._log is not None:
+            self._log.close()
+            self._log = None
 
-async def _end(process: Process) -> None:
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+    async def _answer(self, request: Mapping[str, object]) -> str | None:
+        """Why Ray did not take it; None: it did. Raises: DrainError where there is no answer."""
+        await self.start()
+        process = self._process
+        assert process is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with contextlib.suppress(ConnectionError):  # it has ended: its output says so, too
+            process.stdin.write(json.dumps(request).encode() + b"\n")
+            await process.stdin.drain()
+        while line := await process.stdout.readline():
+            answer = json.loads(line)
+            if answer:
+                refused: str | None = answer["refused"]
+                return refused
+        raise DrainError(f"what asks Ray ended with status {await process.wait()}: {self._said()}")
+
+    def _said(self) -> str:
+        """The end of what it said."""
+        assert self._log is not None
+        self._log.seek(0)
+        return self._log.read().decode(errors="replace").strip()[-_SAID_BYTES:]

@@ -1,19 +1,31 @@
-"""How Ray's command is run. Ray's own answer to it is in `tests/service/test_spot.py`."""
+"""How Ray is asked to drain a node. Ray's own answer to it is in `tests/service/test_spot.py`."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
 import sys
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from pathlib import Path
 
 import psutil
 import pytest
 
+from deployments.checkpoints.root import ROOT
 from serve_app.spot import draining
-from serve_app.spot.draining import Drainer, DrainError, check_ray
+from serve_app.spot.draining import STANDBY, Drainer, DrainError, check_ray
 from serve_app.spot.node import Node
 
 NODE = Node("ab" * 28, "127.0.0.1:6379", psutil.Process())
+ACCEPTS = """
+print("{}", flush=True)
+for line in sys.stdin:
+    open(told, "a").write(line)
+    print('{"refused": null}', flush=True)
+"""
 
 
 def children() -> set[psutil.Process]:
@@ -21,64 +33,126 @@ def children() -> set[psutil.Process]:
     return set(psutil.Process().children())
 
 
-def command(tmp_path: Path, body: str) -> list[str]:
-    """A Python program in place of Ray's; `arguments` are those that it got."""
-    program = tmp_path / "ray.py"
-    program.write_text(f"import sys, time\narguments = sys.argv[1:]\n{body}\n")
+def standby(tmp_path: Path, body: str) -> list[str]:
+    """A Python program in the place of the one that asks Ray; `told` is a file for what it is told."""
+    program = tmp_path / "standby.py"
+    program.write_text(f"import sys, time\ntold = {str(tmp_path / 'told')!r}\n{body}\n")
     return [sys.executable, "-S", str(program)]
 
 
-@pytest.mark.parametrize(
-    ("remaining_s", "told"),
-    [(113.9, ["113"]), (1.2, ["1"]), (0.0, ["1"]), (-40.0, ["1"]), (None, [])],
-)
-def test_ray_is_told_node_reason_and_whole_seconds_and_never_zero(
-    tmp_path: Path, remaining_s: float | None, told: list[str]
-) -> None:
-    """0 would be no deadline to it."""
-    said = tmp_path / "said"
-    ray = command(tmp_path, f"open({str(said)!r}, 'w').write('\\n'.join(arguments))")
-    asyncio.run(Drainer(ray).drain(NODE, "spot notice: stop", remaining_s))
-    expected = ["drain-node", "--address", NODE.gcs_address, "--node-id", NODE.node_id]
-    expected += ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot notice: stop"]
-    expected += ["--deadline-remaining-seconds", *told] if told else []
-    assert said.read_text().split("\n") == expected
+def run(drainer: Drainer, scenario: Callable[[Drainer], Awaitable[None]]) -> None:
+    """Nothing is left of it afterwards."""
 
+    async def closing() -> None:
+        async with aclosing(drainer):
+            await scenario(drainer)
 
-def test_a_command_that_fails_is_an_error_with_the_end_of_what_it_said(tmp_path: Path) -> None:
-    ray = command(tmp_path, "print('x' * 9999); sys.exit('the drain request is not accepted')")
-    with pytest.raises(DrainError, match=r"status 1: x+\nthe drain request is not accepted$") as caught:
-        asyncio.run(Drainer(ray).drain(NODE, "m", 10))
-    assert len(str(caught.value)) < 500
-
-
-def test_a_command_that_hangs_is_ended(tmp_path: Path) -> None:
     before = children()
-    ray = command(tmp_path, "time.sleep(600)")
-    with pytest.raises(DrainError, match=r"more than 0\.3 s"):
-        asyncio.run(Drainer(ray, timeout_s=0.3).drain(NODE, "m", 10))
+    asyncio.run(closing())
     assert children() <= before
 
 
-def test_a_drain_that_is_cancelled_leaves_no_process(tmp_path: Path) -> None:
-    before = children()
-    ray = command(tmp_path, f"open({str(tmp_path / 'up')!r}, 'w'); time.sleep(600)")
+@pytest.mark.parametrize(("remaining_s", "told_s"), [(113.9, 113.9), (1.2, 1.2), (0.0, 1.0), (-40.0, 1.0)])
+def test_ray_is_told_node_reason_and_the_moment_of_the_end_which_is_never_past(
+    tmp_path: Path, remaining_s: float, told_s: float
+) -> None:
+    async def scenario(drainer: Drainer) -> None:
+        await drainer.drain(NODE, "spot notice: stop", remaining_s)
 
-    async def scenario() -> None:
-        task = asyncio.ensure_future(Drainer(ray).drain(NODE, "m", 10))
-        while not (tmp_path / "up").exists():
+    from_s = time.time()
+    run(Drainer(standby(tmp_path, ACCEPTS)), scenario)
+    told = json.loads((tmp_path / "told").read_text())
+    assert from_s + told_s - 0.001 <= told.pop("deadline_ms") / 1000 <= time.time() + told_s
+    assert told == {"gcs_address": NODE.gcs_address, "node_id": NODE.node_id, "message": "spot notice: stop"}
+
+
+def test_an_end_that_nobody_knows_is_no_deadline(tmp_path: Path) -> None:
+    async def scenario(drainer: Drainer) -> None:
+        await drainer.drain(NODE, "m", None)
+
+    run(Drainer(standby(tmp_path, ACCEPTS)), scenario)
+    assert json.loads((tmp_path / "told").read_text())["deadline_ms"] == 0
+
+
+def test_who_asks_is_there_before_it_is_needed_and_asks_again_and_again(tmp_path: Path) -> None:
+    async def scenario(drainer: Drainer) -> None:
+        await drainer.start()
+        [process] = children() - before
+        for message in ("first", "second"):
+            await drainer.drain(NODE, message, 10)
+            await drainer.start()
+        assert children() - before == {process}
+
+    before = children()
+    run(Drainer(standby(tmp_path, ACCEPTS)), scenario)
+    assert [json.loads(line)["message"] for line in (tmp_path / "told").read_text().splitlines()] == ["first", "second"]
+
+
+def test_a_refusal_is_an_error_with_its_end(tmp_path: Path) -> None:
+    body = 'print("{}", flush=True)\nsys.stdin.readline()\nprint(\'{"refused": "\' + "x" * 9999 + \' is away"}\')'
+
+    async def scenario(drainer: Drainer) -> None:
+        with pytest.raises(DrainError, match=r"^Ray refuses the drain: x+ is away$") as caught:
+            await drainer.drain(NODE, "m", 10)
+        assert len(str(caught.value)) < 500
+
+    run(Drainer(standby(tmp_path, body)), scenario)
+
+
+def test_one_that_ends_is_an_error_with_the_end_of_what_it_said_and_another_is_started(tmp_path: Path) -> None:
+    """It does so the first time only."""
+    ends = "import os\nif not os.path.exists(told):\n    open(told, 'w')\n    sys.exit('x' * 9999 + ' no Ray')\n"
+
+    async def scenario(drainer: Drainer) -> None:
+        with pytest.raises(DrainError, match=r"ended with status 1: x+ no Ray$") as caught:
+            await drainer.drain(NODE, "m", 10)
+        assert len(str(caught.value)) < 500
+        await drainer.drain(NODE, "again", 10)
+
+    run(Drainer(standby(tmp_path, ends + ACCEPTS)), scenario)
+    assert json.loads((tmp_path / "told").read_text())["message"] == "again"
+
+
+def test_one_that_hangs_is_ended(tmp_path: Path) -> None:
+    async def scenario(drainer: Drainer) -> None:
+        with pytest.raises(DrainError, match=r"has not answered in 0\.3 s"):
+            await drainer.drain(NODE, "m", 10)
+        assert children() <= before
+
+    before = children()
+    run(Drainer(standby(tmp_path, "time.sleep(600)"), timeout_s=0.3), scenario)
+
+
+def test_a_drain_that_is_cancelled_leaves_no_process(tmp_path: Path) -> None:
+    async def scenario(drainer: Drainer) -> None:
+        task = asyncio.ensure_future(drainer.drain(NODE, "m", 10))
+        while not (tmp_path / "told").exists():
             await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         assert children() <= before
 
-    asyncio.run(scenario())
+    before = children()
+    run(Drainer(standby(tmp_path, "open(told, 'w'); time.sleep(600)")), scenario)
 
 
-def test_a_command_that_cannot_be_started_is_an_error() -> None:
-    with pytest.raises(DrainError, match="can't be started: No such file"):
-        asyncio.run(Drainer(["/no/such/program"]).drain(NODE, "m", 10))
+def test_one_that_cannot_be_started_is_an_error() -> None:
+    async def scenario(drainer: Drainer) -> None:
+        with pytest.raises(DrainError, match="can't be started: No such file"):
+            await drainer.drain(NODE, "m", 10)
+
+    run(Drainer(["/no/such/program"]), scenario)
+
+
+def test_the_real_one_is_ready_and_ends_when_whoever_started_it_is_gone() -> None:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(STANDBY, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "{}\n"
+        process.stdin.close()
+        assert process.wait(timeout=60) == 0
 
 
 def test_a_python_without_ray_is_an_error_that_says_which_would_be_right(monkeypatch: pytest.MonkeyPatch) -> None:
