@@ -132,8 +132,6 @@ def fleet(environment: Mapping[str, str] | None = None, folder: Path | None = No
             folder = Path(stack.enter_context(short))
         command = [sys.executable, "-m", "loadtests.fleet.deployment", str(free_port())]
         ray = {"RAY_TMPDIR": str(folder), "RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
-        # Workers go behind what nodes need to live, as ever (15 otherwise), and before all else that this machine does.
-        ray["RAY_worker_niceness"] = "5"
         inherited = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
         everybodys = {**inherited, **PROXY_ENVIRONMENT, **ray, **(environment or {})}
         with (folder / "driver.log").open("w", encoding="utf-8") as log:
