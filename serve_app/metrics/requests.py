@@ -4,48 +4,32 @@ from __future__ import annotations
 
 from deployments.metrics.catalogue import REQUEST_DURATION, REQUESTS
 from deployments.metrics.recorder import Recorder
-from serve_app.api.errors import (
-    ClientClosedRequest,
-    Conflict,
-    DeadlineExceeded,
-    Gone,
-    Internal,
-    InvalidRequest,
-    MalformedRequest,
-    MethodNotAllowed,
-    NotFound,
-    NotOpen,
-    NotReady,
-    OverLimit,
-    PayloadTooLarge,
-    RangeNotSatisfiable,
-    RequestTimeout,
-    ServiceError,
-    Unauthorized,
-    UnsupportedMediaType,
-)
+from serve_app.api import errors
 
 OK, LEFT, BROKEN = "ok", "left", "broken"
 
-_ERRORS: tuple[type[ServiceError], ...] = (
-    Conflict,
-    DeadlineExceeded,
-    Gone,
-    Internal,
-    InvalidRequest,
-    MalformedRequest,
-    MethodNotAllowed,
-    NotFound,
-    NotOpen,
-    NotReady,
-    OverLimit,
-    PayloadTooLarge,
-    RangeNotSatisfiable,
-    RequestTimeout,
-    Unauthorized,
-    UnsupportedMediaType,
-)
-_BY_STATUS = {error.status: error.type for error in _ERRORS}
+# What a status stands for where the error's own type is not known: of several, the widest.
+_BY_STATUS = {
+    error.status: error.type
+    for error in (
+        errors.Conflict,
+        errors.DeadlineExceeded,
+        errors.Gone,
+        errors.Internal,
+        errors.InvalidRequest,
+        errors.MalformedRequest,
+        errors.MethodNotAllowed,
+        errors.NotFound,
+        errors.NotOpen,
+        errors.NotReady,
+        errors.OverLimit,
+        errors.PayloadTooLarge,
+        errors.RangeNotSatisfiable,
+        errors.RequestTimeout,
+        errors.Unauthorized,
+        errors.UnsupportedMediaType,
+    )
+}
 
 
 def outcome_of(status: int, error_type: str | None, *, is_whole: bool, has_failed: bool) -> str:
@@ -55,11 +39,11 @@ def outcome_of(status: int, error_type: str | None, *, is_whole: bool, has_faile
     """
     if has_failed:
         return BROKEN
-    if not is_whole or status == ClientClosedRequest.status:
+    if not is_whole or status == errors.ClientClosedRequest.status:
         return LEFT
     if status < 400:
         return OK
-    return error_type or _BY_STATUS.get(status, Internal.type)
+    return error_type or _BY_STATUS.get(status, errors.Internal.type)
 
 
 def record_request(recorder: Recorder, route: str, model: str, outcome: str, seconds: float) -> None:
