@@ -24,10 +24,11 @@ from pathlib import Path
 import httpx
 
 from loadtests.demo.client import ask, connect
-from loadtests.demo.clip import Take, Wish
+from loadtests.demo.clip import SCENES, Take, Wish
 from loadtests.demo.killing import Killing, replicas_added
 from loadtests.demo.picture import draw
 from loadtests.demo.table import Comparison, table, verdict
+from loadtests.exit_status import exit_status
 from loadtests.running import MODEL, Running, running
 from serve_app.run.progress import Progress
 from serve_app.run.service import ServiceError
@@ -35,16 +36,6 @@ from serve_app.run.service import ServiceError
 REPLICAS = 2
 # One replica alone has room for all, so that the clips of the other go on at once.
 MAX_CLIPS = 32
-SCENES = (
-    "a calm piano over soft strings",
-    "lo-fi beats on a rainy evening",
-    "a slow blues on an old guitar",
-    "a brass band in the morning sun",
-    "a waltz for two accordions",
-    "synthesizers over a night drive",
-    "a harp by the water",
-    "drums and bass in an empty hall",
-)
 # Of the time that all clips take undisturbed: codes are made well before their sound is.
 _MOMENT = (0.03, 0.2)
 _MAX_ATTEMPTS = 4
@@ -162,15 +153,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--picture", type=Path, default=Path("loadtests/results/demo-kill.png"))
     parser.add_argument("--folder", type=Path, default=Path("clips/demo-kill"), help="for the clips")
     parser.add_argument("--parent", type=int, metavar="PID", help="end when this process ends")
-    with Progress(sys.stdout) as progress:
-        try:
-            return 0 if run(parser.parse_args(arguments), progress) else 1
-        except (ServiceError, UndisturbedFailed) as error:
-            progress.line(str(error))
-            return 1
-        except KeyboardInterrupt:
-            progress.line("stopped; nothing is left running")
-            return 130
+    options = parser.parse_args(arguments)
+    return exit_status(lambda progress: run(options, progress), ServiceError, UndisturbedFailed)
 
 
 if __name__ == "__main__":

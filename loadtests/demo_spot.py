@@ -34,6 +34,7 @@ from typing import Any, TypeVar
 import httpx
 
 from loadtests.demo.client import connect
+from loadtests.exit_status import exit_status
 from loadtests.fleet import application
 from loadtests.fleet.fleet import Fleet, FleetError, fleet
 from loadtests.hardware import commit, describe
@@ -195,15 +196,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--calm", type=float, default=10, metavar="SECONDS", help="before and after each event")
     parser.add_argument("--picture", type=Path, default=Path("loadtests/results/demo-spot.png"))
     parser.add_argument("--parent", type=int, metavar="PID", help="end when this process ends")
-    with Progress(sys.stdout) as progress:
-        try:
-            return 0 if run(parser.parse_args(arguments), progress) else 1
-        except (FleetError, LoadError) as error:
-            progress.line(str(error))
-            return 1
-        except KeyboardInterrupt:
-            progress.line("stopped; nothing is left running")
-            return 130
+    options = parser.parse_args(arguments)
+    return exit_status(lambda progress: run(options, progress), FleetError, LoadError)
 
 
 if __name__ == "__main__":

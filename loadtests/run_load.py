@@ -20,6 +20,7 @@ from pathlib import Path
 
 from deployments.checkpoints.root import ROOT
 from loadtests.curve import Curve
+from loadtests.exit_status import exit_status
 from loadtests.hardware import commit, describe
 from loadtests.load.levels import Level, levels
 from loadtests.load.locust_process import LoadError, run_locust
@@ -65,6 +66,17 @@ def run(options: argparse.Namespace, progress: Progress) -> list[Level]:
     return levels(chosen, samples)
 
 
+def show(options: argparse.Namespace, progress: Progress) -> bool:
+    """Runs it and tells what it came to; whether no request failed. Raises: as `run`."""
+    measured_on = f"{describe('cpu')}, commit {commit()}"
+    found = run(options, progress)
+    draw(found, options.bound, engine_per_s(), measured_on, options.picture)
+    progress.line(f"{table(found, options.bound)}\n{verdict(found, options.bound)}")
+    progress.line(f"the picture: {options.picture}; Locust's report: {options.folder}/report.html")
+    progress.line(json.dumps({"measured_on": measured_on, **figures(found, options.bound)}))
+    return not any(level.failures for level in found)
+
+
 def _so_far(chosen: Shape, samples: Sequence[Sample]) -> str:
     now_s = max((sample.end_s for sample in samples), default=0.0)
     phase = chosen.at(now_s)
@@ -91,21 +103,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--picture", type=Path, default=Path("loadtests/results/load.png"))
     parser.add_argument("--parent", type=int, metavar="PID", help="end when this process ends")
     options = parser.parse_args(arguments)
-    measured_on = f"{describe('cpu')}, commit {commit()}"
-    with Progress(sys.stdout) as progress:
-        try:
-            found = run(options, progress)
-        except (ServiceError, LoadError) as error:
-            progress.line(str(error))
-            return 1
-        except KeyboardInterrupt:
-            progress.line("stopped; nothing is left running")
-            return 130
-        draw(found, options.bound, engine_per_s(), measured_on, options.picture)
-        progress.line(f"{table(found, options.bound)}\n{verdict(found, options.bound)}")
-        progress.line(f"the picture: {options.picture}; Locust's report: {options.folder}/report.html")
-        progress.line(json.dumps({"measured_on": measured_on, **figures(found, options.bound)}))
-    return 1 if any(level.failures for level in found) else 0
+    return exit_status(lambda progress: show(options, progress), ServiceError, LoadError)
 
 
 def _levels(text: str) -> list[int]:

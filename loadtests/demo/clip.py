@@ -13,6 +13,16 @@ from serve_app.run.clip import ClipError, checked_duration_s, slug
 
 FRAME_RATE = 50
 _NAME_DIGITS = 16
+SCENES = (
+    "a calm piano over soft strings",
+    "lo-fi beats on a rainy evening",
+    "a slow blues on an old guitar",
+    "a brass band in the morning sun",
+    "a waltz for two accordions",
+    "synthesizers over a night drive",
+    "a harp by the water",
+    "drums and bass in an empty hall",
+)
 
 
 @dataclass(frozen=True)

@@ -5,18 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-_NAME_DIGITS = 16
-
+from loadtests.demo.clip import SCENES
 
 LANES = 12
 _DURATION_MS = 30_000
-_SCENES = (
-    "a calm piano over soft strings",
-    "lo-fi beats on a rainy evening",
-    "a slow blues on an old guitar",
-    "a brass band in the morning sun",
-    "a waltz for two accordions",
-)
+_NAME_DIGITS = 16
 
 
 @dataclass(frozen=True)
@@ -30,7 +23,7 @@ class Reference:
 
     @classmethod
     def numbered(cls, number: int) -> Reference:
-        return cls(number, _SCENES[number % len(_SCENES)], number, _DURATION_MS)
+        return cls(number, SCENES[number % len(SCENES)], number, _DURATION_MS)
 
     @property
     def lane(self) -> int:
