@@ -32,7 +32,7 @@ def test_why_it_ended_before_is_said(
 
 def test_what_nobody_expected_travels() -> None:
     def fails(_: Progress) -> bool:
-        raise OSError
+        raise OSError("no disk")
 
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="no disk"):
         exit_status(fails, CannotBe)
