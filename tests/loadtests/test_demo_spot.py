@@ -1,4 +1,4 @@
-"""The demonstration itself: what runs beside it, and processes that end. Its parts are in `spot/`."""
+"""`make demo-spot`, which CI runs: what goes on beside it, and processes that end. Its parts are in `spot/`."""
 
 from __future__ import annotations
 
