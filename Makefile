@@ -25,7 +25,7 @@ help:
 	@echo '                 PROMPT="a slow blues" DURATION=10 SEED=7 PORT=8001 ONCE=1 CONFIG=serve_app/configs/gpu.yaml'
 	@echo '                 CACHE=use|refresh|off: whether a clip kept from before will do; refresh makes another one'
 	@echo 'make demo-kill   kill workers while they make music, and compare every byte; about a minute'
-	@echo 'make demo-spot   a cluster of Ray nodes here loses its spot nodes under load; about three minutes'
+	@echo 'make demo-spot   a cluster of Ray nodes here loses its spot nodes under load; about five minutes'
 	@echo 'make loadtest    more and more users, by Locust, on a fresh service: what this machine holds; under five minutes'
 	@echo 'make simulate    days of a fleet in minutes: the scaling policy beside others, what waits and what it costs'
 	@echo 'make test        lint, check types, run the tests'

@@ -11,8 +11,9 @@ is killed without. Jobs go on with other workers from the frame where they were.
 their worker are made once more, and have to be the same bytes; nothing comes from a cache. Ends with a table and a
 picture.
 
-The embedded model makes a minute of music in a second: its workers get one second to end what they have begun, rather
-than the twenty that those of larger models need for less. Otherwise a drain would have nothing to move.
+The embedded model makes a minute of music in a second, and a drain would have nothing to move. So it computes in
+float32, some ten times as slowly, and its workers get one second to end what they have begun, rather than the twenty
+that those of larger models need for less.
 
 Exit status: 0 when no request failed, every clip is equal, both events cost clips their worker and no real-time worker
 was on spot; 1 otherwise; 130 after Ctrl-C.
@@ -55,7 +56,8 @@ from serve_app.run.progress import Progress
 NODES = ("cpu", "cpu", "gpu_realtime", "gpu_realtime", "gpu_batch", "gpu_batch")
 _GRACE_S = 1
 # Nobody comes or goes but by what happens to nodes.
-_POOLS: dict[str, Any] = {
+_MODEL: dict[str, Any] = {
+    "dtype": "float32",
     "language_model": {**application.REALTIME, "autoscaling": {"min_replicas": 1, "max_replicas": 1}},
     "batch_language_model": {**application.BATCH, "autoscaling": {"min_replicas": WORKERS, "max_replicas": WORKERS}},
     # Jobs wait for language models, rather than for the one decoder that listens to them.
@@ -178,7 +180,7 @@ def run(options: argparse.Namespace, progress: Progress) -> bool:
             progress.step("serve deploy")
             file = scratch / "deploy.yaml"
             hasty = {"name": BATCH, "graceful_shutdown_timeout_s": _GRACE_S}
-            application.write(file, port, deployments=[hasty], **_POOLS)
+            application.write(file, port, deployments=[hasty], **_MODEL)
             started.deploy(file)
             demo = Demo(started, f"http://127.0.0.1:{port}", scratch, guardian.environment, progress, clock)
             evidence = asyncio.run(demo.run(Times(calm_s=options.calm, notice_s=options.notice)))

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from loadtests.demo.clip import SCENES
 
-LANES = 12
-_DURATION_MS = 30_000
+LANES = 10
+_DURATION_MS = 10_000
 _NAME_DIGITS = 16
 
 

@@ -79,16 +79,19 @@ class Story:
         else:
             node.kill()
             self._say(f"spot node {node.node_id[:8]} is killed, without notice")
-        gone, whole_s = await asyncio.gather(self._gone(node, at_s + notice_s), self._whole(node))
+        deadline_s = at_s + notice_s if how == "notice" else None
+        gone, whole_s = await asyncio.gather(self._gone(node, deadline_s), self._whole(node))
         self._say(f"  {WORKERS} batch workers again after {whole_s - at_s:.1f} s")
         self._say(f"  {self._client.num_moved - before} clips lost their worker by it, and go on with another")
         return at_s, gone, whole_s
 
-    async def _gone(self, node: Node, deadline_s: float) -> tuple[float, bool]:
-        """When nothing is left of it, and whether it was drained by then; else the cloud takes it."""
-        drained = alive(node.raylet)
+    async def _gone(self, node: Node, deadline_s: float | None) -> tuple[float, bool]:
+        """When nothing is left of it, and whether it was drained: by the deadline, at which the cloud takes it. None:
+        it was not told to go.
+        """
+        drained = deadline_s is not None
         while alive(node.raylet):
-            if drained and self._clock() >= deadline_s:
+            if drained and deadline_s is not None and self._clock() >= deadline_s:
                 drained = False
                 self._say(f"  its time is over: spot node {node.node_id[:8]} is killed")
                 node.kill()
