@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,3 +44,13 @@ def test_a_skip_fails_in_ci_and_only_there(tmp_path: Path, ci: str, summary: str
 def test_a_module_that_skips_itself_fails_in_ci_and_only_there(tmp_path: Path, ci: str, status: int) -> None:
     (tmp_path / "test_absent.py").write_text("import pytest\npytest.importorskip('no_such_module')\n")
     assert run_pytest(tmp_path, ci).returncode == status
+
+
+def test_ci_installs_each_package_that_a_test_says_it_needs(project_root: Path) -> None:
+    """A machine that has them by chance hides one forgotten: the tests that need it fail on the next machine."""
+    advice = re.compile(r"apt-get install --no-install-recommends ([a-z0-9 -]+)")
+    sources = [*project_root.glob("tests/**/*.py"), *project_root.glob("etude/**/*.py")]
+    needed = {name for path in sources for names in advice.findall(path.read_text()) for name in names.split()}
+    assert {"faketime", "fluidsynth", "postgresql", "prometheus", "radosgw", "redis-server"} <= needed
+    added = re.findall(r"missing\+=\(([a-z0-9 -]+)\)", (project_root / ".ci/run").read_text())
+    assert needed <= {name for names in added for name in names.split()}
