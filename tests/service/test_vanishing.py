@@ -8,6 +8,7 @@ import random
 
 import httpx
 import psutil
+import pytest
 
 from deployments.language_model.engine_loop import EngineLoad
 from tests.service.conftest import PAIR as APP
@@ -15,6 +16,7 @@ from tests.service.conftest import SLOTS, RunningService, processes
 from tests.service.pair import all_ready, body, clip, until
 
 
+@pytest.mark.slow
 def test_five_hundred_clients_that_vanish_leave_nothing_behind(pair: RunningService) -> None:
     """They connect, ask for a stream, and are gone within a second."""
     host, port = httpx.URL(pair.url).host, httpx.URL(pair.url).port

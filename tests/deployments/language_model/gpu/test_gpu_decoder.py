@@ -73,6 +73,7 @@ def test_a_request_resumed_from_its_codes_goes_on_with_the_same_logits(
     assert torch.equal(recorder.of("again"), logits[stop:])
 
 
+@pytest.mark.slow
 def test_eight_bits_are_within_0_02_nats_of_float32_and_agree_on_the_likeliest_token() -> None:
     """Teacher-forced, on random weights of the embedded model's shape: by the bounds that hold for the CPU's 8 bits."""
     num_frames = 60
