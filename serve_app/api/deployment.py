@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, 
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayError
 from ray.serve.context import _get_global_client
 from ray.serve.handle import DeploymentHandle
 from ray.util import get_node_ip_address
@@ -32,6 +32,7 @@ from serve_app.access import binding
 from serve_app.access.gate import Gate
 from serve_app.access.settings import AccessSettings
 from serve_app.api.app import create_app
+from serve_app.api.departures import Departures
 from serve_app.api.errors import NotReady
 from serve_app.api.kept_sounds import KeptSounds
 from serve_app.api.pipeline_backend import PipelineBackend
@@ -141,7 +142,7 @@ class IngressDeployment:
         self._gate = Gate(access, KeyTable(database), AuditTable(database), timeout_s=records.timeout_s)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return create_app(
+        app = create_app(
             self._backend,
             self._settings,
             behind_serve=True,
@@ -153,6 +154,8 @@ class IngressDeployment:
             metrics=Page(Agents(agents).samples),
             metrics_token=self._metrics_token,
         )
+        app.add_middleware(Departures, gone=RayError)
+        return app
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Called by Serve: the jobs that nobody has begun, of all replicas."""
