@@ -21,6 +21,8 @@ SILENCE_S = 7.0
 _CONNECT_S = 5.0
 # Whoever called waits for a first sign while it is asked, and not much longer (`lasting.FIRST_SIGN_S`).
 ASK_S = 2.0
+# Longer than Ray takes to see that a machine is gone.
+HELD_UP_S = 60.0
 
 _log = logging.getLogger("ray.serve.attendance")  # below Serve's own, whose files and format it shares
 
@@ -58,8 +60,23 @@ class Attendance:
             return True
 
     async def while_attended(self, items: AsyncGenerator[T, None], caller: str) -> AsyncGenerator[T, None]:
-        """The items, which are closed at the end. It ends early when whoever called is gone. caller: as above."""
+        """The items, which are closed at the end. They end early when whoever called is gone. caller: as above.
+
+        It ends itself once the caller answers, or never will. Ray ends a streamed call when its caller has taken all
+        that was reported of it, and waits for that in the replica's event loop: one caller that stands still would hold
+        up all the others, down to Serve's health checks (ray-project/ray#44079; seen with 2.60).
+        """
         address = caller.partition("/")[0]
+        try:
+            async with aclosing(self._while_there(items, address)) as those:
+                async for item in those:
+                    yield item
+        except Exception:
+            await _until_it_answers(address)
+            raise
+        await _until_it_answers(address)
+
+    async def _while_there(self, items: AsyncGenerator[T, None], address: str) -> AsyncGenerator[T, None]:
         async with aclosing(items), self._called(address) as gone:
             leaving = asyncio.ensure_future(gone.wait())
             try:
@@ -128,6 +145,20 @@ async def _watch(address: str, caller: _Caller) -> None:
             each.cancel()
         await asyncio.gather(hearing, over, return_exceptions=True)
         await _closed(writer)
+
+
+async def _until_it_answers(address: str) -> None:
+    """Returns too when nobody is there who could, or after HELD_UP_S."""
+    left_s = HELD_UP_S if address else 0.0
+    while left_s > 0:
+        try:
+            await within(_asked(address, ""), ASK_S)
+        except asyncio.TimeoutError:
+            left_s -= ASK_S
+        except OSError:
+            return
+        else:
+            return
 
 
 async def _asked(address: str, call_id: str) -> bytes:

@@ -85,12 +85,72 @@ def test_work_ends_with_the_process_that_asked_for_it(pause_s: float) -> None:
     assert len(here) == 0
 
 
-def test_work_for_one_who_stands_still_ends_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attendance, "SILENCE_S", 2.5)
+async def held_up(here: Attendance, work: Work, resumes: bool) -> float:
+    """How long a call lasts whose caller stands still, beyond the end of the work for it. resumes: 1 s after that."""
 
-    work = Work()
-    asyncio.run(work_until(signal.SIGSTOP, Attendance(), work))
-    assert work.closed
+    async def until_it_ends(caller: str) -> None:
+        async for _ in here.while_attended(work.items(), caller):
+            pass
+
+    loop = asyncio.get_running_loop()
+    async with other_process() as (process, caller):
+        working = asyncio.create_task(until_it_ends(caller))
+        await asyncio.sleep(0.3)
+        process.send_signal(signal.SIGSTOP)
+        while not work.closed:
+            assert not working.done()
+            await asyncio.sleep(0.01)
+        ended_s = loop.time()
+        await asyncio.sleep(1)
+        if resumes:
+            process.send_signal(signal.SIGCONT)
+        await asyncio.wait_for(working, 60)
+    await here.settled()
+    return loop.time() - ended_s
+
+
+def test_work_for_one_who_stands_still_ends_and_its_call_when_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until then the end could not be told, and Ray would wait for that in the event loop, with all other calls."""
+    monkeypatch.setattr(attendance, "SILENCE_S", 2.5)
+    assert 1 <= asyncio.run(held_up(Attendance(), Work(), resumes=True)) < 10
+
+
+def test_the_call_of_one_who_stands_still_for_good_ends_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attendance, "SILENCE_S", 2.5)
+    monkeypatch.setattr(attendance, "ASK_S", 0.5)
+    monkeypatch.setattr(attendance, "HELD_UP_S", 2.0)
+    assert 2 <= asyncio.run(held_up(Attendance(), Work(), resumes=False)) < 20
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_work_that_ends_while_its_caller_stands_still_is_over_when_that_goes_on(fails: bool) -> None:
+    async def scenario() -> None:
+        stopped = asyncio.Event()
+
+        async def one() -> AsyncGenerator[int, None]:
+            yield 1
+            await stopped.wait()
+            if fails:
+                raise ValueError("a fault")
+
+        async def taken(caller: str) -> list[int]:
+            return [each async for each in Attendance().while_attended(one(), caller)]
+
+        async with other_process() as (process, caller):
+            working = asyncio.create_task(taken(caller))
+            await asyncio.sleep(0.3)
+            process.send_signal(signal.SIGSTOP)
+            stopped.set()
+            await asyncio.sleep(1)
+            assert not working.done()
+            process.send_signal(signal.SIGCONT)
+            if fails:
+                with pytest.raises(ValueError, match="a fault"):
+                    await working
+            else:
+                assert await working == [1]
+
+    asyncio.run(scenario())
 
 
 def test_work_for_one_who_is_there_goes_on_to_its_end() -> None:

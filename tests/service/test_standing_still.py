@@ -31,7 +31,9 @@ def test_requests_that_come_while_half_of_all_replicas_stand_still_go_to_the_oth
 ) -> None:
     """SIGSTOP for ten seconds, in the middle of clips. Nobody fails, and after SIGCONT nothing is made twice.
 
-    What Serve's proxy hands to the ingress that stands still waits there: of a crowd that comes at once, up to half.
+    What Serve's proxy hands to the ingress that stands still waits there: of a crowd that comes at once, up to half. And
+    a codec replica that had an answer for that one waits in its event loop until it is taken (`while_attended`), so that
+    how many get theirs within the ten seconds is not told here.
     """
     held_up = ("ingress", "pipeline", "tiny-language-model")
 
@@ -53,7 +55,6 @@ def test_requests_that_come_while_half_of_all_replicas_stand_still_go_to_the_oth
                 meanwhile = [asyncio.create_task(call) for call in calls]
                 # Less than a lease: for longer, and what a pipeline that stands still had under way is made elsewhere.
                 await asyncio.sleep(10)
-                await until(lambda: sum(task.done() for task in meanwhile) >= len(meanwhile) / 3)
             finally:
                 for process in stopped:
                     process.resume()
