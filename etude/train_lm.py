@@ -50,7 +50,16 @@ def main(arguments: list[str]) -> None:
     for name in ("steps", "batch", "warmup_steps", "seed"):
         flag = f"--{name.replace('_', '-')}"
         parser.add_argument(flag, type=int, default=defaults[name].default, help="default %(default)s")
-    for name in ("context_s", "learning_rate", "weight_decay", "clip", "text_dropout", "dropout", "average"):
+    for name in (
+        "context_s",
+        "opening_s",
+        "learning_rate",
+        "weight_decay",
+        "clip",
+        "text_dropout",
+        "dropout",
+        "average",
+    ):
         flag = f"--{name.replace('_', '-')}"
         parser.add_argument(flag, type=float, default=defaults[name].default, help="default %(default)s")
     for name, choices in (("text_encoder", ("trained", "frozen")), ("precision", ("float32", "bfloat16"))):

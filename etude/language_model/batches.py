@@ -71,10 +71,21 @@ class Batches:
         self._clips = clips
         self._tokenizer = tokenizer
         self._config = config
-        self._num_frames = num_frames
+        self.num_frames = num_frames
         self._num_columns = num_steps(num_frames, config.delays)
         self._text_dropout = text_dropout
         self._seed = seed
+
+    def of_frames(self, num_frames: int) -> Batches:
+        """The same clips in other windows."""
+        return Batches(
+            self._clips,
+            self._tokenizer,
+            self._config,
+            num_frames=num_frames,
+            text_dropout=self._text_dropout,
+            seed=self._seed,
+        )
 
     def __len__(self) -> int:
         """How many clips there are."""
@@ -130,7 +141,7 @@ class Batches:
         """
         columns = np.full((len(codes), self._num_columns), IGNORED, dtype=np.int64)
         for row, lag, own in zip(columns, self._config.delays, codes, strict=True):
-            seen = own[start : start + (self._num_frames if stops else self._num_columns - lag)]
+            seen = own[start : start + (self.num_frames if stops else self._num_columns - lag)]
             row[lag : lag + len(seen)] = seen
         return columns
 

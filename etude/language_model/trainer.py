@@ -61,7 +61,12 @@ class Trainer:
         with self._accelerator.main_process_first():
             self.folder = RunFolder(folder, recipe)
         self._recipe, self._pace = recipe, pace
-        self._model, self._batches, self._held_out = model, batches, held_out
+        self._model, self._held_out = model, held_out
+        # Every other step of its own.
+        self._sizes = [(batches, recipe.batch)]
+        if recipe.opening_s:
+            frames = max(1, round(batches.num_frames * recipe.opening_s / recipe.context_s))
+            self._sizes.append((batches.of_frames(frames), recipe.batch * batches.num_frames // frames))
         self._origin = origin
         if accelerator.device.type == "cpu" and recipe.precision == "bfloat16":
             attend_by_whole_products(model.decoder)
@@ -89,7 +94,8 @@ class Trainer:
     def advance(self, step: int) -> dict[str, object]:
         """One step; returns its line of the log."""
         accelerator, recipe = self._accelerator, self._recipe
-        batch = self._batches.batch(step, recipe.batch, accelerator.process_index).to(accelerator.device)
+        batches, size = self._sizes[step % len(self._sizes)]
+        batch = batches.batch(step, size, accelerator.process_index).to(accelerator.device)
         self._trained.train()
         losses = codebook_means(self._trained(batch), batch.labels)
         loss = losses.mean()

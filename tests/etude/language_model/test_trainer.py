@@ -133,6 +133,23 @@ def test_the_average_is_what_its_formula_says(tmp_path: Path, checkpoint: Path, 
     torch.testing.assert_close(found[2, 0.5], (found[1, 0.0] + found[2, 0.0]) / 2)
 
 
+def test_every_other_step_hears_the_openings_of_more_clips(
+    tmp_path: Path, checkpoint: Path, batches: Batches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many frames in all: 2 windows of 12 frames, then 8 of 3."""
+    seen: list[tuple[int, int]] = []
+    batch = Batches.batch
+
+    def noted(self: Batches, step: int, size: int, process: int = 0) -> Batch:
+        seen.append((self.num_frames, size))
+        return batch(self, step, size, process)
+
+    monkeypatch.setattr(Batches, "batch", noted)
+    recipe = Recipe(steps=4, batch=2, warmup_steps=1, context_s=12, opening_s=3)
+    trainer(tmp_path, checkpoint, batches, recipe=recipe).run()
+    assert seen == [(12, 2), (3, 8), (12, 2), (3, 8)]
+
+
 def test_a_few_clips_are_learned_by_heart_and_played_back(
     tmp_path: Path, checkpoint: Path, tokenizer: PreTrainedTokenizerBase, config: DecoderConfig
 ) -> None:
