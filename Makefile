@@ -4,8 +4,6 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
-CHECKPOINT := etude/checkpoint
-CHECKPOINT_MADE := $(CHECKPOINT)/model.safetensors
 
 # The options of `make run` go through the environment as they were typed: make would expand a $ in a prompt.
 override PROMPT := $(value PROMPT)
@@ -18,7 +16,7 @@ override ONCE := $(value ONCE)
 export PROMPT DURATION SEED CONFIG PORT CACHE ONCE
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo-kill demo-spot loadtest simulate test lint checkpoint ready clean
+.PHONY: help run demo-kill demo-spot loadtest simulate test lint ready clean
 
 help:
 	@echo 'make run         serve on 127.0.0.1:8000 and make a first clip; Ctrl-C ends it. Options:'
@@ -30,7 +28,6 @@ help:
 	@echo 'make simulate    days of a fleet in minutes: the scaling policy beside others, what waits and what it costs'
 	@echo 'make test        lint, check types, run the tests'
 	@echo 'make lint        lint and check types only'
-	@echo 'make checkpoint  make the embedded checkpoint, $(CHECKPOINT)'
 	@echo 'make clean       remove what was made, but for clips and $(VENV)'
 
 # exec, so that what stops make stops the service; the process number, so that what kills make does too.
@@ -57,7 +54,7 @@ lint: $(INSTALLED)
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
 
-ready: $(INSTALLED) checkpoint
+ready: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo '$(PYTHON) is not installed'; exit 1; }
@@ -72,15 +69,6 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PY) -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-checkpoint: $(CHECKPOINT_MADE)
-
-# Made beside and moved into place whole, so that an interruption leaves none or all of it.
-$(CHECKPOINT_MADE): etude/random_checkpoint.py etude/draws.py etude/vocabulary.py | $(INSTALLED)
-	@echo 'making the embedded checkpoint, $(CHECKPOINT)'
-	@rm -rf build/checkpoint && mkdir -p build
-	@$(PY) -m etude.random_checkpoint build/checkpoint
-	@rm -rf $(CHECKPOINT) && mv build/checkpoint $(CHECKPOINT) && touch $@
-
 clean:
-	rm -rf build dist *.egg-info $(CHECKPOINT) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +

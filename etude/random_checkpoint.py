@@ -1,4 +1,4 @@
-"""The embedded checkpoint for as long as none is trained: a small MusicGen of random weights in transformers' format.
+"""A small MusicGen of random weights in transformers' format, for tests and benchmarks.
 
     python -m etude.random_checkpoint FOLDER [--seed 0]
 

@@ -76,5 +76,5 @@ def test_an_installation_that_fails_is_tried_again(checkout: Path) -> None:
 def test_make_alone_says_what_there_is(checkout: Path) -> None:
     helped = make(checkout)
     assert helped.returncode == 0
-    for target in ("run", "test", "lint", "checkpoint", "clean"):
+    for target in ("run", "test", "lint", "clean"):
         assert f"make {target} " in helped.stdout
