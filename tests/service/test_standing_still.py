@@ -31,8 +31,8 @@ def test_requests_that_come_while_half_of_all_replicas_stand_still_go_to_the_oth
 ) -> None:
     """SIGSTOP for ten seconds, in the middle of clips. Nobody fails, and after SIGCONT nothing is made twice.
 
-    What Serve's proxy hands to the ingress that stands still waits there: of a crowd that comes at once, up to half. And
-    a codec replica that had an answer for that one waits in its event loop until it is taken (`while_attended`), so that
+    What Serve's proxy hands to the ingress that stands still waits there: of a crowd that comes at once, up to half.
+    And a codec replica that had an answer for that one waits in its event loop until it is taken (`while_attended`):
     how many get theirs within the ten seconds is not told here.
     """
     held_up = ("ingress", "pipeline", "tiny-language-model")
