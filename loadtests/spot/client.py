@@ -15,8 +15,8 @@ from loadtests.spot.reference import LANES, Reference, Take
 from serve_app.run.clip import ClipError, checked_duration_s
 
 _PATH = "/v1/generations"
-# Of 10 s each: 36 MB as they are held, and the service holds 32 MiB (`pipeline.shared_windows`).
-_NUM_OTHERS = 28
+# Of 20 s each: 36 MB as they are held, and the service holds 32 MiB (`pipeline.shared_windows`).
+_NUM_OTHERS = 14
 
 
 class JobFailed(Exception):

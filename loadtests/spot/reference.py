@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from loadtests.demo.clip import SCENES
 
 LANES = 10
-_DURATION_MS = 10_000
+# Longer than it takes until a drained worker has its successor: one that is drained is given nothing new.
+_DURATION_MS = 20_000
 _NAME_DIGITS = 16
 
 
