@@ -36,13 +36,6 @@ def largest_window(num_frames: int) -> int:
     return max(end - start for start, end in itertools.pairwise(ends))
 
 
-def most_again(num_frames: int) -> int:
-    """Frames that one loss has made once more, at most: a window that is on its way to where it outlives its maker, and
-    the one that is made meanwhile, which takes less time than a message.
-    """
-    return 2 * largest_window(num_frames)
-
-
 def body(seed: int | None, seconds: float = 30, **fields: object) -> dict[str, object]:
     return {"prompt": "a march", "music_length_ms": round(1000 * seconds), "seed": seed, **fields}
 

@@ -16,9 +16,9 @@ from tests.service.pair import (
     clip,
     digest,
     gathered,
+    largest_window,
     made_again,
     made_by_name,
-    most_again,
     until,
     until_async,
 )
@@ -62,7 +62,7 @@ def test_requests_that_come_while_half_of_all_replicas_stand_still_go_to_the_oth
             for each in clips:
                 made = made_by_name(pair, each)
                 # Attempts, not processes: one that wakes gives up what it had, and may be the one that goes on with it.
-                assert made_again(made.frames) <= most_again(50 * LONG_SECONDS) * (len(made.attempts) - 1)
+                assert made_again(made.frames) <= largest_window(50 * LONG_SECONDS) * (len(made.attempts) - 1)
             makers = [made_by_name(pair, each).processes[-1] for each in clips[len(WAYS) :]]
             assert any(maker != stopped[-1].pid for maker in makers)
             undisturbed = [

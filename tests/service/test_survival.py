@@ -19,9 +19,9 @@ from tests.service.pair import (
     digest,
     gathered,
     killed_in_the_middle,
+    largest_window,
     made_again,
     made_by_name,
-    most_again,
     until,
 )
 from tests.service.recorded import LETHAL_SEED, recorded
@@ -47,7 +47,7 @@ def survive(pair: RunningService, rounds: int, seconds: int) -> None:
                 for each in disturbed:
                     made = made_by_name(pair, each)
                     assert set(made.frames) == set(range(num_frames))
-                    assert made_again(made.frames) <= most_again(num_frames) * (len(made.processes) - 1)
+                    assert made_again(made.frames) <= largest_window(num_frames) * (len(made.processes) - 1)
                     assert each.headers["X-Cache"] == "miss"
                     resumed += len(made.processes) > 1
                 undisturbed = await gathered(

@@ -15,7 +15,7 @@ import pytest
 
 from tests.service.conftest import PAIR as APP
 from tests.service.conftest import RunningService, processes
-from tests.service.pair import all_up, made_again, most_again, until, until_async
+from tests.service.pair import all_up, largest_window, made_again, until, until_async
 from tests.service.recorded import recorded
 from tests.service.submitted import digest, ended, is_writable, made_of, maker, sound, submit
 
@@ -67,7 +67,7 @@ async def survive(pair: RunningService, victims: list[str], at_once: int, first_
                 made = made_of(pair.frames, job)
                 assert set(made.frames) == set(range(FRAMES))
                 # And once more, undisturbed, for the comparison.
-                assert made_again(made.frames) <= FRAMES + most_again(FRAMES)
+                assert made_again(made.frames) <= FRAMES + largest_window(FRAMES)
             await all_up(APP, victim)
 
 
@@ -111,7 +111,7 @@ def test_a_maker_that_stands_still_beyond_its_lease_is_fenced_when_it_wakes(pair
             assert job["state"] == "succeeded"
             assert digest(await sound(client, job_id)) == await undisturbed(client, seed)
             made = made_of(pair.frames, job)
-            assert made_again(made.frames) <= FRAMES + most_again(FRAMES), "not made twice to its end"
+            assert made_again(made.frames) <= FRAMES + largest_window(FRAMES), "not made twice to its end"
 
     asyncio.run(scenario())
 
