@@ -17,7 +17,7 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
 
-from deployments.checkpoints.root import ROOT
+from etude.random_checkpoint import make_checkpoint
 from serve_app import graph
 from serve_app.api.credit import PROXY_ENVIRONMENT
 from tests.ports import free_port
@@ -125,9 +125,11 @@ def service(ray_cluster: int, frames: Path, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(scope="session")
 def pair(ray_cluster: int, frames: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """Two of ingress, pipeline and language model, the embedded one."""
+    """Two of ingress, pipeline and language model. The model is of the embedded one's kind and stays the same, however
+    that is trained.
+    """
     folder = tmp_path_factory.mktemp("pair")
-    args = settings(ROOT / "etude" / "checkpoint", folder, number=2)
+    args = settings(make_checkpoint(folder / "model"), folder, number=2)
     serve.run(recorded_build(args), name=PAIR, route_prefix=f"/{PAIR}", logging_config=LOGGING)
     url = f"http://127.0.0.1:{ray_cluster}/{PAIR}"
     yield RunningService(url, lambda name: serve.get_deployment_handle(name, PAIR), frames, folder)
