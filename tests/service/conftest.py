@@ -21,7 +21,7 @@ from etude.random_checkpoint import make_checkpoint
 from serve_app import graph
 from serve_app.api.credit import PROXY_ENVIRONMENT
 from tests.ports import free_port
-from tests.service.recorded import FILE_VARIABLE, RecordedLanguageModel
+from tests.service.recorded import FILE_VARIABLE, PacedLanguageModel, RecordedLanguageModel
 from tests.tiny import tiny_checkpoint
 
 APP = "test"
@@ -126,20 +126,20 @@ def service(ray_cluster: int, frames: Path, tmp_path_factory: pytest.TempPathFac
 @pytest.fixture(scope="session")
 def pair(ray_cluster: int, frames: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """Two of ingress, pipeline and language model. The model is of the embedded one's kind and stays the same, however
-    that is trained.
+    that is trained, and as slow as those whose losses are dear.
     """
     folder = tmp_path_factory.mktemp("pair")
     args = settings(make_checkpoint(folder / "model"), folder, number=2)
-    serve.run(recorded_build(args), name=PAIR, route_prefix=f"/{PAIR}", logging_config=LOGGING)
+    serve.run(recorded_build(args, PacedLanguageModel), name=PAIR, route_prefix=f"/{PAIR}", logging_config=LOGGING)
     url = f"http://127.0.0.1:{ray_cluster}/{PAIR}"
     yield RunningService(url, lambda name: serve.get_deployment_handle(name, PAIR), frames, folder)
     serve.delete(PAIR)
 
 
-def recorded_build(args: dict[str, Any]) -> Application:
+def recorded_build(args: dict[str, Any], language_model: type = RecordedLanguageModel) -> Application:
     """The application, whose language models write down what they make."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(graph, "LanguageModelDeployment", RecordedLanguageModel)
+        patch.setattr(graph, "LanguageModelDeployment", language_model)
         return graph.build(args)
 
 
