@@ -51,8 +51,6 @@ def main(arguments: list[str]) -> None:
         flag = f"--{name.replace('_', '-')}"
         parser.add_argument(flag, type=int, default=defaults[name].default, help="default %(default)s")
     for name in (
-        "context_s",
-        "opening_s",
         "learning_rate",
         "weight_decay",
         "clip",
@@ -62,6 +60,7 @@ def main(arguments: list[str]) -> None:
     ):
         flag = f"--{name.replace('_', '-')}"
         parser.add_argument(flag, type=float, default=defaults[name].default, help="default %(default)s")
+    parser.add_argument("--context-s", type=float, nargs="+", default=[10.0], help="in turns; default 10")
     for name, choices in (("text_encoder", ("trained", "frozen")), ("precision", ("float32", "bfloat16"))):
         flag = f"--{name.replace('_', '-')}"
         parser.add_argument(flag, choices=choices, default=defaults[name].default, help="default %(default)s")
@@ -83,7 +82,8 @@ def main(arguments: list[str]) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    recipe = Recipe(**{name: getattr(options, name) for name in Recipe.model_fields})
+    told = {name: getattr(options, name) for name in Recipe.model_fields}
+    recipe = Recipe(**{**told, "context_s": tuple(options.context_s)})
     accelerator = accelerator_of(recipe)
     folder = find_checkpoint(options.source, options.revision, root=Path.cwd())
     checkpoint = Checkpoint.open(folder)
@@ -92,7 +92,7 @@ def _train(options: argparse.Namespace) -> None:
     model = origin.load(dropout=recipe.dropout)
     config = DecoderConfig.from_transformers(checkpoint.config)
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    num_frames = max(1, round(recipe.context_s * checkpoint.codec_config.frame_rate))
+    num_frames = max(1, round(recipe.context_s[0] * checkpoint.codec_config.frame_rate))
 
     def batches(data: Path, cache: Path, seed: int, text_dropout: float) -> Batches:
         clips = _clips(data, cache, model, accelerator)

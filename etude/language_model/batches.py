@@ -69,6 +69,8 @@ class Batches:
         if wrong:
             raise ValueError(f"the model has {config.num_codebooks} codebooks, and there are clips with {min(wrong)}")
         self._clips = clips
+        lengths = np.array([clip.codes.shape[1] for clip in clips], dtype=np.float64)
+        self._shares = lengths / lengths.sum()
         self._tokenizer = tokenizer
         self._config = config
         self.num_frames = num_frames
@@ -92,9 +94,11 @@ class Batches:
         return len(self._clips)
 
     def batch(self, step: int, size: int, process: int = 0) -> Batch:
-        """Random windows of random clips, each with one of its texts or none; others for every step and process."""
+        """Random windows of random clips, long ones more often, each with one of its texts or none; others for every
+        step and process.
+        """
         draw = np.random.default_rng([self._seed, process, step])
-        clips = [self._clips[i] for i in draw.integers(len(self._clips), size=size)]
+        clips = [self._clips[i] for i in draw.choice(len(self._clips), size=size, p=self._shares)]
         stops = draw.random(size) < 0.5
         places = [max(1, clip.codes.shape[1] - self._num_columns + 1) for clip in clips]
         starts = [int(start) for start in draw.integers(places)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -12,21 +12,21 @@ class Recipe(BaseModel):
     """A folder that was begun with other settings is not gone on with.
 
     steps: after which the learning rate has fallen to a tenth of its highest, and training ends. batch: clips in a
-    step, for each process. context_s: the most that is heard of a clip at a time. opening_s: every other step hears
-    only so much, of as many more clips; 0: none does. What a text says is told in a window's first moments, from then
-    on the sound tells it itself. text_dropout: how often a clip is shown without its text, so that guidance has
-    something to compare with. dropout: of the decoder's and text encoder's activations. weight_decay: of matrices.
-    clip: the largest norm of a gradient. average: of the weights that are exported, the share of a moving average that
-    stays at a step; 0 exports the last ones. text_encoder: whether it is trained with the rest. precision: of the
-    products; weights are float32 always. seed: of what is drawn.
+    step, for each process. context_s: the most that is heard of a clip at a time, as long as what is to be played: a
+    place that was never trained on is played at random. With several, steps take turns, and one with a shorter window
+    hears so many more clips. What a text says is told in a window's first moments, from then on the sound tells it
+    itself: short ones teach to listen, long ones to go on. text_dropout: how often a clip is shown without its text, so
+    that guidance has something to compare with. dropout: of the decoder's and text encoder's activations. weight_decay:
+    of matrices. clip: the largest norm of a gradient. average: of the weights that are exported, the share of a moving
+    average that stays at a step; 0 exports the last ones. text_encoder: whether it is trained with the rest. precision:
+    of the products; weights are float32 always. seed: of what is drawn.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     steps: int = Field(default=10000, ge=1)
     batch: int = Field(default=8, ge=1)
-    context_s: float = Field(default=10.0, gt=0)
-    opening_s: float = Field(default=0.0, ge=0)
+    context_s: tuple[Annotated[float, Field(gt=0)], ...] = Field(default=(10.0,), min_length=1)
     learning_rate: float = Field(default=1e-3, gt=0)
     warmup_steps: int = Field(default=200, ge=0)
     weight_decay: float = Field(default=0.1, ge=0)

@@ -62,11 +62,7 @@ class Trainer:
             self.folder = RunFolder(folder, recipe)
         self._recipe, self._pace = recipe, pace
         self._model, self._held_out = model, held_out
-        # Every other step of its own.
-        self._sizes = [(batches, recipe.batch)]
-        if recipe.opening_s:
-            frames = max(1, round(batches.num_frames * recipe.opening_s / recipe.context_s))
-            self._sizes.append((batches.of_frames(frames), recipe.batch * batches.num_frames // frames))
+        self._sizes = _sizes(batches, recipe)
         self._origin = origin
         if accelerator.device.type == "cpu" and recipe.precision == "bfloat16":
             attend_by_whole_products(model.decoder)
@@ -143,6 +139,15 @@ class Trainer:
         average = AveragedModel(self._trainee.to(self._accelerator.device), avg_fn=follow)
         self._accelerator.register_for_checkpointing(average)
         return average
+
+
+def _sizes(batches: Batches, recipe: Recipe) -> list[tuple[Batches, int]]:
+    """For each of the windows that steps take turns with: its batches, and their size, of as many seconds as the
+    first's.
+    """
+    first = recipe.context_s[0]
+    frames = [max(1, round(batches.num_frames * each / first)) for each in recipe.context_s]
+    return [(batches.of_frames(each), max(1, recipe.batch * frames[0] // each)) for each in frames]
 
 
 def _groups(trainee: Trainee, recipe: Recipe) -> list[dict[str, object]]:

@@ -70,6 +70,14 @@ def test_stereo_codebooks_are_delayed_in_pairs(tokenizer: PreTrainedTokenizerBas
     assert first == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
+def test_every_second_of_sound_is_as_likely_as_any_other(
+    tokenizer: PreTrainedTokenizerBase, config: DecoderConfig
+) -> None:
+    short, long = (CodeClip(np.full((4, n), i, np.int16), TEXTS[:1]) for i, n in enumerate((10, 90)))
+    labels = Batches([short, long], tokenizer, config, num_frames=8).batch(0, 1000).labels
+    assert 0.85 < float(labels[:, 0, 0].double().mean()) < 0.95
+
+
 def test_a_step_is_the_same_every_time_and_unlike_every_other(batches: Batches) -> None:
     def same(a: tuple[int, int], b: tuple[int, int]) -> bool:
         one, other = (batches.batch(step, 4, process) for step, process in (a, b))

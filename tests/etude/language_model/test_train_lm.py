@@ -51,7 +51,7 @@ def test_a_folder_of_audio_files_makes_a_checkpoint(
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "held_out" in line] == [0, 1, 2, 3]
     assert (out / "log.png").stat().st_size > 1000
-    assert json.loads((out / "recipe.json").read_text())["context_s"] == 0.2
+    assert json.loads((out / "recipe.json").read_text())["context_s"] == [0.2]
     assert sorted(clip.texts[0] for clip in read_code_clips(out / "codes")) == ["a slow piano", "drums", "rain"]
 
 

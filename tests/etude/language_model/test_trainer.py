@@ -133,10 +133,10 @@ def test_the_average_is_what_its_formula_says(tmp_path: Path, checkpoint: Path, 
     torch.testing.assert_close(found[2, 0.5], (found[1, 0.0] + found[2, 0.0]) / 2)
 
 
-def test_every_other_step_hears_the_openings_of_more_clips(
+def test_steps_take_turns_with_windows_of_several_lengths(
     tmp_path: Path, checkpoint: Path, batches: Batches, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As many frames in all: 2 windows of 12 frames, then 8 of 3."""
+    """As many frames in all: 2 windows of 12 frames, 8 of 3, one of 24; one at least."""
     seen: list[tuple[int, int]] = []
     batch = Batches.batch
 
@@ -145,9 +145,9 @@ def test_every_other_step_hears_the_openings_of_more_clips(
         return batch(self, step, size, process)
 
     monkeypatch.setattr(Batches, "batch", noted)
-    recipe = Recipe(steps=4, batch=2, warmup_steps=1, context_s=12, opening_s=3)
+    recipe = Recipe(steps=4, batch=2, warmup_steps=1, context_s=(12.0, 3.0, 24.0, 48.0))
     trainer(tmp_path, checkpoint, batches, recipe=recipe).run()
-    assert seen == [(12, 2), (3, 8), (12, 2), (3, 8)]
+    assert seen == [(12, 2), (3, 8), (24, 1), (48, 1)]
 
 
 def test_a_few_clips_are_learned_by_heart_and_played_back(
