@@ -1,11 +1,11 @@
 """Trains a MusicGen's language model on sound with descriptions.
 
-    python -m etude.train_lm --from CHECKPOINT --data FOLDER --out FOLDER [--held-out FOLDER] [--minutes 60]
+    python -m etude.train_lm --from CHECKPOINT --data FOLDER... --out FOLDER [--held-out FOLDER] [--minutes 60]
 
 CHECKPOINT is any that the service can load: a folder, such as one that `etude.new_checkpoint` made, or a hub id with
-`--revision`. DATA is what `etude.encode_codes` or `etude.dataset` made, or a folder of audio files with descriptions
-(see `etude/language_model/audio_folder.py`); sound is encoded once, into OUT/codes. The same command goes on after a
-kill, until its steps are done; OUT/checkpoint is the model so far. The processes and devices are those that
+`--revision`. Each FOLDER of data is what `etude.encode_codes` or `etude.dataset` made, or audio files with descriptions
+(see `etude/language_model/audio_folder.py`); sound is encoded once, into OUT/codes/0 and so on. The same command goes on
+after a kill, until its steps are done; OUT/checkpoint is the model so far. The processes and devices are those that
 `accelerate launch` or its configuration gives; for several, encode the sound first.
 """
 
@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m etude.train_lm", description=__doc__.splitlines()[0])
     parser.add_argument("--from", dest="source", required=True, help="a MusicGen's folder, or its id on the hub")
     parser.add_argument("--revision", help="the commit of a hub id")
-    parser.add_argument("--data", type=Path, required=True, help="codes, rendered pieces or audio files")
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="codes, rendered pieces or audio files")
     parser.add_argument("--held-out", type=Path, help="others of them, for figures")
     parser.add_argument("--out", type=Path, required=True, help="the training's folder, new or to be gone on with")
     for name in ("steps", "batch", "warmup_steps", "seed"):
@@ -94,12 +94,12 @@ def _train(options: argparse.Namespace) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     num_frames = max(1, round(recipe.context_s[0] * checkpoint.codec_config.frame_rate))
 
-    def batches(data: Path, cache: Path, seed: int, text_dropout: float) -> Batches:
-        clips = _clips(data, cache, model, accelerator)
+    def batches(folders: list[Path], cache: Path, seed: int, text_dropout: float) -> Batches:
+        clips = [clip for i, data in enumerate(folders) for clip in _clips(data, cache / str(i), model, accelerator)]
         return Batches(clips, tokenizer, config, num_frames=num_frames, text_dropout=text_dropout, seed=seed)
 
     learned = batches(options.data, options.out / "codes", recipe.seed, recipe.text_dropout)
-    held_out = batches(options.held_out, options.out / "held_out_codes", 0, 0.0) if options.held_out else None
+    held_out = batches([options.held_out], options.out / "held_out_codes", 0, 0.0) if options.held_out else None
     pace = Pace(minutes=options.minutes, save_minutes=options.save_minutes, figures_steps=options.figures_steps)
     trainer = Trainer(options.out, recipe, model, learned, held_out, origin=origin, accelerator=accelerator, pace=pace)
     step = trainer.run()

@@ -52,7 +52,7 @@ def test_a_folder_of_audio_files_makes_a_checkpoint(
     assert [line["step"] for line in lines if "held_out" in line] == [0, 1, 2, 3]
     assert (out / "log.png").stat().st_size > 1000
     assert json.loads((out / "recipe.json").read_text())["context_s"] == [0.2]
-    assert sorted(clip.texts[0] for clip in read_code_clips(out / "codes")) == ["a slow piano", "drums", "rain"]
+    assert sorted(clip.texts[0] for clip in read_code_clips(out / "codes" / "0")) == ["a slow piano", "drums", "rain"]
 
 
 def test_codes_made_before_are_used_as_they_are_and_only_with_their_codec(
@@ -62,6 +62,8 @@ def test_codes_made_before_are_used_as_they_are_and_only_with_their_codec(
     encode_codes.main([str(sounds), "--codec", str(checkpoint), "--out", str(codes), "--threads=1", "--nice=0"])
     train_lm.main(arguments(checkpoint, codes, tmp_path / "out"))
     assert not (tmp_path / "out" / "codes").exists()
+    train_lm.main([*arguments(checkpoint, codes, tmp_path / "both"), "--data", str(codes), str(sounds)])
+    assert [path.name for path in (tmp_path / "both" / "codes").iterdir()] == ["1"]
     described = json.loads((codes / "codes.json").read_text())
     (codes / "codes.json").write_text(json.dumps({**described, "lengths": [[1.0]]}))
     with pytest.raises(SystemExit):
