@@ -4,8 +4,8 @@
 
 CHECKPOINT is any that the service can load: a folder, such as one that `etude.new_checkpoint` made, or a hub id with
 `--revision`. Each FOLDER of data is what `etude.encode_codes` or `etude.dataset` made, or audio files with descriptions
-(see `etude/language_model/audio_folder.py`); sound is encoded once, into OUT/codes/0 and so on. The same command goes on
-after a kill, until its steps are done; OUT/checkpoint is the model so far. The processes and devices are those that
+(see `etude/language_model/audio_folder.py`); sound is encoded once, into OUT/codes/0 and so on. The same command goes
+on after a kill, until its steps are done; OUT/checkpoint is the model so far. The processes and devices are those that
 `accelerate launch` or its configuration gives; for several, encode the sound first.
 """
 
