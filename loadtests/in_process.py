@@ -35,9 +35,10 @@ from deployments.messages import (
     SoundFormat,
 )
 from deployments.text_encoder.encoder import TextEncoder
+from serve_app.pipeline.audience import Ticket
 from serve_app.pipeline.deadline import Deadline
 from serve_app.pipeline.durations import num_frames
-from serve_app.pipeline.generation import Generation, Ticket, Work
+from serve_app.pipeline.generation import Generation, Work
 from serve_app.pipeline.sound import sound_of
 from serve_app.pipeline.suspects import Suspects
 from serve_app.records.keeper import Keeper

@@ -19,7 +19,8 @@ from deployments.metrics.recorder import NOT_RECORDED, Recorder
 from serve_app.cache.cache import Cache, Lookup, drawn_seed
 from serve_app.cache.keys import Key, alias_key, generation_key
 from serve_app.pipeline.asked import Asked
-from serve_app.pipeline.generation import Generation, Ticket
+from serve_app.pipeline.audience import Ticket
+from serve_app.pipeline.generation import Generation
 from serve_app.pipeline.generations import Generations
 from serve_app.pipeline.keyed_locks import KeyedLocks
 from serve_app.records.lease import Held, Taken

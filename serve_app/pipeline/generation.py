@@ -21,6 +21,7 @@ from deployments.patience import within
 from serve_app.api.errors import DeadlineExceeded, WorkerLostTwice
 from serve_app.cache.keys import short_id
 from serve_app.metrics.generations import Ended, EndedAs
+from serve_app.pipeline.audience import Audience, Ticket
 from serve_app.pipeline.chunks import chunk_ends
 from serve_app.pipeline.deadline import Deadline
 from serve_app.pipeline.frames import Frames
@@ -28,7 +29,6 @@ from serve_app.pipeline.losses import Losses
 from serve_app.pipeline.stages import Stages, WorkerLost
 from serve_app.pipeline.suspects import Suspects
 
-BEAT_S = 1.0
 # A worker that has shown that it is there gives up by itself after 5 s without a sign of life (`language_model.pulse`).
 SILENCE_S = 7.0
 # One that hasn't may be held up before it takes the call; another is asked then, or the same one again.
@@ -72,34 +72,31 @@ class Generation:
         self.work = work
         self.queue = queue
         self.frames = Frames(codes)
-        self.text_states = text_states
+        self._audience = Audience(work.key, self.frames, self._give_up)
+        self._audience.text_states = text_states
         self._stages = stages
         self._suspects = suspects
         self._deadline = deadline
         self._losses = Losses()
-        self._wanted: dict[Ticket, int] = {}
-        self._news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._running: asyncio.Task[None] | None = None
-        self.error: Exception | None = None
         self._admitted_s: float | None = None
         self._began_s = asyncio.get_running_loop().time()
         self._first_frame = self.frames.number
         self._frame_rate = 0
         self.is_made = False
-        self._accepted = False
         self._placed = False
         self._moved = asyncio.Event()
         self._over = False
 
     @property
-    def num_wanted(self) -> int:
-        """Frames that those who listen want, the most of them."""
-        return max(self._wanted.values(), default=0)
+    def error(self) -> Exception | None:
+        """What it failed with."""
+        return self._audience.error
 
     @property
     def num_frames_left(self) -> int:
         """That are wanted and not made yet."""
-        return max(0, self.num_wanted - self.frames.number)
+        return max(0, self._audience.num_wanted - self.frames.number)
 
     @property
     def is_placed(self) -> bool:
@@ -116,13 +113,11 @@ class Generation:
         if queue == "realtime" and self.queue == "batch":
             self.queue = "realtime"
             self._moved.set()
-        ticket = Ticket(self, num_frames)
-        self._wanted[ticket] = num_frames
-        return ticket
+        return self._audience.join(num_frames)
 
     async def run(self) -> None:
         """Makes what is wanted. Returns early when nobody listens any more; an error is for those who do."""
-        if not self._wanted:
+        if not self._audience:
             self._over = True
             return
         self._running = asyncio.ensure_future(self._make())
@@ -139,9 +134,7 @@ class Generation:
     def fail(self, error: Exception) -> None:
         """Nothing more is made; whoever listens gets what there is, and then this. The first one stays."""
         self._over = True
-        if self.error is None:
-            self.error = error
-            self._tell()
+        self._audience.fail(error)
 
     def ended(self, outcome: EndedAs) -> Ended:
         """What there is to tell of it, now that it is over."""
@@ -154,41 +147,25 @@ class Generation:
             worked_s = asyncio.get_running_loop().time() - self._admitted_s
         return Ended(self.work.model, self.queue, outcome, audio_s, lost, waited_s, worked_s)
 
-    def _leave(self, ticket: Ticket) -> None:
-        del self._wanted[ticket]
-        if not self._wanted:
-            self._over = True
-            if self._running is not None:
-                self._running.cancel()
-
-    def heard_of(self, start: int, end: int) -> np.ndarray:
-        """int16 [K, n], the frames from `start` to before `end` as far as they may be handed out.
-
-        None before an engine has taken the generation on: one of another kind would have to begin from the first frame.
-        """
-        return self.frames.some(start, end if self._accepted else start)
-
-    def _accept(self) -> None:
-        if not self._accepted:
-            self._accepted = True
-            self._tell()
-
-    def _tell(self) -> None:
-        self._news.set_result(None)
-        self._news = asyncio.get_running_loop().create_future()
+    def _give_up(self) -> None:
+        """Nobody listens any more."""
+        self._over = True
+        if self._running is not None:
+            self._running.cancel()
 
     async def _make(self) -> None:
         sound = await self._stages.sound_format()
         self._frame_rate = sound.frame_rate
-        if self.text_states is None:
-            self.text_states = await self._encode()
-        while self.frames.number < self.num_wanted:
-            num_frames = self.num_wanted
+        text_states = self._audience.text_states
+        if text_states is None:
+            text_states = self._audience.text_states = await self._encode()
+        while self.frames.number < self._audience.num_wanted:
+            num_frames = self._audience.num_wanted
             deadline_s = self._deadline.seconds(num_frames / sound.frame_rate)
             request = CodeRequest(
                 # Another one each time: the last worker may still have a request of the same name.
                 request_id=f"{self.work.key[:16]}-{uuid.uuid4().hex[:8]}",
-                text_states=self.text_states,
+                text_states=text_states,
                 num_frames=num_frames,
                 seed=self.work.seed,
                 sampling=self.work.sampling,
@@ -204,7 +181,7 @@ class Generation:
                 self._lost(error)
             finally:
                 self._placed = False
-        self._accept()
+        self._audience.accept()
         self._over = self.is_made = True
 
     async def _encode(self) -> np.ndarray:
@@ -224,7 +201,7 @@ class Generation:
             turn = await stack.enter_async_context(self._suspects.turn()) if self._losses.suspicious else None
             stream = await stack.enter_async_context(aclosing(self._stages.generate(request)))
             silence_s = FIRST_SIGN_S
-            while self.frames.number < min(request.num_frames, self.num_wanted) and request.queue == self.queue:
+            while self.frames.number < self._end_of(request) and request.queue == self.queue:
                 left_s = self._left_s(deadline_s)
                 try:
                     item = await within(self._next(stream, request.queue), min(silence_s, left_s))
@@ -241,16 +218,25 @@ class Generation:
                 if item is None:
                     return
                 silence_s = SILENCE_S
-                self._placed = True
-                self._accept()
-                if self._admitted_s is None and (isinstance(item, CodeFrames) or item.running):
-                    self._admitted_s = asyncio.get_running_loop().time()
-                if isinstance(item, CodeFrames):
-                    self.frames.append(item)
-                    self._losses.reached(self.frames.number)
-                    if turn is not None and not self._losses.suspicious:
-                        await turn.end()
-                    self._tell()
+                self._take(item)
+                if turn is not None and not self._losses.suspicious:
+                    await turn.end()
+
+    def _end_of(self, request: CodeRequest) -> int:
+        """Where it ends: some may want less by now."""
+        return min(request.num_frames, self._audience.num_wanted)
+
+    def _take(self, item: CodeFrames | Beat) -> None:
+        """A worker's sign that it is there, and what it has made."""
+        self._placed = True
+        self._audience.accept()
+        if self._admitted_s is None and (isinstance(item, CodeFrames) or item.running):
+            self._admitted_s = asyncio.get_running_loop().time()
+            self._audience.running = True
+        if isinstance(item, CodeFrames):
+            self.frames.append(item)
+            self._losses.reached(self.frames.number)
+            self._audience.tell()
 
     async def _next(
         self, stream: AsyncGenerator[CodeFrames | Beat, None], queue: QueueClass
@@ -280,35 +266,3 @@ class Generation:
             GENERATION_GIVEN_UP.tell(_log, generation=short_id(self.work.key), num_lost=self._losses.number)
             raise WorkerLostTwice() from error
         WORKER_LOST.tell(_log, generation=short_id(self.work.key), frame=at, cause=str(error))
-
-
-class Ticket:
-    """A listener's place at a generation, given back by `close`, or by `listen` at its end."""
-
-    def __init__(self, generation: Generation, num_frames: int) -> None:
-        self.generation = generation
-        self.num_frames = num_frames
-
-    def close(self) -> None:
-        """The last to leave ends the generation. Once or more often."""
-        if self in self.generation._wanted:
-            self.generation._leave(self)
-
-    async def listen(self, first_frame: int = 0) -> AsyncGenerator[CodeFrames | Beat, None]:
-        """The frames from `first_frame` to the last, as they are made or at once, and a Beat every second without.
-
-        Raises: what the generation failed with, after the frames it has.
-        """
-        generation, at = self.generation, first_frame
-        try:
-            while at < self.num_frames:
-                new = generation.heard_of(at, self.num_frames)
-                if new.shape[1]:
-                    at += new.shape[1]
-                    yield CodeFrames(generation.work.key, at - new.shape[1], new, at == self.num_frames)
-                elif generation.error is not None:
-                    raise generation.error.with_traceback(None)
-                elif not (await asyncio.wait({generation._news}, timeout=BEAT_S))[0]:
-                    yield Beat(running=generation._admitted_s is not None)
-        finally:
-            self.close()

@@ -23,7 +23,8 @@ from serve_app.cache.cache import Cache
 from serve_app.cache.keys import Key, short_id
 from serve_app.detached import detached
 from serve_app.metrics.generations import EndedAs, record_generation
-from serve_app.pipeline.generation import Generation, Ticket
+from serve_app.pipeline.audience import Ticket
+from serve_app.pipeline.generation import Generation
 from serve_app.records.keeper import Keeper
 from serve_app.records.lease import Held
 from serve_app.records.leases import Leases

@@ -19,9 +19,9 @@ from deployments.metrics.recorder import NOT_RECORDED, Recorder
 from serve_app.api.errors import NotReady
 from serve_app.cache.cache import Cache, drawn_seed
 from serve_app.pipeline.asked import Asked, Model
+from serve_app.pipeline.audience import BEAT_S
 from serve_app.pipeline.durations import num_frames
 from serve_app.pipeline.finder import Finder, Found
-from serve_app.pipeline.generation import BEAT_S
 from serve_app.pipeline.generations import Generations
 from serve_app.records.leases import Leases
 from serve_app.scaling.waiting import Waiting
@@ -135,6 +135,6 @@ async def _items(asked: Asked, found: Found, at: int) -> AsyncGenerator[Generati
         async for item in items:
             if not started and isinstance(item, CodeFrames):
                 started = True
-                states = found.source.generation.text_states
+                states = found.source.text_states
                 yield GenerationStart(digest, found.seed, found.outcome, asked.identity, text_states=states)
             yield item

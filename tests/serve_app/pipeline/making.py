@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from deployments.messages import CodeFrames
+from serve_app.pipeline.audience import Ticket
 from serve_app.pipeline.deadline import Deadline
-from serve_app.pipeline.generation import Generation, Ticket
+from serve_app.pipeline.generation import Generation
 from serve_app.pipeline.suspects import Suspects
 from tests.serve_app.pipeline.scripted import OneTurn, ScriptedStages, work
 
