@@ -14,8 +14,9 @@ from serve_app.detached import detached
 from serve_app.jobs.backlog import Backlog
 from serve_app.jobs.jobs import Jobs
 from serve_app.jobs.listener import Listener
+from serve_app.jobs.maker import Frames
 from serve_app.jobs.records import JobRecords
-from serve_app.jobs.runner import Frames, Runner
+from serve_app.jobs.runner import Runner
 from serve_app.jobs.settings import JobsSettings
 from serve_app.records.database import Database
 from serve_app.records.job_table import JobTable
