@@ -202,7 +202,7 @@ class EngineLoop:
                 if error is None:
                     self._listeners[request_id].admitted()
                 else:
-                    ENGINE_REFUSED.tell(_log, reason=str(error))
+                    ENGINE_REFUSED.tell(_log, generation=request_id.partition("-")[0], reason=str(error))
                     self._listeners[request_id].fail(error)
             self._look()
             for frames in self._engine.step():

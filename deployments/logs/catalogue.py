@@ -194,7 +194,10 @@ ENGINE_LAPSED = LogEvent(
     "The replica was held up for so long that others may have taken its generations over.",
 )
 ENGINE_REFUSED = LogEvent(
-    "engine_refused", WARNING, "%(reason)s", "The engine took a request in, and had no room for it after all."
+    "engine_refused",
+    WARNING,
+    "generation %(generation)s: %(reason)s",
+    "The engine took a request in, and had no room for it after all.",
 )
 ENGINE_BROKE = LogEvent(
     "engine_broke",
