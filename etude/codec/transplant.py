@@ -30,6 +30,7 @@ def transplant(checkpoint: Path, codec: Path, out: Path) -> None:
     model = MusicgenForConditionalGeneration.from_pretrained(checkpoint, dtype="auto")
     donated = EncodecModel.from_pretrained(codec, dtype=model.dtype)
     _check(model.config.audio_encoder, donated.config)
+    donated.config._name_or_path = ""  # where it lay is nobody's business
     model.audio_encoder = donated
     model.config.audio_encoder = donated.config
     out.parent.mkdir(parents=True, exist_ok=True)
