@@ -10,9 +10,7 @@ in whatever plays it, and temperature, top_k and guidance go on from there. OUT 
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +18,7 @@ import torch
 from transformers import MusicgenForConditionalGeneration
 from transformers.utils import logging as transformers_logging
 
-from etude.random_checkpoint import open_to_readers
+from etude.changed_checkpoint import write_changed
 
 
 def temper(checkpoint: Path, out: Path, temperatures: Sequence[float]) -> None:
@@ -40,13 +38,7 @@ def temper(checkpoint: Path, out: Path, temperatures: Sequence[float]) -> None:
     with torch.no_grad():
         for i, head in enumerate(heads):
             head.weight.copy_(head.weight.float() / temperatures[i % len(temperatures)])
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
-        unfinished = Path(folder) / "checkpoint"
-        shutil.copytree(checkpoint, unfinished)
-        model.save_pretrained(unfinished)
-        open_to_readers(unfinished)
-        unfinished.rename(out)
+    write_changed(model, checkpoint, out)
 
 
 def main(arguments: list[str]) -> None:

@@ -8,13 +8,13 @@ OUT is a new folder: the checkpoint's files and its other weights as they are, t
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 from transformers import EncodecConfig, EncodecModel, MusicgenForConditionalGeneration
 from transformers.utils import logging as transformers_logging
+
+from etude.changed_checkpoint import write_changed
 
 # What a language model's codes mean depends on these.
 _MUST_AGREE = ("sampling_rate", "upsampling_ratios", "codebook_size", "num_quantizers")
@@ -33,14 +33,7 @@ def transplant(checkpoint: Path, codec: Path, out: Path) -> None:
     donated.config._name_or_path = ""  # where it lay is nobody's business
     model.audio_encoder = donated
     model.config.audio_encoder = donated.config
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
-        unfinished = Path(folder) / "checkpoint"
-        shutil.copytree(checkpoint, unfinished)
-        model.save_pretrained(unfinished)
-        # Its owner's alone otherwise, and whoever serves a model may be another.
-        (unfinished / "model.safetensors").chmod(0o644)
-        unfinished.rename(out)
+    write_changed(model, checkpoint, out)
 
 
 def _check(old: EncodecConfig, new: EncodecConfig) -> None:
