@@ -1,6 +1,6 @@
 """Renders a dataset: pieces of consecutive seeds, with descriptions, in shards.
 
-    python -m etude.dataset FOLDER --pieces 1024 --first-seed 0 --workers 2 [--level notes|solo|bands|all]
+    python -m etude.dataset FOLDER --pieces 1024 --first-seed 0 --workers 2 [--level notes|solo|bands|all] [--exact]
 
 What is there already is not made again, so the same command goes on after a kill, and one with more pieces adds to a
 folder. The seeds say which split the pieces belong to (`etude/splits.py`). `etude.shards.read_clips` reads the folder.
@@ -34,15 +34,18 @@ SETTINGS_FILE = "dataset.json"
 
 @dataclass(frozen=True)
 class Settings:
-    """What all pieces of a folder have in common. length_s: of every piece, or None where each has its own."""
+    """What all pieces of a folder have in common. length_s: of every piece, or None where each has its own. exact:
+    whether they are played exactly (`etude/score/exact.py`).
+    """
 
     level: Level = "all"
     length_s: float | None = None
+    exact: bool = False
 
 
 def make_clip(seed: int, settings: Settings, synthesizer: Synthesizer) -> Clip:
     """The piece of a seed, rendered and described."""
-    piece = compose(seed, level=settings.level, length_s=settings.length_s)
+    piece = compose(seed, level=settings.level, length_s=settings.length_s, exact=settings.exact)
     descriptions = describe_fully(piece.plan, DESCRIPTIONS_PER_PIECE)
     attributes = {**piece.plan.attributes(), "split": split_of(range(seed, seed + 1))}
     return Clip(to_int16(render(piece, synthesizer)), descriptions, attributes)
@@ -99,9 +102,10 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--workers", type=int, default=1, help="shards made at a time; default 1")
     parser.add_argument("--level", choices=get_args(Level), default="all", help="how much plays at once; default all")
     parser.add_argument("--length-s", type=float, help="of every piece; each has its own otherwise")
+    parser.add_argument("--exact", action="store_true", help="played on the codec's frames, a note always the same")
     options = parser.parse_args(arguments)
     seeds = range(options.first_seed, options.first_seed + options.pieces)
-    settings = Settings(options.level, options.length_s)
+    settings = Settings(options.level, options.length_s, options.exact)
     try:
         make_dataset(options.folder, seeds, settings, workers=options.workers)
     except (ValueError, OSError, SynthesizerError) as error:

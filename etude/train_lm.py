@@ -54,6 +54,7 @@ def main(arguments: list[str]) -> None:
         "learning_rate",
         "weight_decay",
         "clip",
+        "openings",
         "text_dropout",
         "dropout",
         "average",
@@ -94,12 +95,20 @@ def _train(options: argparse.Namespace) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     num_frames = max(1, round(recipe.context_s[0] * checkpoint.codec_config.frame_rate))
 
-    def batches(folders: list[Path], cache: Path, seed: int, text_dropout: float) -> Batches:
+    def batches(folders: list[Path], cache: Path, seed: int, text_dropout: float, openings: float) -> Batches:
         clips = [clip for i, data in enumerate(folders) for clip in _clips(data, cache / str(i), model, accelerator)]
-        return Batches(clips, tokenizer, config, num_frames=num_frames, text_dropout=text_dropout, seed=seed)
+        return Batches(
+            clips,
+            tokenizer,
+            config,
+            num_frames=num_frames,
+            text_dropout=text_dropout,
+            openings=openings,
+            seed=seed,
+        )
 
-    learned = batches(options.data, options.out / "codes", recipe.seed, recipe.text_dropout)
-    held_out = batches([options.held_out], options.out / "held_out_codes", 0, 0.0) if options.held_out else None
+    learned = batches(options.data, options.out / "codes", recipe.seed, recipe.text_dropout, recipe.openings)
+    held_out = batches([options.held_out], options.out / "held_out_codes", 0, 0.0, 0.0) if options.held_out else None
     pace = Pace(minutes=options.minutes, save_minutes=options.save_minutes, figures_steps=options.figures_steps)
     trainer = Trainer(options.out, recipe, model, learned, held_out, origin=origin, accelerator=accelerator, pace=pace)
     step = trainer.run()

@@ -75,9 +75,15 @@ def follow(quantizer: EncodecResidualVectorQuantizer, quantised: Quantised, gene
 
 @torch.no_grad()
 def fit(
-    quantizer: EncodecResidualVectorQuantizer, latents: Tensor, generator: torch.Generator, *, iterations: int = 12
+    quantizer: EncodecResidualVectorQuantizer,
+    latents: Tensor,
+    generator: torch.Generator,
+    *,
+    iterations: int = 12,
+    anew: bool = True,
 ) -> None:
-    """Sets all codebooks by k-means, residual by residual. latents: [N, D], many more than there are codes.
+    """Sets all codebooks by k-means, residual by residual. latents: [N, D], many more than there are codes. anew: begin
+    with latents drawn at random, else with the codes that are there, which then mean nearly what they did.
 
     Raises ValueError for fewer latents than codes.
     """
@@ -86,7 +92,8 @@ def fit(
         raise ValueError(f"k-means needs at least as many latents as codes, {size}, and has {len(latents)}")
     for layer in quantizer.layers:
         book = layer.codebook
-        book.embed.copy_(latents[torch.randperm(len(latents), generator=generator)[:size]])
+        if anew:
+            book.embed.copy_(latents[torch.randperm(len(latents), generator=generator)[:size]])
         for _ in range(iterations):
             codes, distances = _nearest(book, latents)
             shares, sums = _shares(book, codes, latents)

@@ -48,7 +48,8 @@ class Batch:
 
 
 class Batches:
-    """clips: to draw from, with the codebooks of `config`. num_frames: of a window.
+    """clips: to draw from, with the codebooks of `config`. num_frames: of a window. openings: how often a window begins
+    where its clip does.
 
     Raises ValueError for clips of other codebooks, or none.
     """
@@ -61,6 +62,7 @@ class Batches:
         *,
         num_frames: int,
         text_dropout: float = 0.0,
+        openings: float = 0.0,
         seed: int = 0,
     ) -> None:
         if not clips:
@@ -76,16 +78,19 @@ class Batches:
         self.num_frames = num_frames
         self._num_columns = num_steps(num_frames, config.delays)
         self._text_dropout = text_dropout
+        self._openings = openings
         self._seed = seed
 
-    def of_frames(self, num_frames: int) -> Batches:
-        """The same clips in other windows."""
+    def of_frames(self, num_frames: int, *, filled: bool = False) -> Batches:
+        """The same clips in other windows. filled: only those as long as a window, where there are any."""
+        long = [clip for clip in self._clips if clip.codes.shape[1] >= num_frames] if filled else []
         return Batches(
-            self._clips,
+            long or self._clips,
             self._tokenizer,
             self._config,
             num_frames=num_frames,
             text_dropout=self._text_dropout,
+            openings=self._openings,
             seed=self._seed,
         )
 
@@ -103,7 +108,11 @@ class Batches:
         places = [max(1, clip.codes.shape[1] - self._num_columns + 1) for clip in clips]
         starts = [int(start) for start in draw.integers(places)]
         texts = [clip.texts[draw.integers(len(clip.texts))] for clip in clips]
-        return self._batch(clips, starts, stops, texts, draw.random(size) < self._text_dropout)
+        unheard = draw.random(size) < self._text_dropout
+        if self._openings:
+            opens = draw.random(size) < self._openings
+            starts = [0 if first else start for first, start in zip(opens, starts, strict=True)]
+        return self._batch(clips, starts, stops, texts, unheard)
 
     def beginnings(self, first: int, size: int, *, texts_of: int = 0) -> Batch:
         """The beginnings of `size` clips from number `first` on, fewer at the end, each with its first text.

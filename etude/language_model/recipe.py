@@ -15,7 +15,9 @@ class Recipe(BaseModel):
     step, for each process. context_s: the most that is heard of a clip at a time, as long as what is to be played: a
     place that was never trained on is played at random. With several, steps take turns, and one with a shorter window
     hears so many more clips. What a text says is told in a window's first moments, from then on the sound tells it
-    itself: short ones teach to listen, long ones to go on. text_dropout: how often a clip is shown without its text, so
+    itself: short ones teach to listen, long ones to go on. openings: how often a
+    window begins where its clip does: only from there can be told when what comes next is due. text_dropout: how often a
+    clip is shown without its text, so
     that guidance has something to compare with. dropout: of the decoder's and text encoder's activations. weight_decay:
     of matrices. clip: the largest norm of a gradient. average: of the weights that are exported, the share of a moving
     average that stays at a step; 0 exports the last ones. text_encoder: whether it is trained with the rest. precision:
@@ -31,6 +33,7 @@ class Recipe(BaseModel):
     warmup_steps: int = Field(default=200, ge=0)
     weight_decay: float = Field(default=0.1, ge=0)
     clip: float = Field(default=1.0, gt=0)
+    openings: float = Field(default=0.0, ge=0, le=1)
     text_dropout: float = Field(default=0.15, ge=0, le=1)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     average: float = Field(default=0.0, ge=0, lt=1)

@@ -143,11 +143,14 @@ class Trainer:
 
 def _sizes(batches: Batches, recipe: Recipe) -> list[tuple[Batches, int]]:
     """For each of the windows that steps take turns with: its batches, and their size, of as many seconds as the
-    first's.
+    first's. Longer windows than the shortest are for clips that fill them, where there are any.
     """
     first = recipe.context_s[0]
     frames = [max(1, round(batches.num_frames * each / first)) for each in recipe.context_s]
-    return [(batches.of_frames(each), max(1, recipe.batch * frames[0] // each)) for each in frames]
+    return [
+        (batches.of_frames(each, filled=each > min(frames)), max(1, recipe.batch * frames[0] // each))
+        for each in frames
+    ]
 
 
 def _groups(trainee: Trainee, recipe: Recipe) -> list[dict[str, object]]:

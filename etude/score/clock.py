@@ -10,13 +10,13 @@ SLOWNESS = 1.3
 
 @dataclass(frozen=True)
 class Clock:
-    """lead_in_s: when beat 0 is. swing, swing_beats: as a Plan has them.
+    """beat_s: of a beat, before it slows down. lead_in_s: when beat 0 is. swing, swing_beats: as a Plan has them.
 
     slows_from_beat: where it starts to slow down evenly, if it does, until a beat takes `slowness` times as long, at
     slow_beat; from there on that is its tempo.
     """
 
-    tempo_bpm: int
+    beat_s: float
     lead_in_s: float = 0.0
     swing: float = 0.5
     swing_beats: float = 1.0
@@ -26,7 +26,7 @@ class Clock:
 
     def seconds(self, beat: float) -> float:
         """When a beat is, or a part of one."""
-        return self.lead_in_s + self._stretched(self._swung(beat)) * 60 / self.tempo_bpm
+        return self.lead_in_s + self._stretched(self._swung(beat)) * self.beat_s
 
     def _swung(self, beat: float) -> float:
         """The first of every two equal notes takes `swing` of them; what is within either goes along evenly."""

@@ -8,6 +8,7 @@ from itertools import cycle, islice
 from etude.score import bass, comping, drums, exercise, melody
 from etude.score.clock import SLOWNESS, Clock
 from etude.score.dice import Dice
+from etude.score.exact import exactly
 from etude.score.form import Form
 from etude.score.harmony import Harmony
 from etude.score.instruments import Instrument
@@ -31,11 +32,15 @@ class Score:
     parts: tuple[tuple[Part, tuple[Note, ...]], ...]
 
 
-def compose(seed: int, *, level: Level = "all", length_s: float | None = None) -> Piece:
-    """The piece of a seed, always the same. Raises ValueError for a length too short for music."""
+def compose(seed: int, *, level: Level = "all", length_s: float | None = None, exact: bool = False) -> Piece:
+    """The piece of a seed, always the same. exact: played so (`exact.py`).
+
+    Raises ValueError for a length too short for music.
+    """
     if length_s is not None and length_s < 1:
         raise ValueError(f"a piece lasts at least a second, not {length_s:g}")
-    return perform(write(draw_plan(seed, level, length_s)))
+    plan = draw_plan(seed, level, length_s)
+    return perform(write(exactly(plan) if exact else plan))
 
 
 def write(plan: Plan) -> Score:
@@ -75,7 +80,7 @@ def _bars(plan: Plan, form: Form) -> list[str]:
 
 def _clock(plan: Plan, form: Form) -> Clock:
     return Clock(
-        plan.tempo_bpm,
+        plan.beat_s,
         plan.lead_in_s,
         plan.swing,
         plan.swing_beats,

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from etude.score.clock import Clock
 from etude.score.dice import Dice
 from etude.score.drum_patterns import CYMBALS
+from etude.score.exact import on_frames
 from etude.score.form import Form
 from etude.score.instruments import GUITARS, Instrument
 from etude.score.moods import MOODS
@@ -47,8 +48,11 @@ def play(
 ) -> list[PlayedNote]:
     """A part as it sounds, whatever starts after the piece's length left out."""
     tightness_s = plan.style.tightness_s if plan.style else _EXERCISE_TIGHTNESS_S
+    swell, spread = _SWELL, _LOUDNESS_SPREAD
     base = (46 + 62 * MOODS[plan.mood].loudness) * _PROMINENCE[role]
     strum_s = _STRUM_S if player.family in GUITARS and role in ("chords", "pad") else 0.0
+    if plan.is_exact:
+        tightness_s = strum_s = swell = spread = 0.0
     played = []
     chord_start, place, off_s = -1.0, 0, 0.0
     for note in sorted(notes, key=lambda n: (n.start_beat, n.pitch)):
@@ -60,22 +64,26 @@ def play(
         start_s = max(clock.seconds(note.start_beat) + off_s + place * strum_s, 0.0)
         written_s = clock.seconds(note.end_beat) - clock.seconds(note.start_beat)
         sounds_s = max(written_s * _SUSTAIN[role], written_s - _BREATH_S, _SHORTEST_S)
-        loudness = base * note.accent * (1 + _swell(note.start_beat, form)) * (1 + dice.normal(_LOUDNESS_SPREAD))
+        loudness = base * note.accent * (1 + swell * _swell(note.start_beat, form)) * (1 + dice.normal(spread))
         if role == "drums" and note.pitch in CYMBALS:
             loudness *= player.cymbals
         velocity = max(1, min(round(loudness), 127))
-        if start_s < plan.length_s:
-            played.append(PlayedNote(start_s, sounds_s, note.pitch, velocity))
+        sounding = PlayedNote(start_s, sounds_s, note.pitch, velocity)
+        if plan.is_exact:
+            sounding = on_frames(sounding)
+        if sounding.start_s < plan.length_s:
+            played.append(sounding)
     return played
 
 
 def _swell(beat: float, form: Form) -> float:
+    """From -1 at both ends of a phrase to 1 in its middle."""
     start = 0
     for num_bars in form.phrases:
         length = num_bars * form.beats_per_bar
         if beat < start + length:
             within = (beat - start) / length
-            return _SWELL * (1 - 4 * abs(within - 0.5))
+            return 1 - 4 * abs(within - 0.5)
         start += length
     return 0.0
 

@@ -23,6 +23,9 @@ _FLOATING_STYLES = ("long", "whole", "halves", "roots", "slow arpeggio", "lazy")
 # Who is no further off the beat is no player but a machine.
 _MACHINE_TIGHTNESS_S = 0.004
 
+# What the codec and the language model hear at a time.
+FRAME_S = 0.02
+
 # The genre of pieces that are no music yet: single notes, intervals, chords, strokes.
 EXERCISE = "exercise"
 
@@ -55,6 +58,7 @@ class Plan:
     lead_in_s: silence before the first beat, part of length_s. opening, ending: whether it begins and ends in the
     middle, gets louder or quieter, or builds up and cadences.
     loudness_db: RMS where it sounds, against full scale. lowpass_hz: where its treble is taken off, if it is.
+    frames_per_beat: where it is played exactly (`exact.py`), a beat's frames of `FRAME_S`; tempo_bpm is rounded then.
     """
 
     seed: int
@@ -77,6 +81,7 @@ class Plan:
     ending: Ending
     loudness_db: float
     lowpass_hz: int | None
+    frames_per_beat: int | None = None
 
     @property
     def style(self) -> Genre | None:
@@ -90,7 +95,16 @@ class Plan:
 
     @property
     def bar_s(self) -> float:
-        return self.beats_per_bar * 60 / self.tempo_bpm
+        return self.beats_per_bar * self.beat_s
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether it is played exactly."""
+        return self.frames_per_beat is not None
+
+    @property
+    def beat_s(self) -> float:
+        return 60 / self.tempo_bpm if self.frames_per_beat is None else self.frames_per_beat * FRAME_S
 
     @property
     def instruments(self) -> tuple[str, ...]:

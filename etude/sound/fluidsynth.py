@@ -49,8 +49,10 @@ class Synthesizer:
             raise SynthesizerError(f"the sound font {sound_font} is not there: {INSTALL_COMMAND}")
         return cls(Path(program), sound_font)
 
-    def play(self, midi: mido.MidiFile, sample_rate: int) -> NDArray[np.float32]:
+    def play(self, midi: mido.MidiFile, sample_rate: int, *, reverb: bool = True) -> NDArray[np.float32]:
         """The sound of a MIDI file, which has notes: stereo [2, samples], and some seconds beyond its end.
+
+        reverb: as much as the file asks for; without it there is none, whatever the sound font adds of its own.
 
         The same file gives the same samples. Raises SynthesizerError.
         """
@@ -60,7 +62,7 @@ class Synthesizer:
             command: list[str | Path] = [self.program, "-n", "-i", "-q", "-g", f"{_GAIN}", "-r", f"{sample_rate}"]
             # Only the instruments that play are read from the sound font, and no other font steps in for it.
             command += ["-o", "synth.dynamic-sample-loading=1", "-o", "synth.default-soundfont="]
-            command += ["-o", "synth.chorus.active=0"]
+            command += ["-o", "synth.chorus.active=0", "-o", f"synth.reverb.active={reverb:d}"]
             command += ["-F", "-", "-T", "raw", "-O", "float", "-E", "cpu", self.sound_font, score]
             done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)  # noqa: S603
         complaint = done.stderr.decode(errors="replace").strip() or "it says nothing"

@@ -53,8 +53,12 @@ def level(sound: Sound, target_db: float, sample_rate: int) -> Sound:
     loudness = loudness_db(sound, sample_rate)
     if loudness == -np.inf:
         return sound
-    gain = 10 ** ((target_db - loudness) / 20)
-    return (sound * min(gain, PEAK / float(np.abs(sound).max()))).astype(np.float32)
+    return below_peak(sound * 10 ** ((target_db - loudness) / 20))
+
+
+def below_peak(sound: Sound) -> Sound:
+    """The sound itself, or as much quieter as keeps every sample within `PEAK`."""
+    return (sound * min(1.0, PEAK / max(float(np.abs(sound).max(initial=0.0)), PEAK))).astype(np.float32)
 
 
 def to_int16(sound: Sound) -> NDArray[np.int16]:

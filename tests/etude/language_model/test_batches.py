@@ -122,3 +122,26 @@ def test_a_text_of_any_length_is_cut_to_what_the_encoder_knows(
 ) -> None:
     clip = CodeClip(random_clips((5,))[0].codes, ("piano " * 2000,))
     assert Batches([clip], tokenizer, config, num_frames=8).batch(0, 1).text.shape == (1, 512)
+
+
+def test_as_many_windows_as_asked_begin_where_their_clip_does(
+    tokenizer: PreTrainedTokenizerBase, config: DecoderConfig
+) -> None:
+    clip = random_clips((400,))[0]
+
+    def opening_share(openings: float) -> float:
+        batches = Batches([clip], tokenizer, config, num_frames=8, openings=openings)
+        labels = batches.batch(0, 400).labels.numpy()
+        first = slow_columns(clip.codes, 0, 8, stops=True)[:, :8]
+        return float(np.mean([np.array_equal(row[:, :8], first) for row in labels]))
+
+    assert opening_share(0.0) < 0.03
+    assert 0.4 < opening_share(0.5) < 0.6
+    assert opening_share(1.0) == 1.0
+
+
+def test_long_windows_are_for_clips_that_fill_them(tokenizer: PreTrainedTokenizerBase, config: DecoderConfig) -> None:
+    batches = Batches(random_clips((10, 30, 10)), tokenizer, config, num_frames=8)
+    assert len(batches.of_frames(20, filled=True)) == 1
+    assert len(batches.of_frames(20)) == 3
+    assert len(batches.of_frames(40, filled=True)) == 3  # nobody fills it, so everybody is heard

@@ -14,7 +14,7 @@ from tests.etude.score.properties import tried
 
 FORM = Form((4,), 4, has_final_chord=False)
 PLAN = draw_plan(2, "bands", 10.0)
-CLOCK = Clock(120)
+CLOCK = Clock(0.5)
 
 
 def played(notes: list[Note], instrument: str, role: str = "chords") -> list[PlayedNote]:

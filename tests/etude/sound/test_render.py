@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from etude.score.compose import compose, perform, write
+from etude.score.exact import exactly
 from etude.score.note import PlayedNote
 from etude.score.piece import Piece, Track
-from etude.score.plan import Part
+from etude.score.plan import FRAME_S, Part
 from etude.score.planner import draw_plan
 from etude.sound.fluidsynth import Synthesizer
 from etude.sound.mastering import PEAK, Sound
@@ -76,3 +77,27 @@ def test_the_tempo_can_be_heard(synthesizer: Synthesizer) -> None:
         strength = [float((onsets[:-lag] * onsets[lag:]).mean()) for lag in lags]
         heard_bpm = 60 * 100 / lags[int(np.argmax(strength))]
         assert any(heard_bpm * ratio == pytest.approx(plan.tempo_bpm, rel=0.04) for ratio in (0.5, 1, 2))
+
+
+@pytest.mark.parametrize("instrument", ["flute", "saxophone", "trumpet", "drum kit", "square lead"])
+def test_played_exactly_a_note_is_the_same_samples_wherever_it_stands(
+    instrument: str, synthesizer: Synthesizer
+) -> None:
+    """But for the very first, which a fresh synthesizer begins a little differently."""
+    plan = replace(exactly(draw_plan(0, "notes", 9.0)), parts=(Part("exercise", instrument, "single notes"),))
+    frames = (0, 37, 101, 222, 333)
+    notes = tuple(PlayedNote(frame * FRAME_S, 0.4, 60, 80) for frame in frames)
+    sound = render(Piece(plan, (Track(instrument, notes),)), synthesizer)
+    _, first, *others = (sound[frame * 640 :][: 30 * 640] for frame in frames)
+    assert np.abs(first).max() > 0.01
+    for other in others:
+        np.testing.assert_allclose(other, first, atol=np.abs(first).max() * 1e-3)
+
+
+def test_played_exactly_loudness_is_the_score_s_alone(synthesizer: Synthesizer) -> None:
+    """One note more leaves the others as loud as they were."""
+    plan = replace(exactly(draw_plan(0, "notes", 4.0)), parts=(Part("exercise", "flute", "single notes"),))
+    notes = (PlayedNote(0.0, 0.4, 72, 80), PlayedNote(2.0, 0.4, 74, 112))
+    both = render(Piece(plan, (Track("flute", notes),)), synthesizer)
+    one = render(Piece(plan, (Track("flute", notes[:1]),)), synthesizer)
+    np.testing.assert_allclose(both[: 60 * 640], one[: 60 * 640], atol=1e-6)

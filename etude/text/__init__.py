@@ -1,0 +1,1 @@
+"""Teaching a text encoder what descriptions say, before it is asked what they sound like: `etude.teach_text`."""

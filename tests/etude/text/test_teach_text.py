@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from deployments.checkpoints.checkpoint import Checkpoint
+from etude import teach_text as module
+from etude.teach_text import teach
+from etude.text.facts import WIDTHS, describe_seeds
+from etude.text.lesson import loss, rightness
+from tests.tiny import tiny_checkpoint
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    return tiny_checkpoint(tmp_path / "old", vocab=32, codec_width=8, text_width=64)
+
+
+def learn(checkpoint: Path, out: Path, steps: int) -> dict[str, float]:
+    return teach(checkpoint, out, texts=2000, steps=steps, batch=32, rate=3e-3, seed=0)
+
+
+def test_facts_are_told_better_after_than_before(tmp_path: Path, checkpoint: Path) -> None:
+    before, after = learn(checkpoint, tmp_path / "before", 1), learn(checkpoint, tmp_path / "after", 250)
+    assert after["tonic"] > before["tonic"] + 0.5
+    assert after["families"] > before["families"] + 0.3
+    assert after["no_drums"] > before["no_drums"] + 0.1
+
+
+def test_nothing_but_the_text_encoder_changes(tmp_path: Path, checkpoint: Path) -> None:
+    learn(checkpoint, tmp_path / "new", 3)
+    old, new = Checkpoint.open(checkpoint), Checkpoint.open(tmp_path / "new")
+    for part in ("language_model", "codec"):
+        tensors = new.tensors(part, torch.float32)
+        assert all(torch.equal(tensor, tensors[name]) for name, tensor in old.tensors(part, torch.float32).items())
+    tensors = new.tensors("text_encoder", torch.float32)
+    assert any((tensor != tensors[name]).any() for name, tensor in old.tensors("text_encoder", torch.float32).items())
+    assert {path.name for path in checkpoint.iterdir()} == {path.name for path in (tmp_path / "new").iterdir()}
+
+
+def test_the_command_prints_what_it_found(tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = [str(checkpoint), str(tmp_path / "new"), "--texts", "50", "--steps", "2", "--batch", "4"]
+    module.main(command)
+    assert json.loads(capsys.readouterr().out).keys() == {"tempo", "tonic", "scale", "families", "no_drums"}
+    with pytest.raises(SystemExit):
+        module.main(command)
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_whoever_tells_everything_is_right_and_loses_little() -> None:
+    _, facts = describe_seeds(range(50))
+    sure = {name: torch.zeros(50, width) for name, width in WIDTHS.items()}
+    for name in ("tonic", "genre", "mood"):
+        sure[name][torch.arange(50), getattr(facts, name)] = 20.0
+    sure["tempo"] = (facts.tempo + 1e-9).log()
+    for name in ("scale", "families", "no_drums"):
+        sure[name] = 20.0 * (2 * getattr(facts, name) - 1)
+    assert set(rightness(sure, facts).values()) == {1.0}
+    entropy = -(facts.tempo * (facts.tempo + 1e-9).log()).sum(1).mean()
+    assert float(loss(sure, facts)) == pytest.approx(float(entropy), abs=0.01)
