@@ -15,13 +15,12 @@ class Recipe(BaseModel):
     step, for each process. context_s: the most that is heard of a clip at a time, as long as what is to be played: a
     place that was never trained on is played at random. With several, steps take turns, and one with a shorter window
     hears so many more clips. What a text says is told in a window's first moments, from then on the sound tells it
-    itself: short ones teach to listen, long ones to go on. openings: how often a
-    window begins where its clip does: only from there can be told when what comes next is due. text_dropout: how often a
-    clip is shown without its text, so
-    that guidance has something to compare with. dropout: of the decoder's and text encoder's activations. weight_decay:
-    of matrices. clip: the largest norm of a gradient. average: of the weights that are exported, the share of a moving
-    average that stays at a step; 0 exports the last ones. text_encoder: whether it is trained with the rest. precision:
-    of the products; weights are float32 always. seed: of what is drawn.
+    itself: short ones teach to listen, long ones to go on. openings: how often a window begins where its clip does, as
+    what is played begins; elsewhere nobody can tell from a tempo when the next beat is due. text_dropout: how often a
+    clip is shown without its text, so that guidance has something to compare with. dropout: of the decoder's and text
+    encoder's activations. weight_decay: of matrices. clip: the largest norm of a gradient. average: of the weights that
+    are exported, the share of a moving average that stays at a step; 0 exports the last ones. text_encoder: whether it
+    is trained with the rest. precision: of the products; weights are float32 always. seed: of what is drawn.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
