@@ -147,10 +147,8 @@ def _sizes(batches: Batches, recipe: Recipe) -> list[tuple[Batches, int]]:
     """
     first = recipe.context_s[0]
     frames = [max(1, round(batches.num_frames * each / first)) for each in recipe.context_s]
-    return [
-        (batches.of_frames(each, filled=each > min(frames)), max(1, recipe.batch * frames[0] // each))
-        for each in frames
-    ]
+    windows = [batches.of_frames(each, filled=each > min(frames)) for each in frames]
+    return [(each, max(1, recipe.batch * frames[0] // each.num_frames)) for each in windows]
 
 
 def _groups(trainee: Trainee, recipe: Recipe) -> list[dict[str, object]]:

@@ -11,8 +11,8 @@ from etude.score.piece import Piece, Track
 
 _TICKS_PER_BEAT = 960
 
-# Of exact pieces, and how long before its frame a note is due. FluidSynth looks every 64 samples, 2 ms at 32 kHz, what is
-# due, so that a frame begins where it looks; due at that very moment, a note would be rounded to it or past it.
+# Of exact pieces, and how long before its frame a note is due. FluidSynth looks every 64 samples, 2 ms at 32 kHz, what
+# is due, so that a frame begins where it looks; due at that very moment, a note would be rounded to it or past it.
 _TICKS_PER_FRAME, _EARLY = 40, 2
 _DRUM_CHANNEL = 9
 _VOLUME, _REVERB, _CHORUS = 7, 91, 93

@@ -18,7 +18,7 @@ class Pupil(nn.Module):
         self.heads = nn.ModuleDict({name: nn.Linear(width, numbers) for name, numbers in WIDTHS.items()})
 
     def forward(self, tokens: Tensor, mask: Tensor) -> dict[str, Tensor]:
-        """tokens, mask: [B, N]. What it tells of each text, before any squashing: [B, numbers] for each kind of fact."""
+        """tokens, mask: [B, N]. What it tells of each text, unsquashed: [B, numbers] for each kind of fact."""
         states = self.encoder(input_ids=tokens, attention_mask=mask).last_hidden_state
         shown = mask[:, :, None].to(states.dtype)
         mean = (states * shown).sum(1) / shown.sum(1)
