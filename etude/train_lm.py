@@ -36,6 +36,9 @@ from etude.language_model.recipe import Recipe
 from etude.language_model.trainer import CHECKPOINT, Trainer, accelerator_of
 from etude.training.pace import Pace
 
+# Of what is shown of a clip, and how: a recipe's, and held-out clips' are 0.
+_CHANCES = ("openings", "forgetting", "text_dropout")
+
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -55,6 +58,7 @@ def main(arguments: list[str]) -> None:
         "weight_decay",
         "clip",
         "openings",
+        "forgetting",
         "text_dropout",
         "dropout",
         "average",
@@ -95,20 +99,20 @@ def _train(options: argparse.Namespace) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     num_frames = max(1, round(recipe.context_s[0] * checkpoint.codec_config.frame_rate))
 
-    def batches(folders: list[Path], cache: Path, seed: int, text_dropout: float, openings: float) -> Batches:
+    def batches(folders: list[Path], cache: Path, seed: int, **chances: float) -> Batches:
         clips = [clip for i, data in enumerate(folders) for clip in _clips(data, cache / str(i), model, accelerator)]
         return Batches(
             clips,
             tokenizer,
             config,
             num_frames=num_frames,
-            text_dropout=text_dropout,
-            openings=openings,
             seed=seed,
+            **chances,
         )
 
-    learned = batches(options.data, options.out / "codes", recipe.seed, recipe.text_dropout, recipe.openings)
-    held_out = batches([options.held_out], options.out / "held_out_codes", 0, 0.0, 0.0) if options.held_out else None
+    chances = {name: getattr(recipe, name) for name in _CHANCES}
+    learned = batches(options.data, options.out / "codes", recipe.seed, **chances)
+    held_out = batches([options.held_out], options.out / "held_out_codes", 0) if options.held_out else None
     pace = Pace(minutes=options.minutes, save_minutes=options.save_minutes, figures_steps=options.figures_steps)
     trainer = Trainer(options.out, recipe, model, learned, held_out, origin=origin, accelerator=accelerator, pace=pace)
     step = trainer.run()

@@ -34,22 +34,24 @@ IGNORED = -100
 @dataclass(frozen=True)
 class Batch:
     """labels: int64 [B, K, S], columns to be foreseen, IGNORED where there is nothing. text, text_mask: int64 [B, N],
-    tokens and 1 for each that is no padding. unheard: bool [B], clips whose text is not shown.
+    tokens and 1 for each that is no padding. unheard: bool [B], clips whose text is not shown. missed: bool [B, S],
+    columns that are not read.
     """
 
     labels: Tensor
     text: Tensor
     text_mask: Tensor
     unheard: Tensor
+    missed: Tensor
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device."""
-        return Batch(*(each.to(device) for each in (self.labels, self.text, self.text_mask, self.unheard)))
+        return Batch(*(each.to(device) for each in vars(self).values()))
 
 
 class Batches:
     """clips: to draw from, with the codebooks of `config`. num_frames: of a window. openings: how often a window begins
-    where its clip does.
+    where its clip does. forgetting: how often a window is read with gaps.
 
     Raises ValueError for clips of other codebooks, or none.
     """
@@ -63,6 +65,7 @@ class Batches:
         num_frames: int,
         text_dropout: float = 0.0,
         openings: float = 0.0,
+        forgetting: float = 0.0,
         seed: int = 0,
     ) -> None:
         if not clips:
@@ -79,6 +82,7 @@ class Batches:
         self._num_columns = num_steps(num_frames, config.delays)
         self._text_dropout = text_dropout
         self._openings = openings
+        self._forgetting = forgetting
         self._seed = seed
 
     def of_frames(self, num_frames: int, *, filled: bool = False) -> Batches:
@@ -91,6 +95,7 @@ class Batches:
             num_frames=num_frames,
             text_dropout=self._text_dropout,
             openings=self._openings,
+            forgetting=self._forgetting,
             seed=self._seed,
         )
 
@@ -112,7 +117,13 @@ class Batches:
         if self._openings:
             opens = draw.random(size) < self._openings
             starts = [0 if first else start for first, start in zip(opens, starts, strict=True)]
-        return self._batch(clips, starts, stops, texts, unheard)
+        missed = np.zeros((size, self._num_columns), dtype=bool)
+        if self._forgetting:
+            forgets = draw.random(size) < self._forgetting
+            # All of every second one, and of the others any share.
+            shares = np.where(draw.random(size) < 0.5, 1.0, draw.random(size)) * forgets
+            missed = draw.random(missed.shape) < shares[:, None]
+        return self._batch(clips, starts, stops, texts, unheard, missed)
 
     def beginnings(self, first: int, size: int, *, texts_of: int = 0) -> Batch:
         """The beginnings of `size` clips from number `first` on, fewer at the end, each with its first text.
@@ -123,7 +134,8 @@ class Batches:
         clips = self._clips[first:last]
         texts = [self._clips[(i + texts_of) % len(self._clips)].texts[0] for i in range(first, last)]
         nowhere = np.zeros(len(clips), dtype=bool)
-        return self._batch(clips, [0] * len(clips), nowhere, texts, nowhere)
+        missed = np.zeros((len(clips), self._num_columns), dtype=bool)
+        return self._batch(clips, [0] * len(clips), nowhere, texts, nowhere, missed)
 
     def _batch(
         self,
@@ -132,6 +144,7 @@ class Batches:
         stops: NDArray[np.bool_],
         texts: Sequence[str],
         unheard: NDArray[np.bool_],
+        missed: NDArray[np.bool_],
     ) -> Batch:
         windows = zip(clips, starts, stops, strict=True)
         labels = np.stack([self._columns(clip.codes, start, bool(stop)) for clip, start, stop in windows])
@@ -145,6 +158,7 @@ class Batches:
             tokens.input_ids,
             tokens.attention_mask,
             torch.from_numpy(unheard),
+            torch.from_numpy(missed[:, :filled]),
         )
 
     def _columns(self, codes: NDArray[np.int16], start: int, stops: bool) -> NDArray[np.int64]:

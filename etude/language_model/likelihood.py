@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
 
-from etude.language_model.batches import IGNORED, Batch, Batches
+from etude.language_model.batches import IGNORED, Batches
 
 # Clips at a time.
 _BATCH = 8
@@ -58,7 +59,7 @@ def _mean_losses(
     counts: list[Tensor] = []
     for first in range(0, clips, _BATCH):
         batch = batches.beginnings(first, min(_BATCH, clips - first), texts_of=texts_of).to(device)
-        shown = Batch(batch.labels, batch.text, batch.text_mask, torch.full_like(batch.unheard, unheard))
+        shown = dataclasses.replace(batch, unheard=torch.full_like(batch.unheard, unheard))
         sums.append(trainee(shown).double().sum((1, 2)).cpu())
         counts.append((shown.labels != IGNORED).sum((0, 2)).cpu())
     means = torch.stack(sums).sum(0) / torch.stack(counts).sum(0)

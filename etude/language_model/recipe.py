@@ -16,11 +16,14 @@ class Recipe(BaseModel):
     place that was never trained on is played at random. With several, steps take turns, and one with a shorter window
     hears so many more clips. What a text says is told in a window's first moments, from then on the sound tells it
     itself: short ones teach to listen, long ones to go on. openings: how often a window begins where its clip does, as
-    what is played begins; elsewhere nobody can tell from a tempo when the next beat is due. text_dropout: how often a
-    clip is shown without its text, so that guidance has something to compare with. dropout: of the decoder's and text
-    encoder's activations. weight_decay: of matrices. clip: the largest norm of a gradient. average: of the weights that
-    are exported, the share of a moving average that stays at a step; 0 exports the last ones. text_encoder: whether it
-    is trained with the rest. precision: of the products; weights are float32 always. seed: of what is drawn.
+    what is played begins; elsewhere nobody can tell from a tempo when the next beat is due. forgetting: how often a
+    window is read with gaps, of any share of it or all: what was played before tells the same as the text does, and
+    sooner or later better, so that who always hears it never learns to read. text_dropout: how often a clip is shown
+    without its text, so that guidance has something to compare with. dropout: of the decoder's and text encoder's
+    activations. weight_decay: of matrices. clip: the largest norm of a gradient. average: of the weights that are
+    exported, the share of a moving average that stays at a step; 0 exports the last ones. text_encoder: whether it is
+    trained with the rest; where words are worth little beside sound, what it knows is lost in the noise of its
+    gradients. precision: of the products; weights are float32 always. seed: of what is drawn.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -33,6 +36,7 @@ class Recipe(BaseModel):
     weight_decay: float = Field(default=0.1, ge=0)
     clip: float = Field(default=1.0, gt=0)
     openings: float = Field(default=0.0, ge=0, le=1)
+    forgetting: float = Field(default=0.0, ge=0, le=1)
     text_dropout: float = Field(default=0.15, ge=0, le=1)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     average: float = Field(default=0.0, ge=0, lt=1)

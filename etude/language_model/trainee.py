@@ -40,8 +40,9 @@ class Trainee(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """The cross-entropy of every code in nats, zero where there was none to foresee: float32 [K, B, S]."""
+        read = inputs_of(batch.labels, self._pad_token).masked_fill(batch.missed[:, None], self._pad_token)
         hidden = self.decoder.model(
-            inputs_of(batch.labels, self._pad_token).flatten(0, 1),
+            read.flatten(0, 1),
             encoder_hidden_states=self.text_states(batch),
             encoder_attention_mask=batch.text_mask,
             use_cache=False,

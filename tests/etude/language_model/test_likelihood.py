@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from transformers import MusicgenForConditionalGeneration, PreTrainedTokenizerBase
 
 from deployments.language_model.config import DecoderConfig
-from etude.language_model.batches import Batch, Batches
+from etude.language_model.batches import Batches
 from etude.language_model.likelihood import likelihood
 from etude.language_model.trainee import Trainee, codebook_means
 from tests.etude.language_model.conftest import random_clips
@@ -23,7 +24,7 @@ def test_means_are_over_codes_and_not_over_batches(
     batch = batches.beginnings(0, 10)
     with torch.no_grad():
         together = codebook_means(trainee.eval()(batch), batch.labels)
-        silent = Batch(batch.labels, batch.text, batch.text_mask, torch.ones(10, dtype=torch.bool))
+        silent = replace(batch, unheard=torch.ones(10, dtype=torch.bool))
         without = codebook_means(trainee(silent), batch.labels)
     assert found.with_text == pytest.approx(together.tolist(), abs=1e-4)
     assert found.without_text == pytest.approx(without.tolist(), abs=1e-4)

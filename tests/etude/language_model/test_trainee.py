@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from etude.language_model.trainee import Trainee, codebook_means
 
 def heard(batch: Batch, *, nobody: bool = False) -> Batch:
     """The same with everybody's text shown, or nobody's."""
-    return Batch(batch.labels, batch.text, batch.text_mask, torch.full_like(batch.unheard, nobody))
+    return replace(batch, unheard=torch.full_like(batch.unheard, nobody))
 
 
 @torch.inference_mode()
