@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -33,6 +34,7 @@ from etude.language_model.encoder import CodeEncoder
 from etude.language_model.encoding import encode_folder
 from etude.language_model.origin import Origin
 from etude.language_model.recipe import Recipe
+from etude.language_model.roll import roll_of
 from etude.language_model.trainer import CHECKPOINT, Trainer, accelerator_of
 from etude.training.pace import Pace
 
@@ -59,6 +61,7 @@ def main(arguments: list[str]) -> None:
         "clip",
         "openings",
         "forgetting",
+        "score",
         "text_dropout",
         "dropout",
         "average",
@@ -101,6 +104,8 @@ def _train(options: argparse.Namespace) -> None:
 
     def batches(folders: list[Path], cache: Path, seed: int, **chances: float) -> Batches:
         clips = [clip for i, data in enumerate(folders) for clip in _clips(data, cache / str(i), model, accelerator)]
+        if recipe.score:
+            clips = [replace(clip, roll=roll_of(clip.attributes, clip.codes.shape[1])) for clip in clips]
         return Batches(
             clips,
             tokenizer,

@@ -23,6 +23,7 @@ from transformers import PreTrainedTokenizerBase
 from deployments.language_model.config import DecoderConfig
 from deployments.language_model.delay import num_steps
 from etude.language_model.code_shards import CodeClip
+from etude.language_model.roll import NUM_ROWS
 
 # Of a text; T5 was trained on as many, and a description has rarely a tenth of it.
 _MAX_TOKENS = 512
@@ -35,7 +36,8 @@ IGNORED = -100
 class Batch:
     """labels: int64 [B, K, S], columns to be foreseen, IGNORED where there is nothing. text, text_mask: int64 [B, N],
     tokens and 1 for each that is no padding. unheard: bool [B], clips whose text is not shown. missed: bool [B, S],
-    columns that are not read.
+    columns that are not read. roll: float32 [B, rows, S], what scores say of the first codebook's frames, NaN where
+    nothing is known.
     """
 
     labels: Tensor
@@ -43,6 +45,7 @@ class Batch:
     text_mask: Tensor
     unheard: Tensor
     missed: Tensor
+    roll: Tensor
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device."""
@@ -149,6 +152,7 @@ class Batches:
         windows = zip(clips, starts, stops, strict=True)
         labels = np.stack([self._columns(clip.codes, start, bool(stop)) for clip, start, stop in windows])
         # Columns that none of the clips has any code in, where all of them are short.
+        rolls = np.stack([self._roll(clip, start) for clip, start in zip(clips, starts, strict=True)])
         filled = np.flatnonzero((labels != IGNORED).any(axis=(0, 1)))[-1] + 1
         tokens = self._tokenizer(
             list(texts), padding=True, truncation=True, max_length=_MAX_TOKENS, return_tensors="pt"
@@ -159,7 +163,16 @@ class Batches:
             tokens.attention_mask,
             torch.from_numpy(unheard),
             torch.from_numpy(missed[:, :filled]),
+            torch.from_numpy(rolls[:, :, :filled]),
         )
+
+    def _roll(self, clip: CodeClip, start: int) -> NDArray[np.float32]:
+        """[NUM_ROWS, columns] from frame `start` on."""
+        rows = np.full((NUM_ROWS, self._num_columns), np.nan, dtype=np.float32)
+        if clip.roll is not None:
+            known = clip.roll[:, start : start + self._num_columns]
+            rows[:, : known.shape[1]] = known
+        return rows
 
     def _columns(self, codes: NDArray[np.int16], start: int, stops: bool) -> NDArray[np.int64]:
         """The columns of the window from frame `start` on: [K, num_frames + the longest delay].

@@ -22,11 +22,14 @@ FORMAT_FILE = "codes.json"
 
 @dataclass(frozen=True)
 class CodeClip:
-    """codes: int16 [K, T]. texts: descriptions, at least one. attributes: whatever else is known of the piece."""
+    """codes: int16 [K, T]. texts: descriptions, at least one. attributes: whatever else is known of the piece.
+    roll: float16 [rows, T], what its score says of every frame (`roll.py`), where that is to be told.
+    """
 
     codes: NDArray[np.int16]
     texts: tuple[str, ...]
     attributes: dict[str, Any] = field(default_factory=dict)
+    roll: NDArray[np.float16] | None = None
 
 
 def code_shard_path(folder: Path, name: str) -> Path:

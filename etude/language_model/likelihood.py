@@ -60,7 +60,7 @@ def _mean_losses(
     for first in range(0, clips, _BATCH):
         batch = batches.beginnings(first, min(_BATCH, clips - first), texts_of=texts_of).to(device)
         shown = dataclasses.replace(batch, unheard=torch.full_like(batch.unheard, unheard))
-        sums.append(trainee(shown).double().sum((1, 2)).cpu())
+        sums.append(trainee(shown)[0].double().sum((1, 2)).cpu())
         counts.append((shown.labels != IGNORED).sum((0, 2)).cpu())
     means = torch.stack(sums).sum(0) / torch.stack(counts).sum(0)
     return tuple(round(value, 5) for value in means.tolist())

@@ -17,6 +17,9 @@ from etude.random_checkpoint import open_to_readers
 # What goes with the weights as it is.
 _KEPT_FILES = (*TOKENIZER_FILES, "preprocessor_config.json", "processor_config.json")
 
+# What a trainee has for its training alone.
+_AIDS = "score_head."
+
 # T5's table of embeddings has two names.
 _TABLE, _SHARED = "text_encoder.encoder.embed_tokens.weight", "text_encoder.shared.weight"
 
@@ -57,7 +60,7 @@ class Origin:
         for path in (self.folder / name for name in _KEPT_FILES):
             if path.is_file():
                 shutil.copyfile(path, folder / path.name)
-        weights = {_name_in_musicgen(name): tensor for name, tensor in trained.items()}
+        weights = {_name_in_musicgen(name): tensor for name, tensor in trained.items() if not name.startswith(_AIDS)}
         weights[_SHARED] = weights[_TABLE]
         weights |= {f"audio_encoder.{name}": tensor for name, tensor in model.audio_encoder.state_dict().items()}
         with torch.device("meta"):

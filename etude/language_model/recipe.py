@@ -23,7 +23,8 @@ class Recipe(BaseModel):
     activations. weight_decay: of matrices. clip: the largest norm of a gradient. average: of the weights that are
     exported, the share of a moving average that stays at a step; 0 exports the last ones. text_encoder: whether it is
     trained with the rest; where words are worth little beside sound, what it knows is lost in the noise of its
-    gradients. precision: of the products; weights are float32 always. seed: of what is drawn.
+    gradients. score: what telling scores' rolls weighs, in nats a frame, beside nats a
+    code. precision: of the products; weights are float32 always. seed: of what is drawn.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -40,6 +41,7 @@ class Recipe(BaseModel):
     text_dropout: float = Field(default=0.15, ge=0, le=1)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     average: float = Field(default=0.0, ge=0, lt=1)
+    score: float = Field(default=0.0, ge=0)
     text_encoder: Literal["trained", "frozen"] = "trained"
     precision: Literal["float32", "bfloat16"] = "float32"
     seed: int = Field(default=0, ge=0)

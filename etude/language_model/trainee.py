@@ -14,18 +14,25 @@ from torch.nn import functional as F
 from transformers import MusicgenForConditionalGeneration
 
 from etude.language_model.batches import IGNORED, Batch, inputs_of
+from etude.language_model.roll import NUM_BITS, NUM_ROWS
 
 
 class Trainee(nn.Module):
-    """model: whose text encoder, projection and decoder these are. trains_text: else the text encoder is frozen."""
+    """model: whose text encoder, projection and decoder these are. trains_text: else the text encoder is frozen.
+    tells_score: whether the decoder also tells scores' rolls, by a linear map of what its last layer is given, so that
+    this layer can make use of them; the map is no part of what is written.
+    """
 
-    def __init__(self, model: MusicgenForConditionalGeneration, *, trains_text: bool) -> None:
+    def __init__(
+        self, model: MusicgenForConditionalGeneration, *, trains_text: bool, tells_score: bool = False
+    ) -> None:
         super().__init__()
         # Without the model around it, which only keeps the table of embeddings under a second name.
         self.text_encoder = model.text_encoder.encoder
         # None where text and decoder are of the same width.
         self.text_projection = getattr(model, "enc_to_dec_proj", None)
         self.decoder = model.decoder
+        self.score_head = nn.Linear(model.config.decoder.hidden_size, NUM_ROWS) if tells_score else None
         self._trains_text = trains_text
         self._pad_token: int = model.config.decoder.pad_token_id
         self.requires_grad_(True)
@@ -38,17 +45,26 @@ class Trainee(nn.Module):
             self.text_encoder.eval()
         return self
 
-    def forward(self, batch: Batch) -> Tensor:
-        """The cross-entropy of every code in nats, zero where there was none to foresee: float32 [K, B, S]."""
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The cross-entropy of every code in nats, zero where there was none to foresee: float32 [K, B, S]; and how
+        badly scores' rolls were told, in nats a frame, zero where none is: float32 scalar.
+        """
         read = inputs_of(batch.labels, self._pad_token).masked_fill(batch.missed[:, None], self._pad_token)
-        hidden = self.decoder.model(
+        found = self.decoder.model(
             read.flatten(0, 1),
             encoder_hidden_states=self.text_states(batch),
             encoder_attention_mask=batch.text_mask,
             use_cache=False,
-        ).last_hidden_state
+            output_hidden_states=self.score_head is not None,
+        )
         heads = zip(self.decoder.lm_heads, batch.labels.unbind(1), strict=True)
-        return torch.stack([_losses(head(hidden).float(), labels) for head, labels in heads])
+        losses = torch.stack([_losses(head(found.last_hidden_state).float(), labels) for head, labels in heads])
+        if self.score_head is None:
+            return losses, losses.new_zeros(())
+        # The last of them is the last layer's, normed; the one before it is what that layer was given.
+        hidden = found.hidden_states[-2]
+        told = self.score_head(F.layer_norm(hidden, hidden.shape[-1:]))
+        return losses, _roll_loss(told.float().transpose(1, 2), batch.roll)
 
     def text_states(self, batch: Batch) -> Tensor:
         """What the decoder attends to: [B, N, D], zero for padding, and for all of a clip whose text is not shown."""
@@ -65,6 +81,15 @@ def _losses(logits: Tensor, labels: Tensor) -> Tensor:
     """logits [B, S, V], labels [B, S] → [B, S]. All positions in a row: codes are then next to each other in memory."""
     losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none")
     return losses.view(labels.shape)
+
+
+def _roll_loss(told: Tensor, roll: Tensor) -> Tensor:
+    """Both [B, rows, S]. The sum over rows, the mean over the columns that have a roll."""
+    known = ~roll.isnan().any(1)
+    roll = roll.nan_to_num()
+    bits = F.binary_cross_entropy_with_logits(told[:, :NUM_BITS], roll[:, :NUM_BITS], reduction="none").sum(1)
+    phases = (told[:, NUM_BITS:] - roll[:, NUM_BITS:]).square().sum(1)
+    return ((bits + phases) * known).sum() / known.sum().clamp(min=1)
 
 
 def codebook_means(losses: Tensor, labels: Tensor) -> Tensor:

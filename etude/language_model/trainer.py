@@ -66,7 +66,7 @@ class Trainer:
         self._origin = origin
         if accelerator.device.type == "cpu" and recipe.precision == "bfloat16":
             attend_by_whole_products(model.decoder)
-        self._trainee = Trainee(model, trains_text=recipe.text_encoder == "trained")
+        self._trainee = Trainee(model, trains_text=recipe.text_encoder == "trained", tells_score=recipe.score > 0)
         optimizer = torch.optim.AdamW(_groups(self._trainee, recipe), lr=recipe.learning_rate, betas=(0.9, 0.95))
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, recipe.rate)
         self._average = self._new_average()
@@ -93,9 +93,9 @@ class Trainer:
         batches, size = self._sizes[step % len(self._sizes)]
         batch = batches.batch(step, size, accelerator.process_index).to(accelerator.device)
         self._trained.train()
-        losses = codebook_means(self._trained(batch), batch.labels)
-        loss = losses.mean()
-        accelerator.backward(loss)
+        code_losses, roll_loss = self._trained(batch)
+        losses = codebook_means(code_losses, batch.labels)
+        accelerator.backward(losses.mean() + recipe.score * roll_loss)
         norm = accelerator.clip_grad_norm_(self._trained.parameters(), recipe.clip)
         if not torch.isfinite(norm):
             raise FloatingPointError(f"the gradient of step {step} is {float(norm)}: try a smaller learning rate")
@@ -108,7 +108,10 @@ class Trainer:
         seen: Tensor = accelerator.reduce(losses.detach(), reduction="mean")
         codebooks = [round(value, 5) for value in seen.tolist()]
         mean = round(float(seen.mean()), 5)
-        return {"loss": mean, "codebook": codebooks, "gradient": round(float(norm), 5), "rate": rate}
+        line = {"loss": mean, "codebook": codebooks, "gradient": round(float(norm), 5), "rate": rate}
+        if recipe.score:
+            line["roll"] = round(float(accelerator.reduce(roll_loss.detach(), reduction="mean")), 5)
+        return line
 
     def figures(self) -> dict[str, object]:
         """On held-out clips; empty where there are none."""

@@ -14,7 +14,7 @@ def losses_and_gradients(
     trainee = Trainee(model, trains_text=True).train()
     trainee.zero_grad()
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
-        losses = codebook_means(trainee(batch), batch.labels)
+        losses = codebook_means(trainee(batch)[0], batch.labels)
     losses.mean().backward()
     return losses.detach(), torch.cat([each.grad.flatten() for each in trainee.parameters()])
 

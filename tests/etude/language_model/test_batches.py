@@ -145,3 +145,18 @@ def test_long_windows_are_for_clips_that_fill_them(tokenizer: PreTrainedTokenize
     assert len(batches.of_frames(20, filled=True)) == 1
     assert len(batches.of_frames(20)) == 3
     assert len(batches.of_frames(40, filled=True)) == 3  # nobody fills it, so everybody is heard
+
+
+def test_as_many_windows_as_asked_are_read_with_gaps(tokenizer: PreTrainedTokenizerBase, config: DecoderConfig) -> None:
+    def missed(forgetting: float) -> torch.Tensor:
+        batches = Batches(random_clips((60,)), tokenizer, config, num_frames=50, forgetting=forgetting)
+        return batches.batch(0, 400).missed.float().mean(1)
+
+    assert missed(0.0).max() == 0
+    shares = missed(0.6)
+    assert 0.5 < float((shares > 0).float().mean()) < 0.7
+    # Half of them not at all, and the others by every share.
+    assert 0.2 < float((shares == 1).float().mean()) < 0.4
+    partly = shares[(shares > 0) & (shares < 1)]
+    assert 0.4 < float(partly.mean()) < 0.6
+    assert Batches(random_clips((60,)), tokenizer, config, num_frames=50).beginnings(0, 1).missed.sum() == 0

@@ -23,9 +23,9 @@ def test_means_are_over_codes_and_not_over_batches(
     assert trainee.training
     batch = batches.beginnings(0, 10)
     with torch.no_grad():
-        together = codebook_means(trainee.eval()(batch), batch.labels)
+        together = codebook_means(trainee.eval()(batch)[0], batch.labels)
         silent = replace(batch, unheard=torch.ones(10, dtype=torch.bool))
-        without = codebook_means(trainee(silent), batch.labels)
+        without = codebook_means(trainee(silent)[0], batch.labels)
     assert found.with_text == pytest.approx(together.tolist(), abs=1e-4)
     assert found.without_text == pytest.approx(without.tolist(), abs=1e-4)
     assert found.with_others_text != found.with_text

@@ -33,7 +33,7 @@ def test_the_loss_is_that_of_transformers(model: MusicgenForConditionalGeneratio
     assert (batch.labels == IGNORED).any(-1).any()
     model.config.decoder.decoder_start_token_id = model.config.decoder.pad_token_id  # theirs shifts the labels itself
     theirs = model(input_ids=batch.text, attention_mask=batch.text_mask, labels=batch.labels.transpose(1, 2))
-    ours = codebook_means(Trainee(model, trains_text=True).eval()(batch), batch.labels)
+    ours = codebook_means(Trainee(model, trains_text=True).eval()(batch)[0], batch.labels)
     assert float(ours.mean()) == pytest.approx(float(theirs.loss), rel=1e-5)
 
 
@@ -55,7 +55,7 @@ def test_every_loss_is_that_of_transformers_logits_with_and_without_text(
         theirs = torch.nn.functional.cross_entropy(
             logits.transpose(1, 2), batch.labels.flatten(0, 1), ignore_index=IGNORED, reduction="none"
         )
-        ours = Trainee(model, trains_text=True).eval()(heard(batch, nobody=nobody))
+        ours = Trainee(model, trains_text=True).eval()(heard(batch, nobody=nobody))[0]
         torch.testing.assert_close(ours.transpose(0, 1).flatten(0, 1), theirs, rtol=1e-4, atol=1e-5)
 
 
@@ -75,7 +75,7 @@ def test_a_code_is_foreseen_as_the_engine_foresees_it(
     batch = heard(batches.beginnings(0, 1), nobody=unheard)
     assert batch.labels.shape[-1] == 15
     with torch.inference_mode():
-        ours = Trainee(model, trains_text=True).eval()(batch)[:, 0]
+        ours = Trainee(model, trains_text=True).eval()(batch)[0][:, 0]
     theirs = torch.stack([logits[column] for column in range(15)], dim=-1)
     expected = torch.nn.functional.cross_entropy(theirs, batch.labels[0], ignore_index=IGNORED, reduction="none")
     torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
@@ -84,7 +84,7 @@ def test_a_code_is_foreseen_as_the_engine_foresees_it(
 def test_gradients_are_finite_where_nobody_is_heard(model: MusicgenForConditionalGeneration, batches: Batches) -> None:
     trainee = Trainee(model, trains_text=True)
     batch = heard(batches.batch(0, 4), nobody=True)
-    codebook_means(trainee(batch), batch.labels).mean().backward()
+    codebook_means(trainee(batch)[0], batch.labels).mean().backward()
     gradients = {name: each.grad for name, each in trainee.named_parameters() if each.grad is not None}
     assert all(bool(gradient.isfinite().all()) for gradient in gradients.values())
     assert not any(bool(gradient.any()) for name, gradient in gradients.items() if name.startswith("text_"))
@@ -97,6 +97,44 @@ def test_a_frozen_text_encoder_has_neither_gradient_nor_dropout(checkpoint: Path
     first, second = trainee.text_states(batch), trainee.text_states(batch)
     assert torch.equal(first, second)
     assert first.requires_grad  # of the projection
-    codebook_means(trainee(batch), batch.labels).mean().backward()
+    codebook_means(trainee(batch)[0], batch.labels).mean().backward()
     assert all(each.grad is None for each in trainee.text_encoder.parameters())
     assert trainee.text_projection.weight.grad.any()
+
+
+def test_what_is_missed_is_not_read(model: MusicgenForConditionalGeneration, batches: Batches) -> None:
+    """Codes in missed columns make no difference, to any later one either; those in others do."""
+    trainee = Trainee(model, trains_text=False).eval()
+    batch = heard(batches.batch(0, 2))
+    missed = torch.zeros_like(batch.missed)
+    missed[:, 3:6] = True
+    # Columns 2 to 4 are what is read in 3 to 5.
+    others = batch.labels.clone()
+    seen = others[:, :, 2:5]
+    others[:, :, 2:5] = torch.where(seen == IGNORED, seen, (seen + 1) % 32)
+    with torch.no_grad():
+        gaps = [trainee(replace(batch, labels=labels, missed=missed))[0] for labels in (batch.labels, others)]
+        whole = [trainee(replace(batch, labels=labels))[0] for labels in (batch.labels, others)]
+    torch.testing.assert_close(gaps[0][:, :, 6:], gaps[1][:, :, 6:])
+    assert (whole[0][:, :, 6:] - whole[1][:, :, 6:]).abs().max() > 1e-3
+
+
+def test_a_roll_is_told_from_what_the_last_layer_is_given(
+    model: MusicgenForConditionalGeneration, batches: Batches
+) -> None:
+    """Only where one is known; and telling it teaches every layer but the last."""
+    trainee = Trainee(model, trains_text=False, tells_score=True)
+    batch = heard(batches.batch(0, 2))
+    losses, unknown = trainee(batch)
+    assert float(unknown.detach()) == 0.0
+    torch.testing.assert_close(losses, Trainee(model, trains_text=False)(batch)[0])
+    roll = torch.full_like(batch.roll, torch.nan)
+    roll[0, :, :4] = 0.0
+    loss = trainee(replace(batch, roll=roll))[1]
+    # Nobody knows anything yet: about ln 2 for each of 26 bits.
+    assert 10 < float(loss.detach()) < 40
+    loss.backward()
+    first, last = trainee.decoder.model.decoder.layers[0], trainee.decoder.model.decoder.layers[-1]
+    assert first.fc1.weight.grad is not None
+    assert float(first.fc1.weight.grad.abs().sum()) > 0
+    assert last.fc1.weight.grad is None or float(last.fc1.weight.grad.abs().sum()) == 0
