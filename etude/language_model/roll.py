@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etude.score.compose import perform, write
-from etude.score.exact import exactly
+from etude.score.exact import BEATS, exactly
 from etude.score.instruments import DRUMS
 from etude.score.piece import Piece
 from etude.score.plan import FRAME_S, Level, Plan
@@ -22,10 +22,10 @@ from etude.score.planner import draw_plan
 
 Roll = NDArray[np.float16]
 
-# Rows that are 0 or 1: for each pitch class whether it begins, whether anything pitched does, whether a drum does, and
-# for each pitch class whether it sounds.
-_BEGINS, _PITCHED, _DRUM, _SOUNDS = 0, 12, 13, 14
-NUM_BITS = 26
+# Rows that are 0 or 1: for each pitch class whether it begins, whether anything pitched does, whether a drum does, for
+# each pitch class whether it sounds, and for each number of frames whether a beat has so many.
+_BEGINS, _PITCHED, _DRUM, _SOUNDS, _BEAT = 0, 12, 13, 14, 26
+NUM_BITS = _BEAT + len(BEATS)
 
 # And where in the beat the frame is, as cosine and sine.
 NUM_ROWS = NUM_BITS + 2
@@ -53,7 +53,9 @@ def roll(piece: Piece, num_frames: int) -> Roll:
                 pitch_class = note.pitch % 12
                 rows[[_BEGINS + pitch_class, _PITCHED], start] = 1
                 rows[_SOUNDS + pitch_class, start:stop] = 1
-    phase = 2 * math.pi * np.arange(num_frames) / (piece.plan.beat_s / FRAME_S)
+    frames_per_beat = round(piece.plan.beat_s / FRAME_S)
+    rows[_BEAT + BEATS.index(frames_per_beat)] = 1
+    phase = 2 * math.pi * np.arange(num_frames) / frames_per_beat
     rows[NUM_BITS], rows[NUM_BITS + 1] = np.cos(phase), np.sin(phase)
     return rows
 

@@ -16,6 +16,9 @@ from transformers import MusicgenForConditionalGeneration
 from etude.language_model.batches import IGNORED, Batch, inputs_of
 from etude.language_model.roll import NUM_BITS, NUM_ROWS
 
+# Of the squares by which a beat's phase is missed, beside nats.
+_PHASE_WEIGHT = 4.0
+
 
 class Trainee(nn.Module):
     """model: whose text encoder, projection and decoder these are. trains_text: else the text encoder is frozen.
@@ -89,7 +92,7 @@ def _roll_loss(told: Tensor, roll: Tensor) -> Tensor:
     roll = roll.nan_to_num()
     bits = F.binary_cross_entropy_with_logits(told[:, :NUM_BITS], roll[:, :NUM_BITS], reduction="none").sum(1)
     phases = (told[:, NUM_BITS:] - roll[:, NUM_BITS:]).square().sum(1)
-    return ((bits + phases) * known).sum() / known.sum().clamp(min=1)
+    return ((bits + _PHASE_WEIGHT * phases) * known).sum() / known.sum().clamp(min=1)
 
 
 def codebook_means(losses: Tensor, labels: Tensor) -> Tensor:

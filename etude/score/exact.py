@@ -13,6 +13,10 @@ import math
 
 from etude.score.note import PlayedNote
 from etude.score.plan import FRAME_S, Plan
+from etude.score.planner import FASTEST_BPM, SLOWEST_BPM
+
+# The frames that a beat may have, from the fastest tempo's to the slowest's.
+BEATS = range(round(60 / FASTEST_BPM / FRAME_S), round(60 / SLOWEST_BPM / FRAME_S) + 1)
 
 # Nobody plays a millisecond off on purpose, so the frame is the grid; and this is the grid of velocities.
 _VELOCITY_STEP = 16

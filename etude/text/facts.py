@@ -9,18 +9,15 @@ import torch
 from torch import Tensor
 
 from etude.score.describe import Description, describe
-from etude.score.exact import exactly
+from etude.score.exact import BEATS, exactly
 from etude.score.genres import GENRES
 from etude.score.instruments import FAMILIES
 from etude.score.moods import MOODS
-from etude.score.plan import EXERCISE, FRAME_S, Plan
-from etude.score.planner import FASTEST_BPM, SLOWEST_BPM, draw_plan
+from etude.score.plan import EXERCISE, Plan
+from etude.score.planner import draw_plan
 
 _GENRES = (*GENRES, EXERCISE)
 _MOODS = tuple(MOODS)
-
-# The quickest beat, in frames, and one more than the slowest.
-_BEATS = range(round(60 / FASTEST_BPM / FRAME_S), round(60 / SLOWEST_BPM / FRAME_S) + 1)
 
 # A neighbouring tempo is nearly right: so far off, as a share, costs half a nat less than nothing.
 _TEMPO_SPREAD = 0.03
@@ -50,7 +47,7 @@ class Facts:
 
 # How many numbers each is told by.
 WIDTHS = {
-    "tempo": 1 + len(_BEATS),
+    "tempo": 1 + len(BEATS),
     "tonic": 13,
     "scale": 12,
     "families": len(FAMILIES),
@@ -84,10 +81,10 @@ def facts_of(plans: Sequence[Plan], said: Sequence[Description]) -> Facts:
 
 
 def _tempo(plan: Plan | None) -> Tensor:
-    odds = torch.zeros(1 + len(_BEATS))
+    odds = torch.zeros(1 + len(BEATS))
     if plan is None:
         odds[0] = 1.0
     else:
-        off = torch.tensor(list(_BEATS)).log() - torch.tensor(plan.frames_per_beat or 1).log()
+        off = torch.tensor(list(BEATS)).log() - torch.tensor(plan.frames_per_beat or 1).log()
         odds[1:] = (-0.5 * (off / _TEMPO_SPREAD).square()).softmax(0)
     return odds

@@ -25,6 +25,8 @@ def test_notes_begin_and_sound_in_their_frames_and_the_beat_goes_round() -> None
     assert np.flatnonzero(drum).tolist() == [15]
     assert np.argwhere(sounds).tolist() == [[1, 20], [1, 21], [1, 22], *([2, frame] for frame in range(10, 15))]
     assert plan.frames_per_beat
+    assert np.flatnonzero(rows[26:NUM_BITS].all(axis=1)).tolist() == [plan.frames_per_beat - 17]
+    assert rows[26:NUM_BITS].sum() == 30
     np.testing.assert_allclose(rows[NUM_BITS:, 0], [1, 0], atol=1e-3)
     beats = rows[NUM_BITS:, :: plan.frames_per_beat]
     np.testing.assert_allclose(beats, np.broadcast_to([[1.0], [0.0]], beats.shape), atol=1e-2)

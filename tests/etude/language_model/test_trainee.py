@@ -131,8 +131,8 @@ def test_a_roll_is_told_from_what_the_last_layer_is_given(
     roll = torch.full_like(batch.roll, torch.nan)
     roll[0, :, :4] = 0.0
     loss = trainee(replace(batch, roll=roll))[1]
-    # Nobody knows anything yet: about ln 2 for each of 26 bits.
-    assert 10 < float(loss.detach()) < 40
+    # Nobody knows anything yet: about ln 2 for each of 60 bits.
+    assert 30 < float(loss.detach()) < 80
     loss.backward()
     first, last = trainee.decoder.model.decoder.layers[0], trainee.decoder.model.decoder.layers[-1]
     assert first.fc1.weight.grad is not None
