@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -48,9 +49,7 @@ def teach(
         pupil = Pupil(model.text_encoder.encoder.float(), model.config.text_encoder.d_model)
     words, facts = describe_seeds(SPLITS["train"][:texts])
     optimizer = torch.optim.AdamW(pupil.parameters(), lr=rate, betas=(0.9, 0.95), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, rate, total_steps=steps, pct_start=min(0.5, _WARMUP_STEPS / steps)
-    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
     progress = tqdm(range(steps), desc="text")
     for _ in progress:
         places = torch.randint(len(words), (batch,), generator=generator)
@@ -69,6 +68,11 @@ def teach(
     model.text_encoder.to(stored)
     write_changed(model, checkpoint, out)
     return found
+
+
+def _rate(step: int, steps: int) -> float:
+    """The factor of the learning rate: a line up, and a half cosine down to nothing."""
+    return min(1.0, (step + 1) / _WARMUP_STEPS) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
 
 
 def main(arguments: list[str]) -> None:
