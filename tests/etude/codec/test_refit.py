@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,8 @@ from etude.shards import Clip, write_shard
 from tests.etude.codec.conftest import TINY, notes
 
 
-@pytest.fixture
-def codec() -> EncodecModel:
+@pytest.fixture(scope="module")
+def fitted() -> EncodecModel:
     """Fitted to noise, which is not what it will hear."""
     model = new_codec(TINY, notes(2, 12800), seed=0).eval()
     noise = torch.randn(800, model.config.hidden_size, generator=torch.Generator().manual_seed(0))
@@ -24,9 +25,13 @@ def codec() -> EncodecModel:
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> Path:
-    folder = tmp_path / "data"
-    folder.mkdir()
+def codec(fitted: EncodecModel) -> EncodecModel:
+    return copy.deepcopy(fitted)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
     sounds = (notes(32, 8 * TINY.sample_rate).numpy() * 20000).astype(np.int16)
     write_shard(folder, range(32), [Clip(sound, (), {}) for sound in sounds])
     return folder

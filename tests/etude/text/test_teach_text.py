@@ -16,7 +16,7 @@ from tests.tiny import tiny_checkpoint
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
-    return tiny_checkpoint(tmp_path / "old", vocab=32, codec_width=8, text_width=64)
+    return tiny_checkpoint(tmp_path / "old", vocab=32, codec_width=8, text_layers=1, text_width=64)
 
 
 def learn(checkpoint: Path, out: Path, steps: int) -> dict[str, float]:
