@@ -36,8 +36,10 @@ def teach(
 ) -> dict[str, float]:
     """Writes the checkpoint to a folder that doesn't exist yet; returns how often each fact of held-out texts is told.
 
-    Raises FileExistsError where `out` exists.
+    Raises FileExistsError where `out` exists; ValueError for no texts or no steps.
     """
+    if min(texts, steps, batch) < 1:
+        raise ValueError(f"texts, steps and batch are at least 1, not {texts}, {steps} and {batch}")
     if out.exists():
         raise FileExistsError(f"{out} exists already")
     model = MusicgenForConditionalGeneration.from_pretrained(checkpoint, dtype="auto").eval()

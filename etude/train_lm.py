@@ -102,21 +102,16 @@ def _train(options: argparse.Namespace) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     num_frames = max(1, round(recipe.context_s[0] * checkpoint.codec_config.frame_rate))
 
-    def batches(folders: list[Path], cache: Path, seed: int, **chances: float) -> Batches:
+    def batches(folders: list[Path], cache: Path, seed: int, *, score: bool = False, **chances: float) -> Batches:
         clips = [clip for i, data in enumerate(folders) for clip in _clips(data, cache / str(i), model, accelerator)]
-        if recipe.score:
+        if score:
             clips = [replace(clip, roll=roll_of(clip.attributes, clip.codes.shape[1])) for clip in clips]
-        return Batches(
-            clips,
-            tokenizer,
-            config,
-            num_frames=num_frames,
-            seed=seed,
-            **chances,
-        )
+            if all(clip.roll is None for clip in clips):
+                raise ValueError("--score is for pieces of `etude.dataset --exact`, and there are none in --data")
+        return Batches(clips, tokenizer, config, num_frames=num_frames, seed=seed, **chances)
 
     chances = {name: getattr(recipe, name) for name in _CHANCES}
-    learned = batches(options.data, options.out / "codes", recipe.seed, **chances)
+    learned = batches(options.data, options.out / "codes", recipe.seed, score=recipe.score > 0, **chances)
     held_out = batches([options.held_out], options.out / "held_out_codes", 0) if options.held_out else None
     pace = Pace(minutes=options.minutes, save_minutes=options.save_minutes, figures_steps=options.figures_steps)
     trainer = Trainer(options.out, recipe, model, learned, held_out, origin=origin, accelerator=accelerator, pace=pace)

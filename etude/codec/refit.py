@@ -66,6 +66,9 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     transformers_logging.disable_progress_bar()
+    # Before the minutes that it takes, not after them.
+    if options.out.exists():
+        parser.error(f"{options.out} exists already")
     try:
         codec = EncodecModel.from_pretrained(options.codec, dtype=torch.float32).eval()
         before, after = refit(

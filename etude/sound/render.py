@@ -16,7 +16,7 @@ SAMPLE_RATE = 32000
 # Fades take this share of a piece, from and to.
 _FADE_IN, _FADE_OUT = (0.1, 0.2), (0.2, 0.35)
 
-# Of exact pieces, so that a note is as loud in one piece as in the next, whatever plays beside it.
+# Of exact pieces, so that a note is as loud in one piece as in the next. Who plays alone may be louder: there is room.
 _EXACT_GAIN = {"solo": 4.0, "duo": 2.5, "trio": 2.5, "band": 2.5}
 
 # A cut in full sound would click.

@@ -19,7 +19,7 @@ from etude.score.planner import draw_plan
 _GENRES = (*GENRES, EXERCISE)
 _MOODS = tuple(MOODS)
 
-# A neighbouring tempo is nearly right: so far off, as a share, costs half a nat less than nothing.
+# A neighbouring tempo is nearly right: one that is off by this share is 0.6 times as likely as the one that was said.
 _TEMPO_SPREAD = 0.03
 
 

@@ -49,6 +49,8 @@ def test_codes_fit_the_new_music_and_all_else_stays(tmp_path: Path, codec: Encod
         latents = codec.encoder(sound[:, None])
         left = [float((quantise(m.quantizer, latents).latents - latents).square().mean()) for m in (codec, new)]
     assert left[1] < 0.5 * left[0]
+    with pytest.raises(SystemExit):
+        module.main([str(tmp_path / "old"), str(tmp_path / "new"), "--data", str(data)])
 
 
 def test_what_was_fitted_hardly_moves_when_it_is_fitted_again(codec: EncodecModel, data: Path) -> None:

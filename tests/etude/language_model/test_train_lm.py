@@ -78,6 +78,7 @@ def test_codes_made_before_are_used_as_they_are_and_only_with_their_codec(
         (["--from", "facebook/musicgen-small"], "needs a revision"),
         (["--data", "nowhere"], "neither shards of etude.dataset nor audio files"),
         (["--steps", "0"], "greater than or equal to 1"),
+        (["--score", "0.5"], "there are none in --data"),
     ],
 )
 def test_what_is_wrong_is_said(

@@ -48,6 +48,9 @@ def test_the_command_prints_what_it_found(tmp_path: Path, checkpoint: Path, caps
     with pytest.raises(SystemExit):
         module.main(command)
     assert "exists already" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        module.main([str(checkpoint), str(tmp_path / "other"), "--texts", "0"])
+    assert "at least 1, not 0" in capsys.readouterr().err
 
 
 def test_whoever_tells_everything_is_right_and_loses_little() -> None:
