@@ -8,6 +8,8 @@ NaN.) And the codec is no part of it.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -40,6 +42,7 @@ class Trainee(nn.Module):
         self._pad_token: int = model.config.decoder.pad_token_id
         self.requires_grad_(True)
         self.text_encoder.requires_grad_(trains_text)
+        _keep_silence(self)
 
     def train(self, mode: bool = True) -> Trainee:
         """A frozen text encoder has no dropout."""
@@ -78,6 +81,16 @@ class Trainee(nn.Module):
         shown = batch.text_mask * ~batch.unheard[:, None]
         shown_states: Tensor = states * shown[:, :, None]
         return shown_states
+
+
+def _keep_silence(trainee: Trainee) -> None:
+    """Whole rows and columns of zeros stay so: nothing is to be written where a clock is read (`clock`)."""
+    for weight in trainee.parameters():
+        if weight.ndim == 2 and weight.requires_grad:
+            speaks = weight.ne(0)
+            learns = speaks.any(0) & speaks.any(1, keepdim=True)
+            if not learns.all():
+                weight.register_hook(partial(torch.mul, learns))
 
 
 def _losses(logits: Tensor, labels: Tensor) -> Tensor:

@@ -41,6 +41,11 @@ class Client:
         self._losses.tell(self.takes)
         return sum(bool(take.lost_s) for take in self.takes)
 
+    @property
+    def num_being_made(self) -> int:
+        """Takes that a language model is at work for, as far as their events tell."""
+        return sum(take.is_being_made for take in self.takes)
+
     async def keep_busy(self, enough: asyncio.Event) -> None:
         """In each lane one new clip after the other, until there are enough, or one fails.
 

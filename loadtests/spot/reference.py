@@ -11,6 +11,8 @@ LANES = 10
 # Longer than it takes until a drained worker has its successor: one that is drained is given nothing new.
 _DURATION_MS = 20_000
 _NAME_DIGITS = 16
+# Of a clip; what is told follows what is made by a second or two.
+_SURELY_BEING_MADE = 0.75
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,11 @@ class Take:
     size_bytes: int = 0
     sha256: str = ""
     error: str | None = None
+
+    @property
+    def is_being_made(self) -> bool:
+        """Begun, and with much left to do."""
+        return self.ended_s is None and bool(self.progress) and 0 < self.progress[-1] < _SURELY_BEING_MADE
 
     def heard(self, told: Mapping[str, object], now_s: float) -> None:
         """told: the job, as the API has it."""

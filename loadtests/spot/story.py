@@ -9,6 +9,7 @@ from typing import Literal
 
 import psutil
 
+from loadtests.fleet.application import SLOTS
 from loadtests.fleet.fleet import Fleet, Node
 from loadtests.fleet.metadata_server import MetadataServer
 from loadtests.spot.client import Client
@@ -107,9 +108,11 @@ class Story:
         return await self._observer.until(is_whole)
 
     async def _until_at_work(self, node: Node) -> None:
-        """Until its worker computes: otherwise nothing would be lost with it."""
+        """Until its worker computes, and more of the demonstration's own clips are being made than another worker has
+        slots for: otherwise nothing that is compared afterwards would be lost with it.
+        """
         worked_s = 0.0
-        while worked_s < _BUSY * _LOOK_S:
+        while worked_s < _BUSY * _LOOK_S or self._client.num_being_made <= (WORKERS - 1) * SLOTS:
             [worker] = node.replicas(BATCH)
             worked_s = await _worked(worker)
 

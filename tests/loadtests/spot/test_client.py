@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -30,6 +31,16 @@ def test_each_clip_is_a_job_for_spot_nodes_that_no_cache_has_and_no_other_clip_i
     assert len({each.seed for each in some}) == len(some)
     assert {(each.body["queue"], each.body["cache"]) for each in some} == {("batch", "off")}
     assert [each.lane for each in some] == 3 * [*range(1, LANES + 1)]
+
+
+def test_a_clip_is_being_made_from_its_first_sound_until_little_is_left() -> None:
+    take = Take(reference(1), 0.0)
+    seen = [take.is_being_made]
+    for moment, progress in enumerate((0.0, 0.1, 0.7, 0.8)):
+        take.heard({"progress": progress, "variations": [{"music_id": None}]}, float(moment))
+        seen.append(take.is_being_made)
+    assert seen == [False, False, True, True, False]
+    assert not replace(take, progress=[0.5], ended_s=4.0).is_being_made
 
 
 async def submit(request: Request) -> Response:
