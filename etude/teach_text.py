@@ -4,13 +4,16 @@
 
 MusicGen's own text encoder has read for months before it hears any music; ours would have to learn what "at 96 bpm in
 D minor" says from what little it changes in the next frame. So it learns that first, from descriptions alone, of which
-there are endless: a linear map of the mean of its states has to tell the facts. Held-out descriptions, of seeds that
-are never trained on, say how well. OUT is a new folder, with the rest as it was; `etude.train_lm` goes on from there.
+there are endless: a linear map of the mean of its states has to tell the facts, and one of its last state the beat,
+for `etude.set_clock`. Held-out descriptions, of seeds that are never trained on, say how well. OUT is a new folder,
+with the rest as it was; `etude.train_lm` goes on from there. Where a decoder has learned to listen to the encoder
+already, --near keeps what it says near to what it said.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import math
 import os
@@ -25,14 +28,14 @@ from transformers.utils import logging as transformers_logging
 from etude.changed_checkpoint import write_changed
 from etude.splits import SPLITS
 from etude.text.facts import describe_seeds
-from etude.text.lesson import Pupil, loss, rightness
+from etude.text.lesson import Pupil, farness, rightness
 
 _HELD_OUT_TEXTS = 1000
 _WARMUP_STEPS = 100
 
 
 def teach(
-    checkpoint: Path, out: Path, *, texts: int, steps: int, batch: int, rate: float, seed: int
+    checkpoint: Path, out: Path, *, texts: int, steps: int, batch: int, rate: float, near: float, seed: int
 ) -> dict[str, float]:
     """Writes the checkpoint to a folder that doesn't exist yet; returns how often each fact of held-out texts is told.
 
@@ -49,6 +52,7 @@ def teach(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         pupil = Pupil(model.text_encoder.encoder.float(), model.config.text_encoder.d_model)
+    before = copy.deepcopy(pupil).requires_grad_(False)
     words, facts = describe_seeds(SPLITS["train"][:texts])
     optimizer = torch.optim.AdamW(pupil.parameters(), lr=rate, betas=(0.9, 0.95), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
@@ -56,7 +60,10 @@ def teach(
     for _ in progress:
         places = torch.randint(len(words), (batch,), generator=generator)
         tokens = tokenizer([words[i] for i in places.tolist()], padding=True, return_tensors="pt")
-        cost = loss(pupil(tokens.input_ids, tokens.attention_mask), facts.of(places))
+        told = pupil(tokens.input_ids, tokens.attention_mask)
+        cost = pupil.loss(told, facts.of(places))
+        if near:
+            cost = cost + near * farness(told, before(tokens.input_ids, tokens.attention_mask))
         optimizer.zero_grad()
         cost.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(pupil.parameters(), 1.0)
@@ -85,6 +92,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--steps", type=int, default=3000, help="default 3000")
     parser.add_argument("--batch", type=int, default=64, help="descriptions a step; default 64")
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="default 0.001")
+    parser.add_argument("--near", type=float, default=0.0, help="what leaving what it said weighs; default 0")
     parser.add_argument("--seed", type=int, default=0, help="default 0")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default %(default)s")
     parser.add_argument("--nice", type=int, default=0, help="how far others go first, 0 to 19; default 0")
@@ -93,7 +101,7 @@ def main(arguments: list[str]) -> None:
     torch.set_num_threads(options.threads)
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
-    told = {name: getattr(options, name) for name in ("texts", "steps", "batch", "seed")}
+    told = {name: getattr(options, name) for name in ("texts", "steps", "batch", "near", "seed")}
     try:
         found = teach(options.checkpoint, options.out, rate=options.learning_rate, **told)
     except (ValueError, OSError) as error:

@@ -90,7 +90,7 @@ def _keep_silence(trainee: Trainee) -> None:
             speaks = weight.ne(0)
             learns = speaks.any(0) & speaks.any(1, keepdim=True)
             if not learns.all():
-                weight.register_hook(partial(torch.mul, learns))
+                weight.register_hook(partial(torch.mul, learns))  # type: ignore[no-untyped-call]
 
 
 def _losses(logits: Tensor, labels: Tensor) -> Tensor:

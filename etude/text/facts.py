@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from etude.score.describe import Description, describe
 from etude.score.exact import BEATS, exactly
@@ -39,6 +40,11 @@ class Facts:
     no_drums: Tensor
     genre: Tensor
     mood: Tensor
+
+    @property
+    def beats(self) -> Tensor:
+        """[B, beats], 1 for the one that is said."""
+        return F.one_hot(self.tempo.argmax(1), 1 + len(BEATS))[:, 1:].to(self.tempo.dtype)
 
     def of(self, places: Tensor) -> Facts:
         """Those of some of the texts."""
