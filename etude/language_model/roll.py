@@ -24,8 +24,8 @@ Roll = NDArray[np.float16]
 
 # Rows that are 0 or 1: for each pitch class whether it begins, whether anything pitched does, whether a drum does, for
 # each pitch class whether it sounds, and for each number of frames whether a beat has so many.
-_BEGINS, _PITCHED, _DRUM, _SOUNDS, _BEAT = 0, 12, 13, 14, 26
-NUM_BITS = _BEAT + len(BEATS)
+_BEGINS, _PITCHED, _DRUM, _SOUNDS, BEAT = 0, 12, 13, 14, 26
+NUM_BITS = BEAT + len(BEATS)
 
 # And where in the beat the frame is, as cosine and sine.
 NUM_ROWS = NUM_BITS + 2
@@ -54,7 +54,7 @@ def roll(piece: Piece, num_frames: int) -> Roll:
                 rows[[_BEGINS + pitch_class, _PITCHED], start] = 1
                 rows[_SOUNDS + pitch_class, start:stop] = 1
     frames_per_beat = round(piece.plan.beat_s / FRAME_S)
-    rows[_BEAT + BEATS.index(frames_per_beat)] = 1
+    rows[BEAT + BEATS.index(frames_per_beat)] = 1
     phase = 2 * math.pi * np.arange(num_frames) / frames_per_beat
     rows[NUM_BITS], rows[NUM_BITS + 1] = np.cos(phase), np.sin(phase)
     return rows

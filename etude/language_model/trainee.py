@@ -42,7 +42,8 @@ class Trainee(nn.Module):
         self._pad_token: int = model.config.decoder.pad_token_id
         self.requires_grad_(True)
         self.text_encoder.requires_grad_(trains_text)
-        _keep_silence(self)
+        # Those of which some numbers are not learned, and must not decay either.
+        self.kept: frozenset[int] = frozenset(map(id, _keep_clock(self)))
 
     def train(self, mode: bool = True) -> Trainee:
         """A frozen text encoder has no dropout."""
@@ -83,14 +84,30 @@ class Trainee(nn.Module):
         return shown_states
 
 
-def _keep_silence(trainee: Trainee) -> None:
-    """Whole rows and columns of zeros stay so: nothing is to be written where a clock is read (`clock`)."""
-    for weight in trainee.parameters():
-        if weight.ndim == 2 and weight.requires_grad:
-            speaks = weight.ne(0)
-            learns = speaks.any(0) & speaks.any(1, keepdim=True)
-            if not learns.all():
-                weight.register_hook(partial(torch.mul, learns))  # type: ignore[no-untyped-call]
+def _keep_clock(trainee: Trainee) -> list[nn.Parameter]:
+    """Where there is a clock (`clock`), nothing learns to write in the places that it reads, and it stays as it is: a
+    step changes hundreds of weights, each by as much as any other, and so fine a sum does not bear that. Returns
+    weights of which a part is kept.
+    """
+    decoder = trainee.decoder.model.decoder
+    silent = torch.stack([table.weight.eq(0).all(0) for table in decoder.embed_tokens]).all(0)
+    if not silent.any():
+        return []
+    layer = decoder.layers[0]
+    # Units that read nothing but the clock are the pulse's (`pulse`).
+    reads = layer.fc1.weight.ne(0).float().mean(1) > 0.5
+    learned = (
+        *((table.weight, ~silent) for table in decoder.embed_tokens),
+        (layer.self_attn.out_proj.weight, ~silent[:, None]),
+        (layer.fc1.weight, reads[:, None]),
+        (layer.fc2.weight, reads & (reads.all() | ~silent[:, None])),
+    )
+    for weight, learns in learned:
+        weight.register_hook(partial(torch.mul, learns))
+    for part in (layer.encoder_attn, layer.encoder_attn_layer_norm, layer.final_layer_norm, trainee.text_projection):
+        if part is not None:
+            part.requires_grad_(False)
+    return [weight for weight, _ in learned]
 
 
 def _losses(logits: Tensor, labels: Tensor) -> Tensor:

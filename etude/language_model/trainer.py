@@ -158,6 +158,7 @@ def _groups(trainee: Trainee, recipe: Recipe) -> list[dict[str, object]]:
     """Matrices decay; what is added, scaled or looked up does not."""
     learned = [each for each in trainee.parameters() if each.requires_grad]
     tables = {id(module.weight) for module in trainee.modules() if isinstance(module, nn.Embedding)}
-    decays = [each for each in learned if each.ndim > 1 and id(each) not in tables]
-    others = [each for each in learned if each.ndim == 1 or id(each) in tables]
+    stays = tables | trainee.kept
+    decays = [each for each in learned if each.ndim > 1 and id(each) not in stays]
+    others = [each for each in learned if each.ndim == 1 or id(each) in stays]
     return [{"params": decays, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]

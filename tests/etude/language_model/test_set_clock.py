@@ -8,6 +8,7 @@ import torch
 
 from deployments.checkpoints.checkpoint import Checkpoint
 from etude import set_clock as module
+from etude.language_model import pulse
 from etude.language_model.code_shards import write_code_shard
 from tests.etude.language_model.conftest import VOCAB, random_clips
 from tests.tiny import tiny_checkpoint
@@ -21,9 +22,9 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-def a_checkpoint(tmp_path: Path, heads: int) -> Path:
+def a_checkpoint(tmp_path: Path, heads: int, name: str = "old") -> Path:
     return tiny_checkpoint(
-        tmp_path / "old", vocab=VOCAB, width=256, heads=heads, ffn=64, text_width=64, ratios=(5, 2), codec_width=8
+        tmp_path / name, vocab=VOCAB, width=256, heads=heads, ffn=128, text_width=64, ratios=(5, 2), codec_width=8
     )
 
 
@@ -32,11 +33,14 @@ def test_only_what_a_clock_needs_changes(
 ) -> None:
     monkeypatch.setattr(module, "_NUM_TEXTS", 300)
     monkeypatch.setattr(module, "_NUM_HELD_OUT", 100)
+    # An encoder that nobody taught says nothing of these clips, which have no score either.
+    monkeypatch.setattr(module, "_phases", lambda batch, *_: torch.ones(2, batch.labels.shape[2], 2))
+    monkeypatch.setattr(pulse, "_STEPS", 10)
     command = [str(a_checkpoint(tmp_path, 4)), str(tmp_path / "new"), "--data", str(data)]
     module.main(command)
     found = json.loads(capsys.readouterr().out)
     # A random encoder's last state tells something of its text all the same.
-    assert found.keys() == {"right", "where_none_is_named", "of_other_words"}
+    assert found.keys() == {"right", "where_none_is_named", "of_other_words", "phase_missed"}
     assert found["of_other_words"] < 0.5
     old, new = Checkpoint.open(tmp_path / "old"), Checkpoint.open(tmp_path / "new")
     for part in ("text_encoder", "codec"):
@@ -45,7 +49,7 @@ def test_only_what_a_clock_needs_changes(
     tensors = new.tensors("language_model", torch.float32)
     before = old.tensors("language_model", torch.float32)
     changed = {name for name, tensor in before.items() if not torch.equal(tensor, tensors[name])}
-    clock = ("embed_tokens", "layers.0.self_attn.out_proj", "layers.0.encoder_attn")
+    clock = ("embed_tokens", "layers.0.self_attn.out_proj", "layers.0.encoder_attn", "layers.0.f")
     assert changed
     assert all(any(part in name for part in clock) for name in changed), changed
     assert {path.name for path in (tmp_path / "old").iterdir()} == {path.name for path in (tmp_path / "new").iterdir()}
@@ -58,9 +62,13 @@ def test_what_is_missing_is_said_and_nothing_is_left(
     tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_NUM_TEXTS", 20)
-    narrow = str(a_checkpoint(tmp_path, 8))
-    for folder, said in ((data, "values at least, not 8 of 32"), (tmp_path / "nowhere", "etude.encode_codes")):
+    narrow, untaught = str(a_checkpoint(tmp_path, 8)), str(a_checkpoint(tmp_path, 4, "untaught"))
+    for checkpoint, folder, said in (
+        (narrow, data, "values at least, not 8 of 32"),
+        (untaught, data, "it has to be taught (etude.teach_text)"),
+        (untaught, tmp_path / "nowhere", "etude.encode_codes"),
+    ):
         with pytest.raises(SystemExit):
-            module.main([narrow, str(tmp_path / "new"), "--data", str(folder)])
+            module.main([checkpoint, str(tmp_path / "new"), "--data", str(folder)])
         assert said in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
