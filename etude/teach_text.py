@@ -5,7 +5,7 @@
 MusicGen's own text encoder has read for months before it hears any music; ours would have to learn what "at 96 bpm in
 D minor" says from what little it changes in the next frame. So it learns that first, from descriptions alone, of which
 there are endless: a linear map of the mean of its states has to tell the facts, and one of its last state the beat,
-for `etude.set_clock`. Held-out descriptions, of seeds that are never trained on, say how well. OUT is a new folder,
+for `etude.wire`. Held-out descriptions, of seeds that are never trained on, say how well. OUT is a new folder,
 with the rest as it was; `etude.train_lm` goes on from there. Where a decoder has learned to listen to the encoder
 already, --near keeps what it says near to what it said.
 """

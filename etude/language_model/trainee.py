@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from transformers import MusicgenForConditionalGeneration
 
 from etude.language_model.batches import IGNORED, Batch, inputs_of
+from etude.language_model.key_head import key_heads
 from etude.language_model.roll import NUM_BITS, NUM_ROWS
 
 # Of the squares by which a beat's phase is missed, beside nats.
@@ -43,7 +44,7 @@ class Trainee(nn.Module):
         self.requires_grad_(True)
         self.text_encoder.requires_grad_(trains_text)
         # Those of which some numbers are not learned, and must not decay either.
-        self.kept: frozenset[int] = frozenset(map(id, _keep_clock(self)))
+        self.kept: frozenset[int] = frozenset(map(id, [*_keep_clock(self), *_keep_key_heads(self)]))
 
     def train(self, mode: bool = True) -> Trainee:
         """A frozen text encoder has no dropout."""
@@ -108,6 +109,20 @@ def _keep_clock(trainee: Trainee) -> list[nn.Parameter]:
         if part is not None:
             part.requires_grad_(False)
     return [weight for weight, _ in learned]
+
+
+def _keep_key_heads(trainee: Trainee) -> list[nn.Parameter]:
+    """As they are (`key_head`). Returns weights of which a part is kept."""
+    kept: list[nn.Parameter] = []
+    for layer in trainee.decoder.model.decoder.layers:
+        attention = layer.encoder_attn
+        learns = ~key_heads(attention)
+        if not learns.all():
+            for part in (attention.q_proj, attention.k_proj, attention.v_proj):
+                part.weight.register_hook(partial(torch.mul, learns[:, None]))
+            attention.out_proj.weight.register_hook(partial(torch.mul, learns))
+            kept += attention.parameters()
+    return kept
 
 
 def _losses(logits: Tensor, labels: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from transformers import MusicgenForConditionalGeneration
 from etude.language_model import pulse
 from etude.language_model.batches import Batches
 from etude.language_model.clock import HEADS, REACH, dial, likeness, places_of, set_clock
+from etude.language_model.key_head import key_heads, set_key_head
 from etude.language_model.origin import Origin
 from etude.language_model.pulse import set_pulse
 from etude.language_model.recipe import Recipe
@@ -132,13 +133,14 @@ def test_a_pulse_is_the_beat_s_phase_and_nothing_where_no_tempo_is_said(
             assert float(both.corrcoef()[0, 1]) > 0.9
 
 
-def test_training_leaves_the_clock_as_it_is_and_silent_what_it_reads(
+def test_training_leaves_clock_pulse_and_key_head_as_they_are(
     model: MusicgenForConditionalGeneration, readout: Tensor, batches: Batches, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     columns = music(50)
     set_clock(model, readout, columns)
     monkeypatch.setattr(pulse, "_STEPS", 2)
     set_pulse(model, columns, torch.zeros(2, 1, WIDTH), torch.ones(2, 1, dtype=torch.long), torch.ones(2, 50, 2))
+    set_key_head(model, torch.ones(12, WIDTH), columns)
     trainee = Trainee(model, trains_text=False)
     before = {name: weight.detach().clone() for name, weight in trainee.named_parameters()}
     optimizer = torch.optim.AdamW(_groups(trainee, Recipe()), lr=0.1)
@@ -150,6 +152,11 @@ def test_training_leaves_the_clock_as_it_is_and_silent_what_it_reads(
     silent = [*dial(WIDTH).columns.tolist(), *hands, *places]
     assert not decoder.layers[0].self_attn.out_proj.weight[silent].any()
     assert not any(table.weight[:, silent].any() for table in decoder.embed_tokens)
+    attention = decoder.layers[1].encoder_attn
+    says_key = key_heads(attention)
+    assert int(says_key.sum()) == WIDTH // len(HEADS)
+    assert not attention.q_proj.weight[says_key].any()
+    assert attention.v_proj.weight[says_key].ne(0).any(1).sum() == 12
     units = before["decoder.model.decoder.layers.0.fc1.weight"].ne(0).sum(1) < 10
     assert int(units.sum()) == 96
     kept = {
@@ -158,6 +165,7 @@ def test_training_leaves_the_clock_as_it_is_and_silent_what_it_reads(
         "layers.0.final_layer_norm.": slice(None),
         "layers.0.fc1.weight": units,
         "layers.0.fc2.weight": places,
+        "layers.1.encoder_attn.v_proj": says_key,
         "text_projection.": slice(None),
     }
     for name, weight in trainee.named_parameters():
