@@ -1,14 +1,15 @@
 """A clock that words set: what a decoder is given to know, in every frame, where in the bar it is.
 
 When the next beat is due is a product of two things, the tempo that the text says and the frame's number; of the music
-only the first bar needs it, from then on what was played tells. A small model finds hardly any of it in a night. But
+only the first bar needs it, from then on what was played tells. So a small model finds hardly any of it in hours. But
 attention is such a product: positions are sinusoids, a bar's cosine is a sum of the few of them that turn nearly as
-fast, and which sum is a matter of the tempo. So the first layer's cross-attention begins as four heads that look more
+fast, and which sum is a matter of the tempo. So the first layer's cross-attention becomes four heads that look more
 or less at the text's last token, where the text encoder says the tempo (`etude.teach_text`), as the bar turns: with
 queries that hold the sinusoids, and keys that hold the sum. To be read, these sinusoids have to be alone: embeddings
-and the layer's self-attention are silent in their places, and training keeps them so (`trainee`).
+and the layer's self-attention are silent in their places.
 
-It stays a MusicGen like any other; the weights are where training begins, and it goes on from there.
+It stays a MusicGen like any other, in whatever plays it. Training keeps these weights as they are (`trainee`), and
+teaches the others what to do with them.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ HEADS = ((4, 0.0), (4, 1.0), (2, 0.0), (2, 0.5))
 # For so many frames a cosine is right, by its beats; it fades after, and by then the music has its own. For longer a
 # small model's sinusoids are too far apart.
 REACH = {4: 950, 2: 500}
+_BAR = max(REACH)
 _FADED_BY = 1500
 _FADING_WEIGHT = 0.02
 # Against sums of large terms that cancel, which noise would not.
@@ -58,7 +60,7 @@ def dial(width: int) -> Dial:
     """width: of the decoder, whose positions are transformers' for MusicGen: cosines first, then sines."""
     half = width // 2
     speeds = torch.exp(-torch.arange(half, dtype=torch.float64) * math.log(10000) / (half - 1))
-    slowest, quickest = 2 * math.pi / (max(REACH) * BEATS[-1]), 2 * math.pi / (min(REACH) * BEATS[0])
+    slowest, quickest = 2 * math.pi / (_BAR * BEATS[-1]), 2 * math.pi / (min(REACH) * BEATS[0])
     places = ((speeds > slowest / _MARGIN) & (speeds < quickest * _MARGIN)).nonzero()[:, 0]
     frames = torch.arange(_FADED_BY, dtype=torch.float64)
     turns = frames[:, None] * speeds[places]
@@ -78,8 +80,8 @@ def likeness() -> Tensor:
     """[tempos, tempos], how alike the bars' cosines and sines are, of any two of BEATS: 1 for the same, and positive
     definite.
     """
-    frames = torch.arange(max(REACH.values()), dtype=torch.float64)
-    angles = 2 * math.pi * frames / (torch.tensor(list(BEATS), dtype=torch.float64)[:, None] * max(REACH))
+    frames = torch.arange(REACH[_BAR], dtype=torch.float64)
+    angles = 2 * math.pi * frames / (torch.tensor(list(BEATS), dtype=torch.float64)[:, None] * _BAR)
     alike = (angles.cos() @ angles.cos().T + angles.sin() @ angles.sin().T) / len(frames)
     return (0.99 * alike + 0.01 * torch.eye(len(BEATS), dtype=torch.float64)).float()
 
