@@ -4,30 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import SimpleNamespace
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serve_app.access import windows
 from serve_app.access.windows import Day, Minute
+from tests.serve_app.access.wall_clock import wall_clock
 
 LIMIT = 30
 STEPS = st.lists(st.tuples(st.floats(0, 40), st.integers(1, LIMIT)), max_size=12)
-
-
-@contextmanager
-def wall_clock() -> Iterator[SimpleNamespace]:
-    """What `limits` and the windows take for the time; `now_s` is for the test to set."""
-    wall = SimpleNamespace(now_s=1_000_000.0)
-    wall.time = lambda: wall.now_s
-    with pytest.MonkeyPatch.context() as patch:
-        for module in ("limits.aio.storage.memory", "limits.aio.strategies", "limits.storage.base", windows.__name__):
-            patch.setattr(f"{module}.time", SimpleNamespace(time=wall.time), raising=False)
-        yield wall
 
 
 @settings(max_examples=60, deadline=None)
