@@ -48,8 +48,11 @@ def key_heads(attention: nn.Module) -> Tensor:
 
 
 def _least(attention: nn.Module) -> slice:
-    """The rows of the head whose values add least."""
+    """The rows of the head whose values add least, or of one that says the key already."""
     size = int(attention.head_dim)  # type: ignore[arg-type]
+    already = key_heads(attention).nonzero()
+    if len(already):
+        return slice(int(already[0]), int(already[0]) + size)
     values, out = attention.v_proj.weight, attention.out_proj.weight  # type: ignore[union-attr]
     starts = range(0, len(values), size)  # type: ignore[arg-type]
     adds = [float((out[:, i : i + size] @ values[i : i + size]).norm()) for i in starts]  # type: ignore[index]

@@ -55,12 +55,13 @@ def set_pulse(
     finally:
         watching.remove()
     first_map, last_map, missed = _fit(torch.cat(read).flatten(0, 1), phases.flatten(0, 1))
+    # Before units are chosen: those of an earlier pulse add nothing then, and are taken again.
+    last.weight[pulse] = 0
     taken = last.weight.norm(dim=0).argsort()[:_UNITS]
     first.weight[taken] = 0
     first.weight[taken[:, None], torch.tensor(places)] = first_map.weight
     first.weight[taken, one] = first_map.bias
     last.weight[:, taken] = 0
-    last.weight[pulse] = 0
     last.weight[torch.tensor(pulse)[:, None], taken] = LOUDNESS * std * last_map.weight
     return missed
 

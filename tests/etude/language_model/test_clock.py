@@ -133,6 +133,20 @@ def test_a_pulse_is_the_beat_s_phase_and_nothing_where_no_tempo_is_said(
             assert float(both.corrcoef()[0, 1]) > 0.9
 
 
+def test_a_pulse_that_is_set_again_takes_the_same_units(
+    model: MusicgenForConditionalGeneration, readout: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulse, "_STEPS", 2)
+    columns = music(50)
+    set_clock(model, readout, columns)
+    texts, mask = torch.zeros(2, 1, WIDTH), torch.ones(2, 1, dtype=torch.long)
+    reads_clock = []
+    for _ in range(2):
+        set_pulse(model, columns, texts, mask, torch.ones(2, 50, 2))
+        reads_clock.append(model.decoder.model.decoder.layers[0].fc1.weight.ne(0).sum(1) < 10)
+    assert torch.equal(*reads_clock)
+
+
 def test_training_leaves_clock_pulse_and_key_head_as_they_are(
     model: MusicgenForConditionalGeneration, readout: Tensor, batches: Batches, monkeypatch: pytest.MonkeyPatch
 ) -> None:

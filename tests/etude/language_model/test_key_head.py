@@ -56,6 +56,17 @@ def test_of_all_heads_the_one_that_adds_least_is_taken(tmp_path: Path) -> None:
     assert (int(changed.min()), int(changed.max())) == (128, 191)
 
 
+@torch.no_grad()
+def test_a_second_time_the_same_head_is_taken(tmp_path: Path) -> None:
+    model = load(tmp_path / "checkpoint", width=WIDTH, heads=4)
+    attention = model.decoder.model.decoder.layers[1].encoder_attn
+    set_key_head(model, torch.ones(12, WIDTH), COLUMNS)
+    heads = key_heads(attention)
+    set_key_head(model, 2 * torch.ones(12, WIDTH), COLUMNS)
+    assert torch.equal(key_heads(attention), heads)
+    assert float(attention.v_proj.weight[heads].max()) == 2
+
+
 def test_a_decoder_without_a_second_layer_is_told_so(tmp_path: Path) -> None:
     model = load(tmp_path / "checkpoint", width=WIDTH, heads=4, layers=1)
     with pytest.raises(ValueError, match="needs a second layer"):
