@@ -14,9 +14,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from deployments.logs.catalogue import BATCH_FAILED
-from deployments.metrics.catalogue import BATCH_SIZE
-from deployments.metrics.recorder import NOT_RECORDED, Recorder
+from deployments.telemetry.events_catalogue import BATCH_FAILED
+from deployments.telemetry.metric import NOT_RECORDED, Recorder
+from deployments.telemetry.metrics_catalogue import BATCH_SIZE
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -20,12 +20,12 @@ import torch
 from transformers import EncodecConfig, EncodecModel
 from transformers.utils import logging as transformers_logging
 
-from deployments.checkpoints.weight_norm import fuse_weight_norm
+from deployments.checkpoints.tensor_files import fuse_weight_norm
 from deployments.codec_decoder.codec import Codec
 from deployments.codec_decoder.streaming import decode, decode_window
 from deployments.codec_decoder.windows import FIRST_FRAMES
 from deployments.messages import CodeWindow
-from loadtests.hardware import commit, describe
+from loadtests.measuring.hardware import commit, describe
 
 
 def build(num_filters: int) -> tuple[Codec, EncodecModel]:

@@ -28,11 +28,11 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from loadtests.hardware import commit, describe
 from loadtests.hits.bare import bare_server
 from loadtests.hits.client import Answered, Asked
 from loadtests.hits.cpu import serving_s
-from loadtests.running import MODEL, Running, running
+from loadtests.measuring.hardware import commit, describe
+from loadtests.measuring.running import MODEL, Running, running
 
 PROMPT = "a calm piano melody over soft strings"
 HITS, EMPTY, READING, BARE = "hits", "empty", "reading", "bare"

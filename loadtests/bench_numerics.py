@@ -21,15 +21,15 @@ import torch
 from deployments.checkpoints.checkpoint import Checkpoint
 from deployments.language_model.config import DecoderConfig
 from deployments.language_model.decoder import HostDecoder
-from deployments.language_model.delay import delayed, num_steps
-from deployments.language_model.engine import Engine
+from deployments.language_model.engine.engine import Engine
+from deployments.language_model.engine.request import delayed, num_steps
 from deployments.language_model.loading import INT8, make_decoder
 from deployments.language_model.weights import DecoderWeights, fuse, load_weights
 from deployments.messages import CodeRequest
-from loadtests.hardware import commit, describe
-from loadtests.requests import NUM_TEXT_TOKENS, SAMPLING
-from loadtests.shapes import SHAPES, random_tensors
-from loadtests.teacher_forcing import Distance, guided, teacher_forced
+from loadtests.measuring.hardware import commit, describe
+from loadtests.measuring.requests import NUM_TEXT_TOKENS, SAMPLING
+from loadtests.measuring.shapes import SHAPES, random_tensors
+from loadtests.measuring.teacher_forcing import Distance, guided, teacher_forced
 
 EMBEDDED = Path("etude/checkpoint")
 REFERENCE = "float32"

@@ -35,12 +35,12 @@ from transformers.utils import logging as transformers_logging
 from deployments.checkpoints.checkpoint import Checkpoint
 from deployments.codec_decoder.codec import Codec
 from deployments.codec_decoder.streaming import decode
-from loadtests.hardware import commit, describe
-from loadtests.in_process import in_process
-from loadtests.running import free_port
-from serve_app.run.guardian import Guardian
-from serve_app.run.options import DEFAULT_CONFIG
-from serve_app.run.service import Service
+from loadtests.measuring.hardware import commit, describe
+from loadtests.measuring.in_process import in_process
+from loadtests.measuring.running import free_port
+from serve_app.cli.options import DEFAULT_CONFIG
+from serve_app.launcher.guardian import Guardian
+from serve_app.launcher.service import Service
 
 EMBEDDED = Path("etude/checkpoint")
 PROMPT = "a calm piano melody over soft strings"

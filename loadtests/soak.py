@@ -26,16 +26,15 @@ import psutil
 import torch
 
 from deployments.language_model.config import DecoderConfig
-from deployments.language_model.engine import Engine
-from deployments.language_model.engine_loop import EngineLoop
+from deployments.language_model.engine.engine import Engine
+from deployments.language_model.engine.loop import EngineLoop
 from deployments.language_model.linear import DTYPES
-from deployments.language_model.loading import INT8, fastest_dtype, make_decoder, set_torch_threads
-from deployments.language_model.pulse import Pulse
-from deployments.language_model.warm_up import warm_up
+from deployments.language_model.loading import INT8, fastest_dtype, make_decoder, set_torch_threads, warm_up
 from deployments.language_model.weights import fuse
+from deployments.liveness.stalls import Pulse
 from deployments.messages import CodeFrames, CodeRequest, Sampling
-from loadtests.hardware import commit, describe
-from loadtests.shapes import SHAPES, random_tensors
+from loadtests.measuring.hardware import commit, describe
+from loadtests.measuring.shapes import SHAPES, random_tensors
 
 MB = 10**6
 SAMPLINGS = (

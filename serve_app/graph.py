@@ -3,7 +3,7 @@
     client → ingress → pipeline → text encoder, language model, batch language model if there is one (for every model)
                      → codec decoder (likewise)
 
-`build` is what a deploy file's `import_path` names; its `args` are `serve_app.settings.Settings`.
+`build` is what a deploy file's `import_path` names; its `args` are `serve_app.settings.application.Settings`.
 """
 
 from __future__ import annotations
@@ -21,14 +21,13 @@ from deployments.codec_decoder.deployment import CodecDecoderDeployment
 from deployments.language_model.deployment import LanguageModelDeployment
 from deployments.messages import ModelCard, QueueClass
 from deployments.text_encoder.deployment import TextEncoderDeployment
-from serve_app import deployment_names
 from serve_app.api.deployment import IngressDeployment
-from serve_app.jobs.job import QUEUE_CLASSES
-from serve_app.model_settings import ModelSettings
+from serve_app.job import QUEUE_CLASSES
 from serve_app.pipeline.deployment import ModelHandles, PipelineDeployment
-from serve_app.replica_settings import ReplicaSettings
-from serve_app.scaling.settings import AutoscalingSettings
-from serve_app.settings import Settings
+from serve_app.settings import replicas as deployment_names
+from serve_app.settings.application import Settings
+from serve_app.settings.model import ModelSettings
+from serve_app.settings.replicas import AutoscalingSettings, ReplicaSettings
 
 # Of what others can go on with: a generation that a language model does not end in this time goes on elsewhere.
 GRACEFUL_SHUTDOWN_TIMEOUT_S = 20.0

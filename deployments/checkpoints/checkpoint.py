@@ -16,13 +16,9 @@ import torch
 from torch import Tensor
 from transformers import EncodecConfig, MusicgenConfig, MusicgenDecoderConfig, T5Config
 
-from deployments.checkpoints.config import read_config
-from deployments.checkpoints.errors import CheckpointError, first_few
-from deployments.checkpoints.fingerprint import fingerprint_of
-from deployments.checkpoints.parts import Part, sort_into_parts
-from deployments.checkpoints.reader import TensorReader
-from deployments.checkpoints.tensor_files import TensorFiles
-from deployments.checkpoints.weight_norm import fuse_weight_norm
+from deployments.checkpoints.config import CheckpointError, first_few, read_config
+from deployments.checkpoints.sources import fingerprint_of
+from deployments.checkpoints.tensor_files import Part, TensorFiles, TensorReader, fuse_weight_norm, sort_into_parts
 
 _T5_TABLES = ("encoder.embed_tokens.weight", "shared.weight")
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from deployments.checkpoints.checkpoint import Checkpoint, check_tensors
-from deployments.checkpoints.errors import CheckpointError
+from deployments.checkpoints.config import CheckpointError
 from deployments.codec_decoder.seanet import SeanetDecoder, SeanetShape
 
 if TYPE_CHECKING:

@@ -15,14 +15,12 @@ import torch
 
 from deployments.batching import Batcher
 from deployments.checkpoints.checkpoint import Checkpoint
-from deployments.checkpoints.find import find_checkpoint
-from deployments.checkpoints.root import ROOT
+from deployments.checkpoints.sources import ROOT, find_checkpoint
 from deployments.codec_decoder.codec import Codec
 from deployments.codec_decoder.streaming import decode, decode_window
 from deployments.messages import CodeWindow, DecodedWindow, SoundFormat
-from deployments.metrics.deployment import RayRecorder
-from deployments.scaling_stats import EACH_PER_S
-from deployments.speed import WorkingSpeed
+from deployments.scaling_stats import EACH_PER_S, WorkingSpeed
+from deployments.telemetry.deployment import RayRecorder
 
 
 class CodecDecoderDeployment:

@@ -1,4 +1,7 @@
-"""Where a clip's frames are cut into windows, each decoded in one run of the network."""
+"""Where a clip's frames are cut into windows, each decoded in one run of the network.
+
+Milliseconds, frames and samples. Integers throughout: no clip is a sample short because of a float.
+"""
 
 from __future__ import annotations
 
@@ -32,3 +35,13 @@ def windows(
             end = num_frames
         yield start, end
         start = end
+
+
+def num_frames(duration_ms: int, frame_rate: int) -> int:
+    """The fewest frames that cover the duration: ceil(duration · frame_rate)."""
+    return -(-duration_ms * frame_rate // 1000)
+
+
+def num_samples(duration_ms: int, sample_rate: int) -> int:
+    """The sample nearest to the duration's end (half up); never more than the frames hold."""
+    return (2 * duration_ms * sample_rate + 1000) // 2000

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from deployments.checkpoints.errors import CheckpointError
-from deployments.language_model.delay import delays_of
+from deployments.checkpoints.config import CheckpointError
+from deployments.language_model.engine.request import delays_of
 
 if TYPE_CHECKING:
     from transformers import MusicgenConfig

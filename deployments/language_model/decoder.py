@@ -5,17 +5,16 @@ Every row's numbers depend on its own slot and branch alone, never on the rows b
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor
 
 from deployments.language_model.config import DecoderConfig
-from deployments.language_model.rows import Rows
-from deployments.language_model.sampler import Draw, SamplingBatch
-
-if TYPE_CHECKING:
-    from deployments.language_model.stepper import Stepper
+from deployments.language_model.engine.request import Generation
+from deployments.language_model.engine.sampler import Draw, SamplingBatch
+from deployments.language_model.engine.step import Rows, Step
 
 
 class Cache(Protocol):
@@ -72,6 +71,39 @@ class HostDecoder(_Decoder, Protocol):
 
     def draw(self, with_text: Tensor, without_text: Tensor, batch: SamplingBatch, frames: np.ndarray) -> Draw:
         """Logits [R, K, V] twice, frames int64 [R, K] → the tokens: see `sampler`."""
+        ...
+
+
+class Stepper(Protocol):
+    """The slots' memory, and the steps over it, in the order they are launched.
+
+    steps_ahead: how many steps may be launched before the tokens of one are asked for. memory_bytes: for all slots
+    together; None: no limit.
+    """
+
+    @property
+    def steps_ahead(self) -> int: ...
+
+    @property
+    def memory_bytes(self) -> int | None: ...
+
+    def admit(self, slot: int, generation: Generation) -> None:
+        """The slot is this generation's from the next step on.
+
+        Raises: what `ran_out_of_memory` knows, and then the slot is to be released as any other.
+        """
+        ...
+
+    def release(self, slot: int) -> None:
+        """The slot is free; steps launched before may still write to it, those after may not."""
+        ...
+
+    def launch(self, step: Step) -> Callable[[], Draw] | None:
+        """Starts a step. What it gives waits for the draws of `step.drawing`; None where nobody draws."""
+        ...
+
+    def check_integrity(self, slots: set[int]) -> None:
+        """slots: those in use. Raises: AssertionError when others hold memory or any is lost."""
         ...
 
 

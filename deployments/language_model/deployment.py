@@ -13,26 +13,23 @@ from typing import Any
 import psutil
 import ray
 
-from deployments.attendance import Attendance
 from deployments.checkpoints.checkpoint import Checkpoint
-from deployments.checkpoints.find import find_checkpoint
-from deployments.checkpoints.root import ROOT
-from deployments.language_model.cpu_share import CpuShare, num_cores
-from deployments.language_model.delay import num_steps
-from deployments.language_model.engine import Engine
-from deployments.language_model.engine_loop import EngineLoad, EngineLoop
+from deployments.checkpoints.sources import ROOT, find_checkpoint
+from deployments.language_model.engine.engine import Engine
+from deployments.language_model.engine.loop import EngineLoad, EngineLoop
+from deployments.language_model.engine.request import num_steps
 from deployments.language_model.errors import OtherEngine
-from deployments.language_model.gpus import held_bytes
-from deployments.language_model.loading import describe, load_decoder
+from deployments.language_model.gpu.devices import held_bytes
+from deployments.language_model.loading import describe, load_decoder, warm_up
 from deployments.language_model.offload import TEXT_TOKENS
-from deployments.language_model.placement import Placement, in_words
-from deployments.language_model.warm_up import warm_up
-from deployments.logs.catalogue import ENGINE_BROKE, ENGINE_READY
+from deployments.language_model.placement import CpuShare, Placement, in_words, num_cores
+from deployments.liveness.caller_watch import Attendance
+from deployments.liveness.stalls import Wakeup
 from deployments.messages import Beat, CodeFrames, CodeRequest, EngineIdentity, QueueClass
-from deployments.metrics.catalogue import ENGINE_WAITING, SLOTS, SLOTS_IN_USE
-from deployments.metrics.deployment import RayRecorder
 from deployments.scaling_stats import EngineStats, Targets
-from deployments.wakeup import Wakeup
+from deployments.telemetry.deployment import RayRecorder
+from deployments.telemetry.events_catalogue import ENGINE_BROKE, ENGINE_READY
+from deployments.telemetry.metrics_catalogue import ENGINE_WAITING, SLOTS, SLOTS_IN_USE
 
 _log = logging.getLogger("ray.serve.language_model")  # below Serve's own, whose files and format it shares
 

@@ -3,26 +3,47 @@
 `model.MusicgenDecoder` is plain torch: the float32 reference, bfloat16, and layers on several GPUs.
 `cpu.decoder.Int8Decoder` is compiled for a CPU and `gpu.decoder.GpuDecoder` for a GPU; `offload` runs what has no room
 where it is computed.
+
+A short run through everything a request meets, so that the first one does not pay for it.
 """
 
 from __future__ import annotations
 
 import ctypes
 
+import numpy as np
 import torch
 
 from deployments.checkpoints.checkpoint import Checkpoint
-from deployments.checkpoints.errors import CheckpointError
+from deployments.checkpoints.config import CheckpointError
 from deployments.language_model.config import DecoderConfig
 from deployments.language_model.cpu.decoder import Int8Decoder
 from deployments.language_model.cpu.kernels import HEAD_WIDTH
 from deployments.language_model.decoder import Decoder
+from deployments.language_model.engine.engine import Engine
+from deployments.language_model.errors import EngineFull
 from deployments.language_model.gpu.decoder import GpuDecoder
-from deployments.language_model.gpus import layer_devices, limit_memory, require_gpus
+from deployments.language_model.gpu.devices import layer_devices, limit_memory, require_gpus
 from deployments.language_model.model import MusicgenDecoder
 from deployments.language_model.offload import OffloadedDecoder, load_offloaded
-from deployments.language_model.placement import Offloaded, OnCpu, OnGpu, OnGpus, Placement, computes_on_cpu, in_words
-from deployments.language_model.weights import DecoderWeights, WeightSource, block_of, blocks, put, weight_source
+from deployments.language_model.placement import (
+    Offloaded,
+    OnCpu,
+    OnGpu,
+    OnGpus,
+    Placement,
+    computes_on_cpu,
+    in_words,
+)
+from deployments.language_model.weights import (
+    DecoderWeights,
+    WeightSource,
+    block_of,
+    blocks,
+    put,
+    weight_source,
+)
+from deployments.messages import CodeRequest, Sampling
 
 AUTO = "auto"
 INT8 = "int8"
@@ -125,3 +146,24 @@ def _load_on_gpus(source: WeightSource, placement: OnGpus, max_positions: int) -
         _, _, layer = block_of(next(iter(block))).partition("layers.")
         put(weights, source.tensors(block, devices[int(layer or 0)]))
     return MusicgenDecoder(source.config, weights, max_positions, layer_devices=devices)
+
+
+def warm_up(engine: Engine, num_frames: int = 4) -> None:
+    """Fills every slot once, as far as there is memory, with all kinds of sampling. Leaves the engine idle."""
+    states = np.zeros((8, engine.config.text_width), np.float32)
+    prompt = np.zeros((engine.config.num_codebooks, num_frames - 1), np.int16)
+    kinds = [Sampling(), Sampling(guidance_scale=1.0), Sampling(temperature=0.0), Sampling(top_p=0.9)]
+    for i in range(engine.scheduler.num_slots):
+        codes = prompt if i % 2 else None
+        _add(engine, CodeRequest(f"warm-up-{i}", states, num_frames, i, kinds[i % len(kinds)], codes))
+    while not engine.idle:
+        engine.step()
+
+
+def _add(engine: Engine, request: CodeRequest) -> None:
+    """At once, or after those before it have made room."""
+    while True:
+        try:
+            return engine.add(request)
+        except EngineFull:
+            engine.step()

@@ -15,13 +15,12 @@ from pathlib import Path
 from accelerate import dispatch_model, infer_auto_device_map
 from torch import Tensor, nn
 
+from deployments.language_model.batch_invariance import MAX_ROWS
 from deployments.language_model.config import DecoderConfig
-from deployments.language_model.gpus import limit_memory
-from deployments.language_model.kv_cache import KVCache
-from deployments.language_model.model import MusicgenDecoder
+from deployments.language_model.gpu.devices import limit_memory
+from deployments.language_model.model import KVCache, MusicgenDecoder
 from deployments.language_model.offload_folder import OffloadFolder
 from deployments.language_model.placement import Offloaded, PlacementError, in_words
-from deployments.language_model.row_counts import MAX_ROWS
 from deployments.language_model.weights import DecoderWeights, WeightSource, block_of, blocks, put
 
 DISK = "disk"

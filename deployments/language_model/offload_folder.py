@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from deployments.checkpoints.errors import on_one_line
+from deployments.checkpoints.config import on_one_line
 from deployments.language_model.placement import PlacementError, in_words
 
 _INDEX = "index.json"

@@ -9,13 +9,10 @@ import torch
 
 from deployments.batching import Batcher
 from deployments.checkpoints.checkpoint import Checkpoint
-from deployments.checkpoints.find import find_checkpoint
-from deployments.checkpoints.root import ROOT
-from deployments.metrics.deployment import RayRecorder
-from deployments.scaling_stats import EACH_PER_S
-from deployments.speed import WorkingSpeed
-from deployments.text_encoder.encoder import TextEncoder
-from deployments.text_encoder.recent import RecentStates
+from deployments.checkpoints.sources import ROOT, find_checkpoint
+from deployments.scaling_stats import EACH_PER_S, WorkingSpeed
+from deployments.telemetry.deployment import RayRecorder
+from deployments.text_encoder.encoder import RecentStates, TextEncoder
 
 
 class TextEncoderDeployment:

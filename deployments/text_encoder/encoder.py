@@ -5,12 +5,15 @@ prompts of that padded length: so its own length alone decides the shapes its at
 layers see a multiple of 16 rows, where float32 kernels agree. Measured with MKL and oneDNN on AVX-512, one and two
 threads, widths 32 to 768: the same bits alone and in batches of 2 to 20. (Unpadded prompts of 3, 5 and 8 tokens change
 with every batch.) On kernels that agree nowhere it would be close, not exact; the tests tell.
+
+The text states of the prompts that were asked for last.
 """
 
 from __future__ import annotations
 
 import copy
-from collections import defaultdict
+import hashlib
+from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,7 +21,7 @@ import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, T5EncoderModel
 
 from deployments.checkpoints.checkpoint import Checkpoint, check_tensors
-from deployments.checkpoints.errors import CheckpointError
+from deployments.checkpoints.config import CheckpointError
 
 LENGTH_GRID = 16
 MAX_TOKENS = 2048
@@ -102,3 +105,46 @@ def _tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
     if len(tokenizer) > vocab_size:
         raise CheckpointError(f"the tokenizer has {len(tokenizer)} pieces, but the text encoder knows {vocab_size}")
     return tokenizer
+
+
+MAX_BYTES = 64 * 2**20  # some 1,500 prompts of a sentence at T5-base's width
+
+
+class RecentStates:
+    """Least recently asked for, first to go. Under the prompt's hash: no prompt is kept longer than it is worked on.
+
+    max_bytes: that all states together may have. Not thread-safe.
+    """
+
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._states: OrderedDict[bytes, np.ndarray] = OrderedDict()
+        self._num_bytes = 0
+
+    def get(self, prompt: str) -> np.ndarray | None:
+        """The states [S, D] kept for the prompt, from now on the most recent ones; None where there are none."""
+        key = _key(prompt)
+        if key not in self._states:
+            return None
+        self._states.move_to_end(key)
+        return self._states[key]
+
+    def keep(self, prompt: str, states: np.ndarray) -> None:
+        """Keeps the prompt's states, read-only, and lets go of the oldest beyond the limit."""
+        key = _key(prompt)
+        states.flags.writeable = False
+        replaced = self._states.pop(key, None)
+        self._num_bytes += states.nbytes - (0 if replaced is None else replaced.nbytes)
+        self._states[key] = states
+        while self._num_bytes > self._max_bytes:
+            _, oldest = self._states.popitem(last=False)
+            self._num_bytes -= oldest.nbytes
+
+    def check_integrity(self) -> None:
+        """Raises: AssertionError when the account of bytes is wrong, or above the limit."""
+        assert self._num_bytes == sum(states.nbytes for states in self._states.values()), "bytes are miscounted"
+        assert self._num_bytes <= self._max_bytes, f"{self._num_bytes} bytes are kept, {self._max_bytes} may be"
+
+
+def _key(prompt: str) -> bytes:
+    return hashlib.sha256(prompt.encode()).digest()

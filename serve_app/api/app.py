@@ -12,25 +12,21 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import Lifespan
 
-from deployments.metrics.recorder import NOT_RECORDED, Recorder
-from serve_app.access.gate import Gate
-from serve_app.api import openapi
-from serve_app.api.access import Access
-from serve_app.api.backend import Backend
-from serve_app.api.body_limit import BodyLimit
-from serve_app.api.boundary import METHODS, Boundary
-from serve_app.api.enclosed_body import TakeEnclosed
-from serve_app.api.errors import MethodNotAllowed, NotFound, ServiceError, error_response
-from serve_app.api.generation_routes import build_generation_router
-from serve_app.api.jobs_backend import JobsBackend
-from serve_app.api.metered import Metered
-from serve_app.api.metrics_route import build_metrics_router
-from serve_app.api.request_id import RequestId
-from serve_app.api.routes import build_router
-from serve_app.api.settings import ApiSettings
-from serve_app.jobs.settings import JobsSettings
-from serve_app.metrics.page import Page
-from serve_app.metrics.token import MetricsToken
+from deployments.telemetry.metric import NOT_RECORDED, Recorder
+from serve_app.api.backends import Backend, JobsBackend
+from serve_app.api.middleware.authentication import Access
+from serve_app.api.middleware.body_limit import BodyLimit
+from serve_app.api.middleware.boundary import METHODS, Boundary, Metered
+from serve_app.api.routes import openapi
+from serve_app.api.routes.generations import build_generation_router
+from serve_app.api.routes.metrics import MetricsToken, build_metrics_router
+from serve_app.api.routes.music import build_router
+from serve_app.auth.gate import Gate
+from serve_app.errors import MethodNotAllowed, NotFound, ServiceError, error_response
+from serve_app.proxy.body_passing import TakeEnclosed
+from serve_app.proxy.client_headers import RequestId
+from serve_app.settings.application import ApiSettings, JobsSettings
+from serve_app.telemetry.metrics_page import Page
 
 _DEFAULT_JOBS = JobsSettings()
 

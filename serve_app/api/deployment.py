@@ -14,9 +14,13 @@ from ray.serve.context import _get_global_client
 from ray.serve.handle import DeploymentHandle
 from ray.util import get_node_ip_address
 
-from deployments.heap import map_large_blocks
+from deployments.liveness.heartbeat import Presence
+from deployments.malloc_tuning import map_large_blocks
 from deployments.messages import EngineIdentity, ModelCard, MusicRequest, QueueClass, Resumption
-from deployments.metrics.catalogue import (
+from deployments.scaling_stats import waiting_numbers
+from deployments.telemetry.deployment import RayRecorder
+from deployments.telemetry.metric import REFRESH_S
+from deployments.telemetry.metrics_catalogue import (
     JOB_ATTEMPTS,
     JOBS_UNDER_WAY,
     JOBS_WAITING,
@@ -24,38 +28,28 @@ from deployments.metrics.catalogue import (
     LEASES_LOST,
     MODELS,
 )
-from deployments.metrics.deployment import RayRecorder
-from deployments.metrics.recorder import REFRESH_S
-from deployments.presence import Presence
-from deployments.scaling_stats import waiting_numbers
-from serve_app.access import binding
-from serve_app.access.gate import Gate
-from serve_app.access.settings import AccessSettings
 from serve_app.api.app import create_app
-from serve_app.api.departures import Departures
-from serve_app.api.errors import NotReady
-from serve_app.api.kept_sounds import KeptSounds
+from serve_app.api.finished_sounds import KeptSounds
+from serve_app.api.middleware.disconnects import Departures
 from serve_app.api.pipeline_backend import PipelineBackend
-from serve_app.api.settings import ApiSettings
-from serve_app.cache.opening import open_cache
-from serve_app.cache.settings import CacheSettings
-from serve_app.jobs.job import QUEUE_CLASSES
-from serve_app.jobs.listener import Listener
-from serve_app.jobs.opening import JobService
-from serve_app.jobs.settings import JobsSettings
-from serve_app.metrics.agents import Agents
-from serve_app.metrics.deployment import agents, nodes
-from serve_app.metrics.fleet import record_nodes
-from serve_app.metrics.page import Page
-from serve_app.metrics.sound import SoundFigures
-from serve_app.metrics.token import token_of
+from serve_app.api.routes.metrics import token_of
+from serve_app.auth import keys as binding
+from serve_app.auth.gate import Gate
+from serve_app.database.auth_tables import AuditTable, KeyTable
+from serve_app.database.engines import open_database, open_leases
+from serve_app.errors import NotReady
+from serve_app.job import QUEUE_CLASSES
+from serve_app.jobs.maker import Listener
+from serve_app.jobs.service import JobService
 from serve_app.pipeline.deployment import CodecHandle
-from serve_app.pipeline.lasting import PipelineItem, PipelineLost
-from serve_app.records.audit_table import AuditTable
-from serve_app.records.key_table import KeyTable
-from serve_app.records.opening import open_database, open_leases
-from serve_app.records.settings import RecordsSettings
-from serve_app.scaling.waiting import NOTHING_WAITS
+from serve_app.scaling.policy import NOTHING_WAITS
+from serve_app.settings.application import AccessSettings, ApiSettings, JobsSettings
+from serve_app.settings.storage import CacheSettings, RecordsSettings
+from serve_app.sound.health_reports import SoundFigures
+from serve_app.sound.resuming import PipelineItem, PipelineLost
+from serve_app.stores.opening import open_cache
+from serve_app.telemetry.deployment import agents, nodes, record_nodes
+from serve_app.telemetry.metrics_page import Agents, Page
 
 READY_TIMEOUT_S = 5.0
 

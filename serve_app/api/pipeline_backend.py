@@ -10,6 +10,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Protocol
 
+from deployments.liveness.stalls import within
 from deployments.messages import (
     CodeFrames,
     EngineIdentity,
@@ -21,17 +22,14 @@ from deployments.messages import (
     Resumption,
     SoundFormat,
 )
-from deployments.patience import within
-from serve_app.api.backend import Composed, Kept, SoundFile, Take
-from serve_app.api.errors import Gone, NotReady
-from serve_app.api.kept_sounds import KeptSounds
-from serve_app.audio.health import SoundHealth
-from serve_app.audio.recorder import UNRECORDED, SoundRecorder
-from serve_app.pipeline.lasting import FIRST_SIGN_S, PipelineItem, PipelineLost, lasting
-from serve_app.pipeline.listened import is_new, listened, tell_sound_made
+from serve_app.api.backends import Composed, Kept, SoundFile, Take
+from serve_app.api.finished_sounds import KeptSounds
+from serve_app.errors import Gone, NotReady
+from serve_app.job import SoundHealth
 from serve_app.pipeline.pipeline import EngineGone
-from serve_app.pipeline.shared_windows import SharedCodec, SharedWindows
-from serve_app.pipeline.sound import Codec, sound_of, whole
+from serve_app.sound.health_reports import UNRECORDED, SoundRecorder, is_new, listened, tell_sound_made
+from serve_app.sound.resuming import FIRST_SIGN_S, PipelineItem, PipelineLost, lasting
+from serve_app.sound.windows import Codec, SharedCodec, SharedWindows, sound_of, whole
 
 _MAX_TRIES = 3
 

@@ -1,4 +1,6 @@
-"""The cache: generations, their sound, and the seeds of requests without one, in a store that may fail.
+"""What was used last, in memory and ready for use: a hit on it waits for no store and sums up no bytes.
+
+The cache: generations, their sound, and the seeds of requests without one, in a store that may fail.
 
 It raises for nothing that a store does, and what a request need not wait for is done beside it. A broken entry is a
 miss, deleted and counted. One that a newer program wrote is a miss too, but stays as it is: during a roll-out both
@@ -10,9 +12,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -30,10 +33,54 @@ from serve_app.cache.entry import (
     pack,
     unpack,
 )
-from serve_app.cache.faults import Faults
-from serve_app.cache.guarded import Guarded
 from serve_app.cache.keys import GenerationRequest, Key, alias_key, generation_key
-from serve_app.cache.recent import Recent
+from serve_app.telemetry.faults import Faults
+
+# Key, object and dictionary slot: so that small entries count too.
+_OVERHEAD_BYTES = 512
+
+
+class Recent:
+    """Codes and sound by key, the least recently used first out. max_bytes: of all together; 0 holds nothing.
+
+    No aliases: another replica may point one elsewhere, while what a key of codes or sound stands for never changes.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.size_bytes = 0
+        self._kept: OrderedDict[Key, KeptCodes | KeptSound] = OrderedDict()
+
+    def get(self, key: Key) -> KeptCodes | KeptSound | None:
+        if key in self._kept:
+            self._kept.move_to_end(key)
+        return self._kept.get(key)
+
+    def put(self, key: Key, kept: KeptCodes | KeptSound) -> None:
+        """What is larger than an eighth of the whole is not held: it would drive out much and serve little."""
+        self.drop(key)
+        if _bytes_of(kept) > self.max_bytes / 8:
+            return
+        self._kept[key] = kept
+        self.size_bytes += _bytes_of(kept)
+        while self.size_bytes > self.max_bytes:
+            self.drop(next(iter(self._kept)))
+
+    def drop(self, key: Key) -> None:
+        """Forgets the entry, if there is one."""
+        kept = self._kept.pop(key, None)
+        if kept is not None:
+            self.size_bytes -= _bytes_of(kept)
+
+    def check_integrity(self) -> None:
+        """Raises: AssertionError where the count is wrong or over the limit."""
+        assert self.size_bytes == sum(map(_bytes_of, self._kept.values()))
+        assert self.size_bytes <= self.max_bytes
+
+
+def _bytes_of(kept: KeptCodes | KeptSound) -> int:
+    return _OVERHEAD_BYTES + (kept.codes.nbytes if isinstance(kept, KeptCodes) else len(kept.sound))
+
 
 # About a tenth of a millisecond of SHA-256.
 _LARGE_BYTES = 1 << 16
@@ -58,12 +105,36 @@ class Lookup:
     codes: KeptCodes | None = None
 
 
+class EntryStore(Protocol):
+    """Where entries are kept: a store whose faults harm no request (`stores.guarded`). No method raises StoreError."""
+
+    async def get(self, key: Key) -> Packed | None:
+        """The entry; None where there is none, or no telling."""
+        ...
+
+    async def put(self, key: Key, entry: Packed) -> bool:
+        """Whether the entry is kept."""
+        ...
+
+    async def delete(self, key: Key) -> bool:
+        """Whether the entry is gone."""
+        ...
+
+    async def link(self, key: Key, expires_s: int, file_name: str) -> str | None:
+        """An address at which the entry's sound can be fetched for so long; None where there is none."""
+        ...
+
+    async def close(self) -> None:
+        """Nothing is asked of it afterwards."""
+        ...
+
+
 class Cache:
     """ttl_s: how long anything is found again, None for ever. clock: seconds since 1970. draw: a random seed."""
 
     def __init__(
         self,
-        store: Guarded,
+        store: EntryStore,
         recent: Recent,
         faults: Faults,
         *,

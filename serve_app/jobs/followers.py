@@ -9,10 +9,10 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 
-from deployments.patience import within
-from serve_app.api.errors import NotReady
-from serve_app.detached import detached
-from serve_app.jobs.job import ENDED, Job
+from deployments.liveness.stalls import within
+from serve_app.errors import NotReady
+from serve_app.job import ENDED, Job
+from serve_app.tasks import detached
 
 _LOOK_S = 0.5
 

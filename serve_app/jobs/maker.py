@@ -1,15 +1,28 @@
-"""Makes one variation of a job under its lease: has its codes made, saves them as they grow, and tells how it ended."""
+"""How long a variation that could not be made waits for its next attempt.
+
+How a job's sound is, found out before anybody fetches it.
+
+Nobody may ever fetch it, and who does wants to know before; and where the sound is kept from another request, fetching
+decodes nothing. So it is decoded once when its codes are whole. Whoever fetches it soon after from the same replica
+gets the windows that were decoded then (see `SharedWindows`).
+
+Makes one variation of a job under its lease: has its codes made, saves them as they grow, and tells how it ended.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Collection
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import aclosing
+from dataclasses import dataclass
 
 import numpy as np
 
-from deployments.logs.catalogue import (
+from deployments.liveness.stalls import within
+from deployments.messages import CodeFrames, GenerationStart, MusicRequest, Resumption
+from deployments.telemetry.events_catalogue import (
     JOB_BEGUN,
     JOB_BEGUN_AGAIN,
     JOB_FAILED,
@@ -17,31 +30,83 @@ from deployments.logs.catalogue import (
     JOB_MADE,
     JOB_PUT_OFF,
     JOB_TAKEN_OVER,
+    JOB_UNHEARD,
 )
-from deployments.messages import CodeFrames, GenerationStart, MusicRequest, Resumption
-from deployments.metrics.catalogue import JOB_ATTEMPTS, LEASES_LOST
-from deployments.metrics.recorder import Recorder
-from serve_app.api.errors import NotReady, ServiceError, TooBusy, WorkerLostTwice
+from deployments.telemetry.metric import Recorder
+from deployments.telemetry.metrics_catalogue import JOB_ATTEMPTS, LEASES_LOST
 from serve_app.cache.keys import short_id
-from serve_app.jobs.ending import ended
-from serve_app.jobs.errors import Fenced
-from serve_app.jobs.job import Fault
-from serve_app.jobs.listener import Listener
-from serve_app.jobs.records import JobRecords
-from serve_app.jobs.retries import Retries
-from serve_app.jobs.saver import Making, Saver
+from serve_app.database.job_table import JobRecords, JobTable
+from serve_app.database.lease_table import Held
+from serve_app.database.leases import Leases
+from serve_app.errors import NotReady, ServiceError, TooBusy, WorkerLostTwice
+from serve_app.job import Begun, Fault, Fenced, SoundHealth, VariationId
+from serve_app.jobs.checkpoints import Making, Saver
 from serve_app.pipeline.pipeline import EngineGone
-from serve_app.records.job_table import JobTable
-from serve_app.records.lease import Held
-from serve_app.records.leases import Leases
-from serve_app.records.variation import Begun, VariationId
+from serve_app.settings.application import JobsSettings
+from serve_app.sound.health_reports import UNRECORDED, SoundRecorder, is_new, tell_sound_made
+from serve_app.tasks import ended
+
+# Where no place is free, or no worker: the job has done nothing wrong, and stands aside for a moment.
+_ASIDE_S = 1.0
+
+
+@dataclass(frozen=True)
+class Retries:
+    """jitter: in [0, 1), so that what failed together does not come back together."""
+
+    settings: JobsSettings
+    jitter: Callable[[], float] = random.random
+
+    def is_over(self, attempts: int) -> bool:
+        """Whether there are no more."""
+        return attempts >= self.settings.max_attempts
+
+    def after_failure_s(self, attempts: int) -> float:
+        """Doubled with every attempt, within bounds, and then somewhere between half of it and all."""
+        whole_s = min(self.settings.backoff_s * 2.0 ** (attempts - 1), self.settings.max_backoff_s)
+        return whole_s * (1 + self.jitter()) / 2
+
+    def aside_s(self, retry_after_s: float | None) -> float:
+        """As long as was asked for, or a moment."""
+        return (retry_after_s or _ASIDE_S) * (1 + self.jitter()) / 2
+
+
+# The music is there: nobody waits longer than this to be told how it sounds.
+PATIENCE_S = 120.0
+
+Hear = Callable[[MusicRequest, Resumption], Awaitable[SoundHealth]]
+
+_log = logging.getLogger("ray.serve.jobs")  # below Serve's own, whose files and format it shares
+
+
+class Listener:
+    """hear: as `PipelineBackend.hear`. recorder: of what jobs make."""
+
+    def __init__(self, hear: Hear, recorder: SoundRecorder = UNRECORDED) -> None:
+        self._hear = hear
+        self._recorder = recorder
+
+    async def health(self, variation: VariationId, request: MusicRequest, made: Resumption) -> SoundHealth | None:
+        """made: all codes. None where it can't be decoded now: the music is there all the same.
+
+        Raises: what is wrong with the codes or the codec themselves.
+        """
+        try:
+            return await within(self._hear(request, made), PATIENCE_S)
+        except (asyncio.TimeoutError, ServiceError) as error:
+            JOB_UNHEARD.tell(_log, job=variation.job_id, variation=variation.number, cause=type(error).__name__)
+            return None
+
+    def tell(self, request: MusicRequest, made: Resumption, health: SoundHealth | None) -> None:
+        """The records have it now, and with it how it sounds."""
+        if health is not None and is_new(made.start):
+            tell_sound_made(self._recorder, request, made.start, health)
+
 
 # How often one that must be told to the records is told again.
 _AGAIN_S = 1.0
 
 Frames = Callable[[MusicRequest, "Resumption | None"], AsyncGenerator["GenerationStart | CodeFrames", None]]
-
-_log = logging.getLogger("ray.serve.jobs")  # below Serve's own, whose files and format it shares
 
 
 class Maker:

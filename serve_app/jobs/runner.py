@@ -13,23 +13,19 @@ import time
 from collections.abc import Callable, Collection
 from functools import partial
 
-from deployments.logs.catalogue import JOB_BROKE
+from deployments.liveness.stalls import within
 from deployments.messages import QueueClass
-from deployments.metrics.recorder import NOT_RECORDED, Recorder
-from deployments.patience import within
-from serve_app.api.errors import NotReady
-from serve_app.jobs.ending import ended
-from serve_app.jobs.job import QUEUE_CLASSES
-from serve_app.jobs.listener import Listener
-from serve_app.jobs.maker import Frames, Maker
-from serve_app.jobs.records import JobRecords
-from serve_app.jobs.retries import Retries
-from serve_app.jobs.saver import Saver
-from serve_app.jobs.settings import JobsSettings
-from serve_app.records.job_table import JobTable
-from serve_app.records.lease import Held
-from serve_app.records.leases import Leases
-from serve_app.records.variation import VariationId
+from deployments.telemetry.events_catalogue import JOB_BROKE
+from deployments.telemetry.metric import NOT_RECORDED, Recorder
+from serve_app.database.job_table import JobRecords, JobTable
+from serve_app.database.lease_table import Held
+from serve_app.database.leases import Leases
+from serve_app.errors import NotReady
+from serve_app.job import QUEUE_CLASSES, VariationId
+from serve_app.jobs.checkpoints import Saver
+from serve_app.jobs.maker import Frames, Listener, Maker, Retries
+from serve_app.settings.application import JobsSettings
+from serve_app.tasks import ended
 
 # How often one looks for jobs that other replicas took in, or left.
 _LOOK_S = 1.0

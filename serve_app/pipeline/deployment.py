@@ -13,10 +13,11 @@ from ray.exceptions import RayActorError
 from ray.serve.handle import DeploymentHandle
 from ray.util import get_node_ip_address
 
-from deployments.attendance import Attendance
-from deployments.heap import map_large_blocks
 from deployments.language_model.errors import EngineFailed, EngineFull, Lapsed, OutOfMemory
-from deployments.logs.catalogue import CODEC_LOST, CODEC_SILENT, IDENTITY_LOST
+from deployments.liveness.caller_watch import Attendance
+from deployments.liveness.heartbeat import Presence
+from deployments.liveness.stalls import Wakeup, within
+from deployments.malloc_tuning import map_large_blocks
 from deployments.messages import (
     Beat,
     CodeFrames,
@@ -30,25 +31,21 @@ from deployments.messages import (
     Resumption,
     SoundFormat,
 )
-from deployments.metrics.catalogue import GENERATIONS_WAITING
-from deployments.metrics.deployment import RayRecorder
-from deployments.patience import within
-from deployments.presence import Presence
 from deployments.scaling_stats import waiting_numbers
-from deployments.wakeup import Wakeup
-from serve_app.api.errors import NotReady, TooBusy, WorkerLostTwice
-from serve_app.cache.opening import open_cache
-from serve_app.cache.settings import CacheSettings
-from serve_app.jobs.job import QUEUE_CLASSES
-from serve_app.metrics import generations
-from serve_app.pipeline.asked import Model
-from serve_app.pipeline.deadline import Deadline
+from deployments.telemetry.deployment import RayRecorder
+from deployments.telemetry.events_catalogue import CODEC_LOST, CODEC_SILENT, IDENTITY_LOST
+from deployments.telemetry.metrics_catalogue import GENERATIONS_WAITING
+from serve_app.database.engines import open_leases
+from serve_app.errors import NotReady, TooBusy, WorkerLostTwice
+from serve_app.job import QUEUE_CLASSES
+from serve_app.pipeline import generation_metrics
+from serve_app.pipeline.model_request import Model
 from serve_app.pipeline.pipeline import Pipeline
-from serve_app.pipeline.stages import WorkerLost
-from serve_app.pipeline.suspects import Suspects
-from serve_app.records.opening import open_leases
-from serve_app.records.settings import RecordsSettings
-from serve_app.scaling.waiting import NOTHING_WAITS
+from serve_app.pipeline.workers import Suspects, WorkerLost
+from serve_app.scaling.policy import NOTHING_WAITS
+from serve_app.settings.model import Deadline
+from serve_app.settings.storage import CacheSettings, RecordsSettings
+from serve_app.stores.opening import open_cache
 
 PING_TIMEOUT_S = 2.0
 # A window is decoded in tens of milliseconds; a replica that takes so long for one is held up.
@@ -167,7 +164,7 @@ class PipelineDeployment:
             for model, each in handles.items()
         }
         self._recorder = RayRecorder()
-        generations.begin(self._recorder, self._places)
+        generation_metrics.begin(self._recorder, self._places)
         leases = open_leases(records, recorder=self._recorder)
         models = {name: Model(stages, deadlines[name], Suspects(name, leases)) for name, stages in self._stages.items()}
         self._wakeup = Wakeup()

@@ -14,17 +14,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from deployments.messages import Outcome
-from deployments.metrics.catalogue import CACHE_ANSWERS
-from deployments.metrics.recorder import NOT_RECORDED, Recorder
+from deployments.telemetry.metric import NOT_RECORDED, Recorder
+from deployments.telemetry.metrics_catalogue import CACHE_ANSWERS
 from serve_app.cache.cache import Cache, Lookup, drawn_seed
 from serve_app.cache.keys import Key, alias_key, generation_key
-from serve_app.pipeline.asked import Asked
-from serve_app.pipeline.audience import Ticket
+from serve_app.database.lease_table import Held, Taken
+from serve_app.database.leases import Leases
 from serve_app.pipeline.generation import Generation
-from serve_app.pipeline.generations import Generations
-from serve_app.pipeline.keyed_locks import KeyedLocks
-from serve_app.records.lease import Held, Taken
-from serve_app.records.leases import Leases
+from serve_app.pipeline.model_request import Asked
+from serve_app.pipeline.running import Generations
+from serve_app.pipeline.subscribers import Ticket
+from serve_app.tasks import KeyedLocks
 
 # How often a replica asks for what another one makes.
 _POLL_S = 0.25

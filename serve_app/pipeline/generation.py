@@ -15,19 +15,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deployments.logs.catalogue import ENCODER_SILENT, GENERATION_GIVEN_UP, WORKER_LOST
+from deployments.liveness.stalls import within
 from deployments.messages import Beat, CodeFrames, CodeRequest, EngineIdentity, QueueClass, Sampling
-from deployments.patience import within
-from serve_app.api.errors import DeadlineExceeded, WorkerLostTwice
+from deployments.telemetry.events_catalogue import ENCODER_SILENT, GENERATION_GIVEN_UP, WORKER_LOST
 from serve_app.cache.keys import short_id
-from serve_app.metrics.generations import Ended, EndedAs
-from serve_app.pipeline.audience import Audience, Ticket
-from serve_app.pipeline.chunks import chunk_ends
-from serve_app.pipeline.deadline import Deadline
-from serve_app.pipeline.frames import Frames
-from serve_app.pipeline.losses import Losses
-from serve_app.pipeline.stages import Stages, WorkerLost
-from serve_app.pipeline.suspects import Suspects
+from serve_app.errors import DeadlineExceeded, WorkerLostTwice
+from serve_app.pipeline.generation_metrics import Ended, EndedAs
+from serve_app.pipeline.subscribers import Audience, Frames, Ticket
+from serve_app.pipeline.workers import Losses, Stages, Suspects, WorkerLost, chunk_ends
+from serve_app.settings.model import Deadline
 
 # A worker that has shown that it is there gives up by itself after 5 s without a sign of life (`language_model.pulse`).
 SILENCE_S = 7.0

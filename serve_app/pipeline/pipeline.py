@@ -13,18 +13,26 @@ from contextlib import aclosing
 
 import numpy as np
 
+from deployments.codec_decoder.windows import num_frames
 from deployments.language_model.errors import OtherEngine
-from deployments.messages import Beat, CodeFrames, EngineIdentity, GenerationStart, MusicRequest, QueueClass, Resumption
-from deployments.metrics.recorder import NOT_RECORDED, Recorder
-from serve_app.api.errors import NotReady
+from deployments.messages import (
+    Beat,
+    CodeFrames,
+    EngineIdentity,
+    GenerationStart,
+    MusicRequest,
+    QueueClass,
+    Resumption,
+)
+from deployments.telemetry.metric import NOT_RECORDED, Recorder
 from serve_app.cache.cache import Cache, drawn_seed
-from serve_app.pipeline.asked import Asked, Model
-from serve_app.pipeline.audience import BEAT_S
-from serve_app.pipeline.durations import num_frames
+from serve_app.database.leases import Leases
+from serve_app.errors import NotReady
 from serve_app.pipeline.finder import Finder, Found
-from serve_app.pipeline.generations import Generations
-from serve_app.records.leases import Leases
-from serve_app.scaling.waiting import Waiting
+from serve_app.pipeline.model_request import Asked, Model
+from serve_app.pipeline.running import Generations
+from serve_app.pipeline.subscribers import BEAT_S
+from serve_app.scaling.policy import Waiting
 
 # Engines of several kinds in one deployment would send a request to and fro.
 _MAX_KINDS = 5

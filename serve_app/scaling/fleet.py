@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 from deployments.messages import QueueClass
 from deployments.scaling_stats import EACH_PER_S, Targets, waiting_names
-from serve_app import deployment_names
 from serve_app.scaling import policy
 from serve_app.scaling.policy import PoolLoad, desired_followers, desired_replicas, expected_audio_s_per_s
+from serve_app.settings import replicas as deployment_names
 
 # Of what a follower can do, so that windows and prompts do not queue up.
 _FOLLOWERS_LOAD = 0.7

@@ -1,4 +1,6 @@
-"""How many replicas a pool of engines needs: what is waiting against what a replica makes. Pure; no clock, no Ray.
+"""Work that no engine has taken in yet: in a pipeline, or in the records as jobs that nobody has begun.
+
+How many replicas a pool of engines needs: what is waiting against what a replica makes. Pure; no clock, no Ray.
 
 Two things are asked of a pool. Work in slots must be held at `load`, as slots and as speed; and whoever waits must get
 a slot within `wait_s`, either since there are slots for all at once (real time, whose patience is shorter than a clip
@@ -13,6 +15,28 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+
+FRAME_RATE = 50
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Generations, and the frames asked of them together."""
+
+    generations: int
+    frames: int
+
+    @property
+    def audio_s(self) -> float:
+        """Of music."""
+        return self.frames / FRAME_RATE
+
+    def __add__(self, other: Waiting) -> Waiting:
+        return Waiting(self.generations + other.generations, self.frames + other.frames)
+
+
+NOTHING_WAITS = Waiting(0, 0)
+
 
 # Below the differences that counts and rates are known to: 7.000000001 replicas are 7.
 _ROUNDING = 1e-6

@@ -1,4 +1,6 @@
-"""Draining a node through Ray: nothing new is placed there, and Serve moves what it has there.
+"""The Ray node that this machine is, by its raylet's process: as Ray finds it too (`ray._private.services`).
+
+Draining a node through Ray: nothing new is placed there, and Serve moves what it has there.
 
 Ray is asked by a process of its own (`deployment.py`), which is there before it is needed: a node that is to go is as
 busy as ever, and starting one takes long. It can be ended when it hangs.
@@ -14,10 +16,66 @@ import sys
 import tempfile
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import IO
 
-from serve_app.spot.node import Node
+import psutil
+
+_NODE_ID = "--node_id="
+_GCS_ADDRESS = "--gcs-address="
+
+
+class NodeError(Exception):
+    """There is no such node here, or more than one; one sentence that says what would be right."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """node_id: in hex. gcs_address: HOST:PORT of the cluster's control service. raylet: the node's process."""
+
+    node_id: str
+    gcs_address: str
+    raylet: psutil.Process
+
+    def is_alive(self) -> bool:
+        """Its raylet hasn't ended, whether or not anybody has looked."""
+        try:
+            return bool(self.raylet.is_running() and self.raylet.status() != psutil.STATUS_ZOMBIE)
+        except psutil.NoSuchProcess:
+            return False
+
+
+def find_node(node_id: str | None) -> Node:
+    """The machine's only node, or the one of this id. Raises: NodeError."""
+    nodes = list(_nodes())
+    if node_id is not None:
+        nodes = [node for node in nodes if node.node_id == node_id]
+    if not nodes:
+        which = "no Ray node of that id" if node_id else "no Ray node"
+        raise NodeError(
+            f"{which} runs here that this process could see: start it where `ray start` ran, in the same container "
+            "and as the same user"
+        )
+    if len(nodes) > 1:
+        raise NodeError(f"{len(nodes)} Ray nodes run on this machine: say which one is meant with --node-id")
+    return nodes[0]
+
+
+def _nodes() -> Iterator[Node]:
+    for process in psutil.process_iter():
+        # Any may end while it is looked at, and some are not ours to look at.
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            if process.name() == "raylet":
+                words = process.cmdline()
+                node_id, gcs_address = _value(words, _NODE_ID), _value(words, _GCS_ADDRESS)
+                if node_id and gcs_address:
+                    yield Node(node_id, gcs_address, process)
+
+
+def _value(words: list[str], option: str) -> str:
+    return next((word.removeprefix(option) for word in words if word.startswith(option)), "")
+
 
 STANDBY = (sys.executable, "-m", "serve_app.spot.deployment")
 # Where it has to be started first, and each core has ten others to serve; two of these fit into a cloud's two minutes.

@@ -1,4 +1,6 @@
-"""A cloud's metadata server: plain HTTP to an address that only the instance itself can reach.
+"""What a cloud says about the end of the instance that asks.
+
+A cloud's metadata server: plain HTTP to an address that only the instance itself can reach.
 
 Nothing of the environment is heeded (no proxy, no `.netrc`), no redirect followed, and no answer read to its end that
 is longer than a notice can be.
@@ -10,13 +12,54 @@ import asyncio
 import ipaddress
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from enum import Enum
 from types import TracebackType
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import httpx
+
+
+class Kind(str, Enum):
+    """REBALANCE: an interruption has become likely; nothing is decided. UNKNOWN: an end of a kind new to us."""
+
+    TERMINATE = "terminate"
+    STOP = "stop"
+    HIBERNATE = "hibernate"
+    PREEMPT = "preempt"
+    REBALANCE = "rebalance"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Notice:
+    """remaining_s: from the reading on, by the clock of whoever gave the notice; None where it doesn't say.
+
+    said: the time of the end as it was given, whereby a notice is told from the next one.
+    """
+
+    kind: Kind
+    said: str = ""
+    remaining_s: float | None = None
+
+    @property
+    def identity(self) -> tuple[Kind, str]:
+        """The same for each reading of one notice."""
+        return self.kind, self.said
+
+
+class Cloud(Protocol):
+    """One cloud's way to tell. window_s: how long before the end it does. poll_s: how often to ask."""
+
+    window_s: float
+    poll_s: float
+
+    async def notices(self) -> Sequence[Notice]:
+        """Those that stand. Raises: MetadataError when nothing can be learnt now."""
+
 
 DEFAULT_URL = "http://169.254.169.254"
 # What EC2 answers at over IPv6 is not of the link-local range.

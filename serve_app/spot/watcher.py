@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 
-from serve_app.spot.catalogue import (
+from serve_app.spot.draining import Drainer, DrainError, Node
+from serve_app.spot.metadata import Cloud, Kind, MetadataError, Notice
+from serve_app.spot.options import OnRebalance
+from serve_app.spot.watcher_log import (
     DRAIN_FAILED,
     DRAINING,
     METADATA_ANSWERS,
@@ -16,13 +19,8 @@ from serve_app.spot.catalogue import (
     NODE_GONE,
     NOTICE,
     REBALANCE,
+    Events,
 )
-from serve_app.spot.draining import Drainer, DrainError
-from serve_app.spot.events import Events
-from serve_app.spot.metadata import MetadataError
-from serve_app.spot.node import Node
-from serve_app.spot.notice import Cloud, Kind, Notice
-from serve_app.spot.settings import OnRebalance
 
 # A server that fails is asked less often: it may be too much for it already.
 MAX_SLOWDOWN = 4

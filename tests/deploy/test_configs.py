@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from serve_app.check import main
-from serve_app.run.deploy_file import DeployFileError
-from serve_app.run.deployment import load_deploy_file
+from serve_app.cli.check import main
+from serve_app.launcher.deploy_file import DeployFileError
+from serve_app.launcher.deployment import load_deploy_file
 from tests.deploy.planted import Path as Place
 from tests.deploy.planted import mappings, planted
 

@@ -15,7 +15,7 @@ import pytest
 from loadtests.bench_hits import Asking, ask, made
 from loadtests.hits.bare import bare_server
 from loadtests.hits.client import load
-from loadtests.running import Running
+from loadtests.measuring.running import Running
 
 
 @pytest.fixture(scope="module")

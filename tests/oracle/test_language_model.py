@@ -13,12 +13,11 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from deployments.language_model import model as model_module
 from deployments.language_model.config import DecoderConfig
-from deployments.language_model.delay import delayed, num_steps
-from deployments.language_model.engine import Engine
-from deployments.language_model.kv_cache import KVCache
+from deployments.language_model.engine.engine import Engine
+from deployments.language_model.engine.request import delayed, num_steps
+from deployments.language_model.engine.step import Place, Rows
 from deployments.language_model.loading import make_decoder
-from deployments.language_model.model import MusicgenDecoder
-from deployments.language_model.rows import Place, Rows
+from deployments.language_model.model import KVCache, MusicgenDecoder
 from deployments.messages import CodeRequest, Sampling
 from tests.oracle.reference import Pair, random_text_states, relative_error
 

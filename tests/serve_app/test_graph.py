@@ -6,8 +6,7 @@ from typing import Any
 
 from ray.serve import Application, Deployment
 
-from deployments.language_model.cpu_share import CpuShare
-from deployments.language_model.placement import OnCpu, OnGpu
+from deployments.language_model.placement import CpuShare, OnCpu, OnGpu
 from serve_app.graph import build
 from serve_app.pipeline.deployment import ModelHandles
 

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from serve_app.audio.health_meter import HealthMeter
-from tests.serve_app.access.gates import run
+from serve_app.sound.health import HealthMeter
+from tests.serve_app.auth.gates import run
 from tests.serve_app.pipeline.scripted import SOUND
 from tests.serve_app.tenants.house import MODEL, House, house
 from tests.serve_app.tenants.studio import steps_of

@@ -19,9 +19,9 @@ from ray.serve.handle import DeploymentHandle
 
 from etude.random_checkpoint import make_checkpoint
 from serve_app import graph
-from serve_app.api.credit import PROXY_ENVIRONMENT
+from serve_app.proxy.flow_control import PROXY_ENVIRONMENT
 from tests.ports import free_port
-from tests.service.recorded import FILE_VARIABLE, PacedLanguageModel, RecordedLanguageModel
+from tests.service.support.recorded import FILE_VARIABLE, PacedLanguageModel, RecordedLanguageModel
 from tests.tiny import tiny_checkpoint
 
 APP = "test"

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from tests.s3_server import ACCESS_KEY, SECRET_KEY, USER, S3Server, free_ports
-from tests.serve_app.cache.cutting_proxy import CuttingProxy
-from tests.serve_app.cache.sessions import USER_KEYS, expired_keys, lending_gateway, lent_keys, write_keys
+from tests.serve_app.stores.cutting_proxy import CuttingProxy
+from tests.serve_app.stores.sessions import USER_KEYS, expired_keys, lending_gateway, lent_keys, write_keys
 from tests.service.conftest import RunningService
-from tests.service.fronts import PATIENCE_S, Front, comes_from_store, compose, front, timed
+from tests.service.support.reverse_proxies import PATIENCE_S, Front, comes_from_store, compose, front, timed
 
 pytestmark = pytest.mark.slow
 

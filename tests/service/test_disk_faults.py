@@ -17,12 +17,12 @@ import httpx
 import pytest
 
 from serve_app.cache.entry import VERSION, Packed, pack, unpack
-from serve_app.cache.folder import FolderStore
 from serve_app.cache.keys import Key
-from tests.serve_app.cache.disks import filled, mounted, unmount
+from serve_app.stores.folder import FolderStore
 from tests.serve_app.cache.test_entry import as_version
+from tests.serve_app.stores.disks import filled, mounted, unmount
 from tests.service.conftest import RunningService, processes
-from tests.service.fronts import PATIENCE_S, Front, comes_from_store, compose, front, timed
+from tests.service.support.reverse_proxies import PATIENCE_S, Front, comes_from_store, compose, front, timed
 
 DISK_BYTES = 4 * 2**20
 

@@ -14,13 +14,13 @@ import httpx
 import pytest
 import yaml
 
-from deployments.checkpoints.root import ROOT
+from deployments.checkpoints.sources import ROOT
 from loadtests.fleet import application
 from loadtests.fleet.fleet import Fleet, Node, fleet
 from tests.ports import free_port
 from tests.service.conftest import REQUEST_TIMEOUT_S
-from tests.service.pair import until
-from tests.service.recorded import FILE_VARIABLE, recorded
+from tests.service.support.pair import until
+from tests.service.support.recorded import FILE_VARIABLE, recorded
 
 pytestmark = pytest.mark.slow
 
@@ -66,7 +66,7 @@ def service(folder: Path, kinds: Sequence[str], **pools: Any) -> Iterator[Servic
         for kind in kinds:
             started.add(kind)
         file = folder / "deploy.yaml"
-        application.write(file, port, import_path="tests.service.recorded_graph:build", **pools)
+        application.write(file, port, import_path="tests.service.support.recorded_graph:build", **pools)
         started.deploy(file)
         running = Service(started, f"http://127.0.0.1:{port}", frames, file)
         asyncio.run(ready(running))

@@ -14,12 +14,12 @@ import psutil
 import pytest
 import yaml
 
-from deployments.checkpoints.root import ROOT
-from serve_app.run.guardian import MARK, Guardian, marked
-from serve_app.run.options import DEFAULT_CONFIG
-from serve_app.run.service import Service
+from deployments.checkpoints.sources import ROOT
+from serve_app.cli.options import DEFAULT_CONFIG
+from serve_app.launcher.guardian import MARK, Guardian, marked
+from serve_app.launcher.service import Service
 from tests.ports import free_port
-from tests.service.submitted import digest, ended, persistent, sound, submit
+from tests.service.support.submitted import digest, ended, persistent, sound, submit
 
 NUM_JOBS = 4
 

@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from tests.service.conftest import RunningService
-from tests.service.pair import LONG_SECONDS, WAYS, clip, digest, gathered, until
-from tests.service.recorded import recorded
+from tests.service.support.pair import LONG_SECONDS, WAYS, clip, digest, gathered, until
+from tests.service.support.recorded import recorded
 
 
 @pytest.mark.parametrize("seed", [None, pytest.param(77, marks=pytest.mark.slow)])

@@ -16,7 +16,7 @@ import ray
 from httpx import URL
 
 from tests.service.conftest import APP, RunningService
-from tests.service.submitted import ended, submit
+from tests.service.support.submitted import ended, submit
 
 FORGED = '{"event": "request", "levelname": "INFO", "forged": true}'
 PATIENCE_S = 20.0

@@ -17,9 +17,9 @@ import ray
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from deployments.metrics.catalogue import METRICS, SCRAPED_NODES
-from deployments.metrics.metric import PREFIX
-from serve_app.metrics.sample import samples_of
+from deployments.telemetry.metric import PREFIX
+from deployments.telemetry.metrics_catalogue import METRICS, SCRAPED_NODES
+from serve_app.telemetry.metrics_page import samples_of
 from tests.monitoring.files import DASHBOARD, PROMETHEUS, RULES, expressions_of_panels, needs
 from tests.ports import free_port
 from tests.server_process import ServerProcess

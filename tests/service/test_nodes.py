@@ -14,9 +14,9 @@ import psutil
 import pytest
 
 from tests.redis_server import RedisServer
-from tests.service.nodes import Nodes, alive, node_id, nodes, send
-from tests.service.pair import clip, digest, gathered, until
-from tests.service.recorded import Made, recorded
+from tests.service.support.nodes import Nodes, alive, node_id, nodes, send
+from tests.service.support.pair import clip, digest, gathered, until
+from tests.service.support.recorded import Made, recorded
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ import soundfile
 from ray import serve
 from ray.serve.schema import ApplicationStatus
 
-from deployments.language_model.engine_loop import EngineLoad
+from deployments.language_model.engine.loop import EngineLoad
 from serve_app.graph import build
 from tests.service.conftest import MAX_QUEUED, SLOTS, RunningService, settings
 

@@ -21,7 +21,7 @@ import ray
 import soundfile
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 
-from serve_app.api.credit import WINDOW_BYTES
+from serve_app.proxy.flow_control import WINDOW_BYTES
 from tests.service.conftest import APP, RunningService
 from tests.service.test_service import ALL_FREE, load_becomes
 from tests.service.test_streaming import body, post, replica

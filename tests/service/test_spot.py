@@ -15,13 +15,13 @@ import httpx
 import pytest
 from ray._raylet import GcsClient
 
-from deployments.checkpoints.root import ROOT
+from deployments.checkpoints.sources import ROOT
 from loadtests.fleet import application
 from loadtests.fleet.fleet import Node, fleet
 from loadtests.fleet.metadata_server import metadata_server
 from tests.ports import free_port
-from tests.service.pair import clip, digest, gathered, until
-from tests.service.recorded import FILE_VARIABLE, recorded
+from tests.service.support.pair import clip, digest, gathered, until
+from tests.service.support.recorded import FILE_VARIABLE, recorded
 from tests.service.test_fleet import REALTIME, Service, ready
 
 pytestmark = pytest.mark.slow
@@ -47,7 +47,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         for kind in ("cpu", "gpu_realtime", "gpu_batch"):
             started.add(kind)
         application.write(
-            file, port, import_path="tests.service.hasty_graph:build",
+            file, port, import_path="tests.service.support.hasty_graph:build",
             language_model=language_model, batch_language_model=None,
         )  # fmt: skip
         started.deploy(file)
@@ -97,7 +97,7 @@ class Load:
 
 
 def started(*words: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "serve_app.spot", *words]
+    command = [sys.executable, "-m", "serve_app.cli.node", *words]
     return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
 
 

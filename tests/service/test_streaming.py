@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from tests.service.conftest import RunningService, processes
-from tests.service.recorded import LETHAL_SEED, recorded
+from tests.service.support.recorded import LETHAL_SEED, recorded
 from tests.service.test_service import ALL_FREE, load_becomes
 
 HEADERS = ("x-seed", "x-duration-ms", "x-sample-rate", "x-channels", "x-generation-id", "content-disposition")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.service.conftest import PAIR as APP
 from tests.service.conftest import RunningService, processes
-from tests.service.pair import (
+from tests.service.support.pair import (
     LONG_SECONDS,
     WAYS,
     all_up,
@@ -24,7 +24,7 @@ from tests.service.pair import (
     made_by_name,
     until,
 )
-from tests.service.recorded import LETHAL_SEED, recorded
+from tests.service.support.recorded import LETHAL_SEED, recorded
 
 SECONDS = 15
 

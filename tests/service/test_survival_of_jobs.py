@@ -15,9 +15,9 @@ import pytest
 
 from tests.service.conftest import PAIR as APP
 from tests.service.conftest import RunningService, processes
-from tests.service.pair import all_up, largest_window, made_again, until, until_async
-from tests.service.recorded import recorded
-from tests.service.submitted import digest, ended, is_writable, made_of, maker, sound, submit
+from tests.service.support.pair import all_up, largest_window, made_again, until, until_async
+from tests.service.support.recorded import recorded
+from tests.service.support.submitted import digest, ended, is_writable, made_of, maker, sound, submit
 
 FRAMES = 1500
 DEPLOYMENTS = ("tiny-language-model", "pipeline", "ingress")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from deployments.language_model.cpu.arithmetic import fma, largest_of, sum_of
-from deployments.language_model.cpu.emitter import LANES
+from deployments.language_model.cpu.emitter import LANES, fma, largest_of, sum_of
 from deployments.language_model.cpu.kernels import (
     HALF_BYTES,
     HEAD_WIDTH,

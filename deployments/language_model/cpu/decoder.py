@@ -14,18 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deployments.checkpoints.errors import CheckpointError
+from deployments.checkpoints.config import CheckpointError
 from deployments.language_model.config import DecoderConfig
 from deployments.language_model.cpu import layout, sampling, step
-from deployments.language_model.cpu.cache import Int8Cache
 from deployments.language_model.cpu.kernels import GROUP, HEAD_WIDTH, POSITIONS
-from deployments.language_model.cpu.packing import PackedMatrix, aligned_empty, pack, round_up
+from deployments.language_model.cpu.layout import Int8Cache, PackedMatrix, aligned_empty, pack, round_up
 from deployments.language_model.cpu.team import Team
+from deployments.language_model.engine.sampler import Draw, SamplingBatch, guide, kept
+from deployments.language_model.engine.step import MAX_TEXT_TOKENS, Rows, Step
+from deployments.language_model.engine.stepper import HostStepper
 from deployments.language_model.model import sinusoidal_positions
-from deployments.language_model.rows import MAX_TEXT_TOKENS, Rows
-from deployments.language_model.sampler import Draw, SamplingBatch, guide, kept
-from deployments.language_model.step import Step
-from deployments.language_model.stepper import HostStepper
 from deployments.language_model.weights import DecoderWeights, LayerNorm, LayerWeights
 
 MAX_ROWS = 64

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from deployments.language_model.cpu.arithmetic import largest_magnitude
-from deployments.language_model.cpu.emitter import LANES
+from deployments.language_model.cpu.emitter import LANES, largest_magnitude
 from deployments.language_model.cpu.kernels import (
     BLOCK_OUTPUTS,
     GROUP,

@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numba import njit
 
-from deployments.language_model.cpu.barrier import meet
+from deployments.language_model.cpu.team import meet
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)

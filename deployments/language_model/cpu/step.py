@@ -10,10 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from deployments.language_model.cpu.arithmetic import fma, sum_of, sum_of_squares
 from deployments.language_model.cpu.attention import attend_to_itself, attend_to_text, remember
-from deployments.language_model.cpu.barrier import meet
-from deployments.language_model.cpu.emitter import LANES
+from deployments.language_model.cpu.emitter import LANES, fma, sum_of, sum_of_squares
 from deployments.language_model.cpu.kernels import HEAD_WIDTH
 from deployments.language_model.cpu.layout import (
     CROSS_NORM,
@@ -28,6 +26,7 @@ from deployments.language_model.cpu.layout import (
 )
 from deployments.language_model.cpu.products import fetch_first, multiply, rows_to_bytes, to_bytes
 from deployments.language_model.cpu.sampling import draw
+from deployments.language_model.cpu.team import meet
 
 _EPSILON = np.float32(1e-5)
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from deployments.language_model.config import DecoderConfig
+from deployments.language_model.engine.step import MAX_TEXT_TOKENS
 from deployments.language_model.gpu.pages import PAGE, SPARE
-from deployments.language_model.rows import MAX_TEXT_TOKENS
 
 TEXT = 2  # the row of a slot's table after those of its branches
 NOBODY = -1

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from deployments.language_model.config import DecoderConfig
-from deployments.language_model.generation import Generation
+from deployments.language_model.engine.request import Generation
+from deployments.language_model.engine.sampler import Draw, SamplingBatch
+from deployments.language_model.engine.step import Step
 from deployments.language_model.gpu.matrix import Matrices
 from deployments.language_model.gpu.pages import PAGE, SPARE, Pages, pages_of
 from deployments.language_model.gpu.program import Program
 from deployments.language_model.gpu.state import NOBODY, TEXT, State, upload
-from deployments.language_model.sampler import Draw, SamplingBatch
-from deployments.language_model.step import Step
 
 
 @dataclass(frozen=True)

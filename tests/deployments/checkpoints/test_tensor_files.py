@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from deployments.checkpoints import tensor_files
-from deployments.checkpoints.errors import CheckpointError
+from deployments.checkpoints.config import CheckpointError
 from deployments.checkpoints.tensor_files import TensorFiles
 from tests.deployments.checkpoints.rewritten import pickled, sharded
 

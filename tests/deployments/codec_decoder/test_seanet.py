@@ -7,7 +7,16 @@ import torch
 from torch import Tensor
 
 from deployments.codec_decoder.codec import Codec
-from deployments.codec_decoder.seanet import LSTM, STEP_BY_STEP_WIDTH, Conv, Elu, Layer, Residual, SeanetShape, Upsample
+from deployments.codec_decoder.seanet import (
+    LSTM,
+    STEP_BY_STEP_WIDTH,
+    Conv,
+    Elu,
+    Layer,
+    Residual,
+    SeanetShape,
+    Upsample,
+)
 from tests.deployments.codec_decoder.random_codec import random_codec
 
 

@@ -12,10 +12,9 @@ import sys
 
 import numpy as np
 
-from deployments.language_model.cpu_share import CpuShare
 from deployments.language_model.deployment import LanguageModelDeployment
-from deployments.language_model.engine import Engine
-from deployments.language_model.placement import OnCpu
+from deployments.language_model.engine.engine import Engine
+from deployments.language_model.placement import CpuShare, OnCpu
 from deployments.messages import CodeFrames, CodeRequest, Sampling
 
 

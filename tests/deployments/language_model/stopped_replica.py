@@ -10,10 +10,10 @@ import asyncio
 import json
 from itertools import pairwise
 
-from deployments.language_model.engine import Engine
-from deployments.language_model.engine_loop import EngineLoop
+from deployments.language_model.engine.engine import Engine
+from deployments.language_model.engine.loop import EngineLoop
 from deployments.language_model.errors import Lapsed
-from deployments.language_model.pulse import Pulse, uptime_s
+from deployments.liveness.stalls import Pulse, uptime_s
 from deployments.messages import CodeFrames, CodeRequest
 from tests.deployments.language_model.random_decoder import random_decoder, request
 

@@ -21,14 +21,13 @@ import torch
 from deployments.checkpoints.checkpoint import Checkpoint
 from deployments.language_model import deployment as shim
 from deployments.language_model.config import DecoderConfig
-from deployments.language_model.cpu_share import CpuShare
 from deployments.language_model.deployment import LanguageModelDeployment
 from deployments.language_model.errors import OtherEngine
 from deployments.language_model.offload import reserved_bytes
 from deployments.language_model.offload_folder import OffloadFolder
-from deployments.language_model.placement import Offloaded, OnCpu, Placement
-from deployments.logs.plain_text import BAR
+from deployments.language_model.placement import CpuShare, Offloaded, OnCpu, Placement
 from deployments.messages import Beat, CodeFrames, CodeRequest, EngineIdentity, Sampling
+from deployments.telemetry.log_event import BAR
 from tests.tiny import tiny_checkpoint
 
 

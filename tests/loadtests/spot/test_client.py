@@ -22,7 +22,7 @@ from starlette.routing import Route
 from loadtests.spot.client import Client
 from loadtests.spot.losses import LossLog
 from loadtests.spot.reference import LANES, Reference, Take
-from serve_app.pipeline.shared_windows import SharedWindows
+from serve_app.sound.windows import SharedWindows
 from tests.loadtests.spot.examples import reference
 
 

@@ -14,12 +14,11 @@ from fastapi import FastAPI
 
 from deployments.messages import GenerationStart, MusicRequest, Resumption
 from serve_app.api.app import create_app
-from serve_app.api.backend import Composed, SoundFile
-from serve_app.api.errors import InvalidRequest, NotFound, TooBusy
-from serve_app.api.settings import ApiSettings
+from serve_app.api.backends import Composed, SoundFile
 from serve_app.cache.keys import generation_key
-from serve_app.jobs.job import ENDED, Fault, Job, Submission, Variation
-from serve_app.jobs.settings import JobsSettings
+from serve_app.errors import InvalidRequest, NotFound, TooBusy
+from serve_app.job import ENDED, Fault, Job, Submission, Variation
+from serve_app.settings.application import ApiSettings, JobsSettings
 from tests.serve_app.api.service import IDENTITY, SineBackend, ask, sine
 
 NUM_CODEBOOKS = 4

@@ -23,11 +23,11 @@ from deployments.messages import (
     SoundFormat,
 )
 from serve_app.api.app import create_app
-from serve_app.api.backend import Composed, Kept, SoundFile, Take
-from serve_app.api.settings import ApiSettings
+from serve_app.api.backends import Composed, Kept, SoundFile, Take
 from serve_app.cache.cache import drawn_seed
 from serve_app.cache.decision import decide, known_seed
 from serve_app.cache.keys import GenerationRequest, ModelIdentity, alias_key, generation_key
+from serve_app.settings.application import ApiSettings
 
 SAMPLE_RATE = 32_000
 AGE_S = 12

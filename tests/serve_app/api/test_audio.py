@@ -11,13 +11,13 @@ import pytest
 from fastapi import FastAPI
 
 from deployments.messages import MusicRequest, Resumption
-from serve_app.api.backend import Composed
-from serve_app.api.errors import Gone
-from serve_app.audio.containers import CONTAINER_FORMATS
-from serve_app.jobs.job import Fault
+from serve_app.api.backends import Composed
+from serve_app.errors import Gone
+from serve_app.job import Fault
+from serve_app.sound.containers import CONTAINER_FORMATS
 from tests.serve_app.api.jobs_reference import DecodingBackend, ReferenceJobs, job_service, submitted
+from tests.serve_app.api.middleware.test_hangup import PATIENCE_S, over_a_socket
 from tests.serve_app.api.service import CARDS, ask, call, fault
-from tests.serve_app.api.test_hangup import PATIENCE_S, over_a_socket
 
 REPEATABLE = [name for name in CONTAINER_FORMATS if name != "ogg"]
 

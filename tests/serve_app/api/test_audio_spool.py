@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from deployments.messages import GenerationStart
-from serve_app.api.backend import Kept, SoundFile
-from serve_app.api.errors import NotFound, NotReady
+from serve_app.api.backends import Kept, SoundFile
 from serve_app.api.spool import MAX_MAKING, PIECE_BYTES, Spool
+from serve_app.errors import NotFound, NotReady
+from tests.serve_app.api.middleware.test_hangup import PATIENCE_S, assert_no_task_is_left
 from tests.serve_app.api.service import IDENTITY
-from tests.serve_app.api.test_hangup import PATIENCE_S, assert_no_task_is_left
 
 START = GenerationStart("a" * 64, 7, "hit", IDENTITY, 0)
 

@@ -11,9 +11,9 @@ import pytest
 
 from serve_app.cache.cache import Cache
 from serve_app.cache.entry import VERSION, KeptAlias, KeptCodes, Packed, pack, unpack
-from serve_app.cache.folder import FolderStore
 from serve_app.cache.keys import Key, alias_key, audio_key, generation_key
-from tests.serve_app.cache.kept import MODEL, REQUEST, Clock, InMemory, codes_of, key, sound_of, with_cache
+from serve_app.stores.folder import FolderStore
+from tests.serve_app.cache.cached import MODEL, REQUEST, Clock, InMemory, codes_of, key, sound_of, with_cache
 from tests.serve_app.cache.serving import FIRST_DRAWN, TTL_S, run, served
 from tests.serve_app.cache.test_entry import as_version
 

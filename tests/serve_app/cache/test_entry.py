@@ -29,7 +29,7 @@ from serve_app.cache.entry import (
     unpack,
 )
 from serve_app.cache.keys import Key
-from tests.serve_app.cache.kept import key
+from tests.serve_app.cache.cached import key
 
 CODES = KeptCodes(np.arange(-4, 4, dtype=np.int16).reshape(4, 2), "x86_64 torch 2.13", 1_700_000_000.25)
 ALIAS = KeptAlias(2**64 - 1, 1_700_000_000.25)

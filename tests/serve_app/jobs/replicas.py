@@ -13,20 +13,17 @@ import numpy as np
 from sqlalchemy import Connection
 
 from deployments.messages import CodeFrames, GenerationStart, MusicRequest, Resumption
-from serve_app.cache.faults import Faults
-from serve_app.cache.store import StoreUnreachable
-from serve_app.jobs.jobs import Jobs
-from serve_app.jobs.listener import Listener
-from serve_app.jobs.records import JobRecords
-from serve_app.jobs.retries import Retries
+from serve_app.database.engines import SqliteDatabase
+from serve_app.database.job_table import JobRecords, JobTable
+from serve_app.database.lease_table import LeaseTable, Moment
+from serve_app.database.leases import Leases
+from serve_app.jobs.maker import Listener, Retries
 from serve_app.jobs.runner import Runner
-from serve_app.jobs.settings import JobsSettings
-from serve_app.records.job_table import JobTable
-from serve_app.records.lease_table import LeaseTable
-from serve_app.records.leases import Leases
-from serve_app.records.moment import Moment
-from serve_app.records.sqlite import SqliteDatabase
-from serve_app.records.threads import Threads
+from serve_app.jobs.service import Jobs
+from serve_app.settings.application import JobsSettings
+from serve_app.stores.store import StoreUnreachable
+from serve_app.stores.threads import Threads
+from serve_app.telemetry.faults import Faults
 from tests.serve_app.jobs.examples import FRAMES, IDENTITY
 from tests.serve_app.pipeline.scripted import codes_of
 

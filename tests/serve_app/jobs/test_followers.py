@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Collection, Mapping
 
-from serve_app.api.errors import NotReady
+from serve_app.errors import NotReady
+from serve_app.job import Job
 from serve_app.jobs.followers import Followers
-from serve_app.jobs.job import Job
 from tests.serve_app.jobs.examples import job
 from tests.virtual_time import run
 

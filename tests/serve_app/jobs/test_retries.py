@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from serve_app.jobs.retries import Retries
-from serve_app.jobs.settings import JobsSettings
+from serve_app.jobs.maker import Retries
+from serve_app.settings.application import JobsSettings
 
 SETTINGS = JobsSettings(max_attempts=4, backoff_s=2.0, max_backoff_s=10.0)
 

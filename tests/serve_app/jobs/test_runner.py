@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serve_app.api.errors import DeadlineExceeded, TooBusy, WorkerLostTwice
-from serve_app.jobs.job import ENDED, Job
-from serve_app.jobs.settings import JobsSettings
+from serve_app.errors import DeadlineExceeded, TooBusy, WorkerLostTwice
+from serve_app.job import ENDED, Job
 from serve_app.pipeline.pipeline import EngineGone
+from serve_app.settings.application import JobsSettings
 from tests.serve_app.jobs.examples import FRAMES, request, submission
 from tests.serve_app.jobs.replicas import CHUNK, CHUNK_S, LEASE_S, Cluster
 from tests.serve_app.pipeline.scripted import codes_of

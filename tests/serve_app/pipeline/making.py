@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from deployments.messages import CodeFrames
-from serve_app.pipeline.audience import Ticket
-from serve_app.pipeline.deadline import Deadline
 from serve_app.pipeline.generation import Generation
-from serve_app.pipeline.suspects import Suspects
+from serve_app.pipeline.subscribers import Ticket
+from serve_app.pipeline.workers import Suspects
+from serve_app.settings.model import Deadline
 from tests.serve_app.pipeline.scripted import OneTurn, ScriptedStages, work
 
 

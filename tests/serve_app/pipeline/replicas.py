@@ -11,20 +11,19 @@ from pathlib import Path
 import numpy as np
 
 from deployments.messages import CacheMode, CodeFrames, GenerationStart, MusicRequest, Resumption, Sampling
-from serve_app.cache.cache import Cache, drawn_seed
-from serve_app.cache.faults import Faults
-from serve_app.cache.guarded import Guarded
-from serve_app.cache.recent import Recent
-from serve_app.cache.store import BlockingStore
-from serve_app.cache.threaded import Threaded
-from serve_app.pipeline.asked import Model
-from serve_app.pipeline.deadline import Deadline
-from serve_app.pipeline.lasting import PipelineItem, PipelineLost
+from serve_app.cache.cache import Cache, Recent, drawn_seed
+from serve_app.database.engines import open_leases
+from serve_app.pipeline.model_request import Model
 from serve_app.pipeline.pipeline import Pipeline
-from serve_app.pipeline.suspects import Suspects
-from serve_app.records.opening import open_leases
-from serve_app.records.settings import RecordsSettings
-from tests.serve_app.cache.kept import Clock
+from serve_app.pipeline.workers import Suspects
+from serve_app.settings.model import Deadline
+from serve_app.settings.storage import RecordsSettings
+from serve_app.sound.resuming import PipelineItem, PipelineLost
+from serve_app.stores.guarded import Guarded
+from serve_app.stores.store import BlockingStore
+from serve_app.stores.threads import Threaded
+from serve_app.telemetry.faults import Faults
+from tests.serve_app.cache.cached import Clock
 from tests.serve_app.pipeline.scripted import SOUND, ScriptedStages, codes_of
 
 MODEL = "scripted"

@@ -11,11 +11,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from deployments.language_model.errors import OtherEngine
-from deployments.messages import Beat, CodeFrames, CodeRequest, EngineIdentity, QueueClass, Sampling, SoundFormat
+from deployments.messages import (
+    Beat,
+    CodeFrames,
+    CodeRequest,
+    EngineIdentity,
+    QueueClass,
+    Sampling,
+    SoundFormat,
+)
+from serve_app.database.lease_table import Held, Lease, Taken
+from serve_app.database.leases import Keeper
 from serve_app.pipeline.generation import Work
-from serve_app.pipeline.stages import WorkerLost
-from serve_app.records.keeper import Keeper
-from serve_app.records.lease import Held, Lease, Taken
+from serve_app.pipeline.workers import WorkerLost
 
 IDENTITY = EngineIdentity("f" * 64, "scripted", 2048)
 SOUND = SoundFormat(32_000, 1, 50, 4)

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from deployments.codec_decoder.windows import windows
-from serve_app.pipeline.chunks import MOST_FRAMES, chunk_ends
+from serve_app.pipeline.workers import MOST_FRAMES, chunk_ends
 
 LOOKAHEAD = 4
 

@@ -13,13 +13,10 @@ from hypothesis import strategies as st
 
 from deployments.language_model.errors import EngineFull
 from deployments.messages import CodeFrames
-from serve_app.api.errors import DeadlineExceeded, WorkerLostTwice
-from serve_app.pipeline.chunks import chunk_ends
-from serve_app.pipeline.deadline import Deadline
+from serve_app.errors import DeadlineExceeded, WorkerLostTwice
 from serve_app.pipeline.generation import FIRST_SIGN_S, SILENCE_S
-from serve_app.pipeline.losses import MARGIN_FRAMES, MAX_LOSSES
-from serve_app.pipeline.stages import WorkerLost
-from serve_app.pipeline.suspects import Suspects
+from serve_app.pipeline.workers import MARGIN_FRAMES, MAX_LOSSES, Suspects, WorkerLost, chunk_ends
+from serve_app.settings.model import Deadline
 from tests.serve_app.pipeline.making import begun, made
 from tests.serve_app.pipeline.scripted import Dies, OneTurn, Refuses, ScriptedStages, Slow, Stalls, Waits, codes_of
 from tests.virtual_time import run

@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from deployments.messages import CodeFrames, EngineIdentity, GenerationStart
-from serve_app.api.errors import WorkerLostTwice
-from serve_app.cache.no_store import NothingKept
+from serve_app.errors import WorkerLostTwice
 from serve_app.pipeline.pipeline import EngineGone
-from tests.serve_app.cache.kept import InMemory
+from serve_app.stores.store import NothingKept
+from tests.serve_app.cache.cached import InMemory
 from tests.serve_app.cache.test_cache_sequences import FIRST_DRAWN, TTL_S, Rules
 from tests.serve_app.pipeline.replicas import MODEL, Heard, listen, replicas, request
 from tests.serve_app.pipeline.scripted import Dies, ScriptedStages, codes_of

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from deployments.messages import Beat, CodeFrames, CodeRequest
-from serve_app.scaling.waiting import NOTHING_WAITS, Waiting
-from tests.serve_app.cache.kept import InMemory
+from serve_app.scaling.policy import NOTHING_WAITS, Waiting
+from tests.serve_app.cache.cached import InMemory
 from tests.serve_app.pipeline.making import begun, heard
 from tests.serve_app.pipeline.replicas import MODEL, listen, replicas, request
 from tests.serve_app.pipeline.scripted import Dies, ScriptedStages, Slow, Stalls, Waits, codes_of

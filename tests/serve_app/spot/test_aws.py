@@ -10,10 +10,9 @@ from typing import TypeVar
 import pytest
 
 from loadtests.fleet.metadata_server import ACTION, REBALANCE, TOKEN, MetadataServer, metadata_server
-from serve_app.spot.aws import Aws
-from serve_app.spot.metadata import MetadataError
+from serve_app.spot.clouds import Aws
+from serve_app.spot.metadata import Kind, MetadataError, Notice
 from serve_app.spot.metadata import MetadataServer as Client
-from serve_app.spot.notice import Kind, Notice
 
 T = TypeVar("T")
 

@@ -14,10 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from deployments.checkpoints.root import ROOT
+from deployments.checkpoints.sources import ROOT
 from serve_app.spot import draining
-from serve_app.spot.draining import STANDBY, Drainer, DrainError, check_ray
-from serve_app.spot.node import Node
+from serve_app.spot.draining import STANDBY, Drainer, DrainError, Node, check_ray
 
 NODE = Node("ab" * 28, "127.0.0.1:6379", psutil.Process())
 ACCEPTS = """

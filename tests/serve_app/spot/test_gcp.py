@@ -8,10 +8,9 @@ from collections.abc import Sequence
 import pytest
 
 from loadtests.fleet.metadata_server import PREEMPTED, MetadataServer
-from serve_app.spot.gcp import Gcp
-from serve_app.spot.metadata import MetadataError
+from serve_app.spot.clouds import Gcp
+from serve_app.spot.metadata import Kind, MetadataError, Notice
 from serve_app.spot.metadata import MetadataServer as Client
-from serve_app.spot.notice import Kind, Notice
 
 
 def notices(server: MetadataServer) -> Sequence[Notice]:

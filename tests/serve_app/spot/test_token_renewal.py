@@ -6,7 +6,7 @@ import asyncio
 import itertools
 from collections.abc import Mapping
 
-from serve_app.spot.aws import TOKEN, TOKEN_TTL_S, TTL_HEADER, Aws
+from serve_app.spot.clouds import TOKEN, TOKEN_TTL_S, TTL_HEADER, Aws
 from serve_app.spot.metadata import Answer
 from tests import virtual_time
 

@@ -10,13 +10,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from serve_app.spot.catalogue import NOTICE
 from serve_app.spot.draining import DrainError
-from serve_app.spot.events import Events
-from serve_app.spot.metadata import MetadataError
-from serve_app.spot.notice import Kind, Notice
-from serve_app.spot.settings import OnRebalance
+from serve_app.spot.metadata import Kind, MetadataError, Notice
+from serve_app.spot.options import OnRebalance
 from serve_app.spot.watcher import Watcher
+from serve_app.spot.watcher_log import NOTICE, Events
 from tests import virtual_time
 
 POLL_S = 5.0

@@ -21,31 +21,27 @@ from pydantic import SecretStr
 from sqlalchemy import func, select
 
 from deployments.messages import ModelCard
-from serve_app.access import key_text
-from serve_app.access.api_key import ApiKey
-from serve_app.access.gate import Gate
-from serve_app.access.settings import AccessSettings, AuditSettings, LimitsSettings
 from serve_app.api.app import create_app
-from serve_app.api.kept_sounds import KeptSounds
+from serve_app.api.finished_sounds import KeptSounds
 from serve_app.api.pipeline_backend import PipelineBackend
-from serve_app.api.settings import ApiSettings
+from serve_app.auth import keys as key_text
+from serve_app.auth.gate import Gate
 from serve_app.cache.cache import Cache
-from serve_app.cache.opening import open_cache
-from serve_app.cache.settings import CacheSettings
-from serve_app.jobs.job import ENDED
-from serve_app.jobs.listener import Listener
-from serve_app.jobs.opening import JobService
-from serve_app.jobs.settings import JobsSettings
-from serve_app.pipeline.asked import Model
-from serve_app.pipeline.deadline import Deadline
+from serve_app.database.auth_tables import AuditTable, KeyTable
+from serve_app.database.database import Database
+from serve_app.database.engines import open_database, open_leases
+from serve_app.database.schema import variations
+from serve_app.identity import ApiKey
+from serve_app.job import ENDED
+from serve_app.jobs.maker import Listener
+from serve_app.jobs.service import JobService
+from serve_app.pipeline.model_request import Model
 from serve_app.pipeline.pipeline import Pipeline
-from serve_app.pipeline.suspects import Suspects
-from serve_app.records.audit_table import AuditTable
-from serve_app.records.database import Database
-from serve_app.records.key_table import KeyTable
-from serve_app.records.opening import open_database, open_leases
-from serve_app.records.schema import variations
-from serve_app.records.settings import RecordsSettings
+from serve_app.pipeline.workers import Suspects
+from serve_app.settings.application import AccessSettings, ApiSettings, AuditSettings, JobsSettings, LimitsSettings
+from serve_app.settings.model import Deadline
+from serve_app.settings.storage import CacheSettings, RecordsSettings
+from serve_app.stores.opening import open_cache
 from tests.serve_app.api.asgi import DISCONNECT, Exchange, body, post_scope
 from tests.serve_app.pipeline.scripted import SOUND
 from tests.serve_app.tenants.sounds_made import SoundsMade

@@ -22,9 +22,9 @@ from deployments.messages import (
     Resumption,
     SoundFormat,
 )
-from serve_app.audio.containers import to_int16
-from serve_app.pipeline.lasting import PipelineItem
 from serve_app.pipeline.pipeline import Pipeline
+from serve_app.sound.containers import to_int16
+from serve_app.sound.resuming import PipelineItem
 from tests.serve_app.pipeline.scripted import SOUND, Dies, ScriptedStages, codes_of
 
 HELD_SEED = 1000

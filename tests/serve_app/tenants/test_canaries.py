@@ -14,13 +14,13 @@ import pytest
 from pydantic import SecretStr, ValidationError
 from sqlalchemy import select
 
-from serve_app import keys as keys_command
-from serve_app.records.schema import metadata
-from serve_app.settings import Settings
-from serve_app.strict import sentence
-from tests.serve_app.access.clock import until
-from tests.serve_app.access.gates import run
+from serve_app.cli import keys as keys_command
+from serve_app.database.schema import metadata
+from serve_app.settings.application import Settings
+from serve_app.settings.strict import sentence
 from tests.serve_app.api.asgi import DISCONNECT, Exchange, body, post_scope
+from tests.serve_app.auth.clock import until
+from tests.serve_app.auth.gates import run
 from tests.serve_app.tenants.house import FILE, KEYS, REVOKED, Followed, House, house
 from tests.serve_app.tenants.listening import Lines, listening
 from tests.serve_app.tenants.studio import DEADLY_SEED, FAILING_SEED, HELD_SEED

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from serve_app import keys as keys_command
-from tests.serve_app.access.gates import run
+from serve_app.cli import keys as keys_command
 from tests.serve_app.api.asgi import Exchange, body, post_scope
+from tests.serve_app.auth.gates import run
 from tests.serve_app.tenants.house import FILE, House, house
 from tests.serve_app.tenants.listening import listening
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-from serve_app.cache.faults import Faults
-from serve_app.records.database import Database
-from serve_app.records.lease import Held, Lease, Taken
-from serve_app.records.lease_table import LeaseTable
-from serve_app.records.leases import Leases
-from serve_app.records.moment import uptime_s
-from serve_app.records.opening import own_name
-from serve_app.records.settings import RecordsSettings
-from serve_app.records.threads import Threads
+from serve_app.database.database import Database
+from serve_app.database.engines import own_name
+from serve_app.database.lease_table import Held, Lease, LeaseTable, Taken, uptime_s
+from serve_app.database.leases import Leases
+from serve_app.settings.storage import RecordsSettings
+from serve_app.stores.threads import Threads
+from serve_app.telemetry.faults import Faults
 
 
 class Turns(Leases):

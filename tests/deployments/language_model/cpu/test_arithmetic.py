@@ -10,8 +10,7 @@ import pytest
 from numba import njit
 
 from deployments.language_model.cpu import attention, products, step
-from deployments.language_model.cpu.arithmetic import fma, largest_magnitude, largest_of, sum_of, sum_of_squares
-from deployments.language_model.cpu.emitter import LANES
+from deployments.language_model.cpu.emitter import LANES, fma, largest_magnitude, largest_of, sum_of, sum_of_squares
 from deployments.language_model.cpu.kernels import GROUP
 
 _fmaf = ctypes.CDLL(None).fmaf

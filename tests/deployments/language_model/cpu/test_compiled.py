@@ -20,7 +20,7 @@ from numba.core.dispatcher import Dispatcher
 from deployments.language_model import cpu
 from deployments.language_model.cpu import step
 from deployments.language_model.cpu.decoder import Int8Decoder
-from deployments.language_model.engine import Engine
+from deployments.language_model.engine.engine import Engine
 from tests.deployments.language_model.cpu.test_int8_decoder import teacher_forced
 from tests.deployments.language_model.random_decoder import random_decoder, request, run
 

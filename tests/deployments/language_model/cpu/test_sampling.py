@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from deployments.language_model.cpu import sampling
 from deployments.language_model.cpu.decoder import Int8Decoder
-from deployments.language_model.noise import gumbel
-from deployments.language_model.sampler import SamplingBatch, guide, sample
+from deployments.language_model.engine.sampler import SamplingBatch, guide, gumbel, sample
 from deployments.messages import Sampling
 from tests.deployments.language_model.random_decoder import CONFIG, random_decoder
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from deployments.language_model.cpu import attention, layout, products, step
 from deployments.language_model.cpu.kernels import GROUP, HEAD_WIDTH, POSITIONS
-from deployments.language_model.cpu.packing import PackedMatrix, aligned_empty, pack, quantised
+from deployments.language_model.cpu.layout import PackedMatrix, aligned_empty, pack, quantised
 
 WIDTH = 3 * GROUP
 

@@ -205,7 +205,7 @@ def test_draws_are_the_samplers(triton_operations: Operations, reference: Operat
 
 
 def test_a_decoder_of_these_kernels_makes_the_codes_of_plain_torch(triton_operations: Operations) -> None:
-    from deployments.language_model.engine import Engine
+    from deployments.language_model.engine.engine import Engine
     from deployments.language_model.gpu.decoder import GpuDecoder
     from deployments.language_model.gpu.triton_operations import TritonOperations
     from tests.deployments.language_model.random_decoder import request, run

@@ -1,0 +1,155 @@
+"""Who asked for what, and what became of it: written down in batches, and no request waits for that."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from serve_app.identity import AuditRecord
+from serve_app.settings.application import AuditSettings
+from serve_app.stores.store import StoreError
+from serve_app.stores.threads import Threads
+from serve_app.tasks import Background
+from serve_app.telemetry.faults import Faults
+
+MAX_KEPT = 10_000
+BATCH = 200
+EVERY_S = 1.0
+SWEEP_EVERY_S = 3600.0
+# Nobody waits for a write, and one that is given up may still come to pass and be made again: so the database's own
+# time-outs end it, and this one a call that not even they end.
+_TIMEOUT_S = 60.0
+
+
+class AuditLines(Protocol):
+    """Where the records go. The calls wait, for a thread. Each is done whole or not at all, or raises StoreError."""
+
+    def write(self, records: Sequence[AuditRecord], /) -> None: ...
+
+    def sweep(self, before_s: float, /) -> int:
+        """Takes away some of before that moment, in seconds since 1970; says how many, 0 where none are left."""
+        ...
+
+
+class Audit:
+    """While the records are down it holds the newest 10,000; what comes to more is dropped, the oldest first, and
+    counted. A record is written once, or twice where the database's answer to the first time was lost.
+
+    clock: seconds since 1970. sleep: waits for so many seconds.
+    """
+
+    def __init__(
+        self,
+        lines: AuditLines,
+        threads: Threads,
+        faults: Faults,
+        settings: AuditSettings,
+        *,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._lines = lines
+        self._threads = threads
+        self._faults = faults
+        self._settings = settings
+        self._clock = clock
+        self._sleep = sleep
+        self._waiting: deque[AuditRecord] = deque()
+        self._full = asyncio.Event()
+        self._writing = Background(self._write_for_ever)
+        self._closing = asyncio.Event()
+        self._swept_s: float | None = None
+
+    @property
+    def num_waiting(self) -> int:
+        """Records that are not written yet."""
+        return len(self._waiting)
+
+    def put(self, record: AuditRecord) -> None:
+        """Takes the record; the prompt only where it is to be kept."""
+        if self._settings.prompts == "redacted":
+            record = replace(record, prompt=None)
+        self._waiting.append(record)
+        self._drop_beyond()
+        if self._writing.fault is not None:
+            self._faults.count("audit stopped", type(self._writing.fault).__name__)
+        if len(self._waiting) >= BATCH:
+            self._full.set()
+
+    def start(self) -> None:
+        """Begins to write."""
+        self._writing.start()
+
+    async def close(self) -> None:
+        """Writes what waits, as far as that can be done now, and ends."""
+        self._closing.set()
+        self._full.set()
+        try:
+            # By itself: a write that is cancelled may come to pass all the same, and would be made again.
+            await self._writing.finished()
+            await self.flush()
+        finally:
+            await self._threads.close()
+
+    async def flush(self) -> bool:
+        """Writes what waits; whether that could be done."""
+        self._full.clear()
+        while self._waiting:
+            batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+            written = False
+            try:
+                written = await self._run("write", functools.partial(self._write, batch)) is not None
+            finally:
+                if not written:
+                    self._waiting.extendleft(reversed(batch))
+                    self._drop_beyond()
+            if not written:
+                return False
+        return True
+
+    async def sweep(self) -> None:
+        """Takes away some of what is too old, unless all was taken away within the last hour."""
+        now_s, keep_s = self._clock(), self._settings.keep_s
+        if keep_s is None or (self._swept_s is not None and abs(now_s - self._swept_s) < SWEEP_EVERY_S):
+            return
+        if await self._run("sweep", lambda: self._lines.sweep(now_s - keep_s)) == 0:
+            self._swept_s = now_s
+
+    async def _write_for_ever(self) -> None:
+        while not self._closing.is_set():
+            if await self.flush():
+                await self.sweep()
+                await self._until_full_or_due()
+            else:
+                await self._sleep(EVERY_S)
+
+    async def _until_full_or_due(self) -> None:
+        due = asyncio.ensure_future(self._sleep(EVERY_S))
+        full = asyncio.ensure_future(self._full.wait())
+        try:
+            await asyncio.wait({due, full}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            due.cancel()
+            full.cancel()
+
+    def _write(self, batch: Sequence[AuditRecord]) -> int:
+        self._lines.write(batch)
+        return len(batch)
+
+    async def _run(self, what: str, call: Callable[[], int]) -> int | None:
+        """What the call gives; None where it failed."""
+        try:
+            return await self._threads.run(call, _TIMEOUT_S)
+        except StoreError as error:
+            self._faults.count(f"audit {what} {error.kind}", str(error))
+            return None
+
+    def _drop_beyond(self) -> None:
+        while len(self._waiting) > MAX_KEPT:
+            self._waiting.popleft()
+            self._faults.count("audit dropped", f"more than {MAX_KEPT} records wait to be written")

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from deployments.telemetry.metrics_catalogue import (
+    AUDIO,
+    GENERATIONS,
+    LEASES_LOST,
+    REAL_TIME_FACTOR,
+    RESUMED,
+    SLOT_WAIT,
+)
+from serve_app.pipeline.generation_metrics import Ended, begin, record_generation
+from tests.deployments.telemetry.recorded import Recorded
+
+PLACE = ("m", "batch")
+
+
+def test_what_was_made_is_counted_with_its_speed() -> None:
+    recorded = Recorded()
+    record_generation(recorded, Ended("m", "batch", "made", 30.0, 2, waited_s=1.5, worked_s=6.0))
+    assert recorded.total(GENERATIONS) == {(*PLACE, "made"): 1}
+    assert recorded.total(AUDIO) == {PLACE: 30}
+    assert recorded.total(RESUMED) == {PLACE: 2}
+    assert recorded.values(SLOT_WAIT) == {PLACE: [1.5]}
+    assert recorded.values(REAL_TIME_FACTOR) == {PLACE: [5]}
+
+
+def test_what_was_left_half_made_says_nothing_of_speed_and_what_never_had_a_slot_nothing_of_waiting() -> None:
+    recorded = Recorded()
+    record_generation(recorded, Ended("m", "batch", "left", 3.0, 0, waited_s=1.0, worked_s=2.0))
+    record_generation(recorded, Ended("m", "batch", "refused", 0.0, 0))
+    assert recorded.values(REAL_TIME_FACTOR) == {}
+    assert recorded.values(SLOT_WAIT) == {PLACE: [1]}
+    assert recorded.total(AUDIO) == {PLACE: 3}
+
+
+def test_what_is_rare_is_there_from_the_beginning_as_nothing() -> None:
+    recorded = Recorded()
+    begin(recorded, [("m", "batch"), ("m", "realtime")])
+    assert recorded.total(RESUMED) == {PLACE: 0, ("m", "realtime"): 0}
+    assert recorded.total(GENERATIONS) == {(*PLACE, "given_up"): 0, ("m", "realtime", "given_up"): 0}
+    assert recorded.total(LEASES_LOST) == {("generation",): 0}

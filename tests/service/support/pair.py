@@ -1,0 +1,112 @@
+"""Two of each: the application in which what one loses another goes on with."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+from ray import serve
+
+from deployments.codec_decoder.windows import windows
+from tests.service.conftest import RunningService, processes
+from tests.service.support.recorded import Made, recorded
+
+LOOKAHEAD = 4
+LONG_SECONDS = 30  # where there is time, and where something has to last
+WAYS = [(way, container) for way in ("wait", "stream") for container in ("wav", "pcm")]
+# How long to wait for what comes by itself, on a machine however busy.
+PATIENCE_S = 150.0
+# The last frames of a clip are left alone: when it is seen that they are being made, they may have been.
+LAST_FRAMES = 200
+
+
+def largest_window(num_frames: int) -> int:
+    """Frames that a language model makes between two that it tells of, at most."""
+    ends = [0, *(min(end + LOOKAHEAD, num_frames) for _, end in windows(num_frames, LOOKAHEAD))]
+    return max(end - start for start, end in itertools.pairwise(ends))
+
+
+def body(seed: int | None, seconds: float = 30, **fields: object) -> dict[str, object]:
+    return {"prompt": "a march", "music_length_ms": round(1000 * seconds), "seed": seed, **fields}
+
+
+async def clip(client: httpx.AsyncClient, way: str, container: str, **fields: Any) -> httpx.Response:
+    """way: `wait` or `stream`."""
+    path = "/v1/music" if way == "wait" else "/v1/music/stream"
+    response = await client.post(f"{path}?output_format={container}", json=body(**fields))
+    assert response.status_code == 200, response.text
+    return response
+
+
+def digest(response: httpx.Response) -> str:
+    return hashlib.sha256(response.content).hexdigest()
+
+
+async def until(condition: Callable[[], bool], within_s: float = PATIENCE_S) -> None:
+    """Returns when it holds. Raises: AssertionError when that takes too long."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to hold"
+        await asyncio.sleep(0.005)
+
+
+async def until_async(condition: Callable[[], Awaitable[bool]], within_s: float = PATIENCE_S) -> None:
+    """The same for a condition that is waited for."""
+    deadline = time.monotonic() + within_s
+    while not await condition():
+        assert time.monotonic() < deadline, "it never came to hold"
+        await asyncio.sleep(0.1)
+
+
+async def all_up(app: str, deployment: str, number: int = 2) -> None:
+    """Waits for replicas that were lost to be replaced."""
+    await until(lambda: len(processes(app, deployment)) == number)
+
+
+async def all_ready(app: str, deployment: str, number: int = 2) -> None:
+    """The same, and for them to have begun to serve: until then they load, and grow."""
+
+    async def are_ready() -> bool:
+        status = await asyncio.to_thread(serve.status)
+        return status.applications[app].deployments[deployment].replica_states == {"RUNNING": number}
+
+    await all_up(app, deployment, number)
+    await until_async(are_ready)
+
+
+def made_by_name(service: RunningService, response: httpx.Response) -> Made:
+    """What was made of the generation that a response carries."""
+    return recorded(service.frames)[response.headers["X-Generation-Id"][:16]]
+
+
+async def killed_in_the_middle(frames: Path, before: set[str], num_frames: int, draw: random.Random) -> psutil.Process:
+    """Kills the process that makes a generation not among those `before`, at a random frame of it."""
+    at = draw.randrange(1, num_frames - LAST_FRAMES)
+
+    def underway() -> list[Made]:
+        found = (made for name, made in recorded(frames).items() if name not in before)
+        return [made for made in found if at <= sum(made.frames.values()) < num_frames]
+
+    await until(lambda: bool(underway()))
+    process = psutil.Process(underway()[0].processes[-1])
+    process.send_signal(signal.SIGKILL)
+    return process
+
+
+def made_again(frames: Counter[int]) -> int:
+    """Frames beyond the first time each."""
+    return sum(frames.values()) - len(frames)
+
+
+async def gathered(calls: list[Awaitable[httpx.Response]]) -> list[httpx.Response]:
+    return list(await asyncio.gather(*calls))
