@@ -12,11 +12,28 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from logging import WARNING
 from typing import Generic, TypeVar
 
-from deployments.telemetry.events_catalogue import BATCH_FAILED
-from deployments.telemetry.metric import NOT_RECORDED, Recorder
-from deployments.telemetry.metrics_catalogue import BATCH_SIZE
+from deployments.telemetry.log_event import LogEvent
+from deployments.telemetry.metric import NOT_RECORDED, Metric, Recorder
+
+_BATCHES = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 64.0, 128.0, 256.0)
+BATCH_FAILED = LogEvent(
+    "batch_failed",
+    WARNING,
+    "%(stage)s: a batch of %(size)d failed (%(cause)s); trying each alone",
+    "One of several texts or windows is more than the model takes.",
+)
+BATCH_SIZE = Metric(
+    "musicgen_batch_size",
+    "histogram",
+    "What is worked on at once: prompts, generations in a step (looked at once a second), windows of codes.",
+    "items",
+    ("model", "stage"),
+    _BATCHES,
+)
+
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

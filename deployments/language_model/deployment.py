@@ -16,6 +16,13 @@ import ray
 from deployments.checkpoints.checkpoint import Checkpoint
 from deployments.checkpoints.sources import ROOT, find_checkpoint
 from deployments.language_model.engine.engine import Engine
+from deployments.language_model.engine.engine_metrics import (
+    ENGINE_BROKE,
+    ENGINE_READY,
+    ENGINE_WAITING,
+    SLOTS,
+    SLOTS_IN_USE,
+)
 from deployments.language_model.engine.loop import EngineLoad, EngineLoop
 from deployments.language_model.engine.request import num_steps
 from deployments.language_model.errors import OtherEngine
@@ -28,8 +35,6 @@ from deployments.liveness.stalls import Wakeup
 from deployments.messages import Beat, CodeFrames, CodeRequest, EngineIdentity, QueueClass
 from deployments.scaling_stats import EngineStats, Targets
 from deployments.telemetry.deployment import RayRecorder
-from deployments.telemetry.events_catalogue import ENGINE_BROKE, ENGINE_READY
-from deployments.telemetry.metrics_catalogue import ENGINE_WAITING, SLOTS, SLOTS_IN_USE
 
 _log = logging.getLogger("ray.serve.language_model")  # below Serve's own, whose files and format it shares
 

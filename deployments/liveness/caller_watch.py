@@ -8,11 +8,27 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from logging import WARNING
 from typing import TypeVar
 
 from deployments.liveness.heartbeat import BEAT, UNWANTED
 from deployments.liveness.stalls import within
-from deployments.telemetry.events_catalogue import CALLER_GONE, CALLER_UNSEEN
+from deployments.telemetry.log_event import LogEvent
+
+CALLER_GONE = LogEvent(
+    "caller_gone",
+    WARNING,
+    "whoever asked for this is gone; it is given up",
+    "A process that had asked died with its node; what it asked for is not made for nobody.",
+    more=("address",),
+)
+CALLER_UNSEEN = LogEvent(
+    "caller_unseen",
+    WARNING,
+    "can't see whether %(address)s is still there (%(cause)s)",
+    "The network does not let this node connect to that one's port; a caller that dies is found out late.",
+)
+
 
 T = TypeVar("T")
 

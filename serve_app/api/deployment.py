@@ -20,14 +20,6 @@ from deployments.messages import EngineIdentity, ModelCard, MusicRequest, QueueC
 from deployments.scaling_stats import waiting_numbers
 from deployments.telemetry.deployment import RayRecorder
 from deployments.telemetry.metric import REFRESH_S
-from deployments.telemetry.metrics_catalogue import (
-    JOB_ATTEMPTS,
-    JOBS_UNDER_WAY,
-    JOBS_WAITING,
-    JOBS_WAITING_AUDIO,
-    LEASES_LOST,
-    MODELS,
-)
 from serve_app.api.app import create_app
 from serve_app.api.finished_sounds import KeptSounds
 from serve_app.api.middleware.disconnects import Departures
@@ -37,8 +29,10 @@ from serve_app.auth import keys as binding
 from serve_app.auth.gate import Gate
 from serve_app.database.auth_tables import AuditTable, KeyTable
 from serve_app.database.engines import open_database, open_leases
+from serve_app.database.leases import LEASES_LOST
 from serve_app.errors import NotReady
 from serve_app.job import QUEUE_CLASSES
+from serve_app.jobs.job_metrics import JOB_ATTEMPTS, JOBS_UNDER_WAY, JOBS_WAITING, JOBS_WAITING_AUDIO
 from serve_app.jobs.maker import Listener
 from serve_app.jobs.service import JobService
 from serve_app.pipeline.deployment import CodecHandle
@@ -50,6 +44,7 @@ from serve_app.sound.resuming import PipelineItem, PipelineLost
 from serve_app.stores.opening import open_cache
 from serve_app.telemetry.deployment import agents, nodes, record_nodes
 from serve_app.telemetry.metrics_page import Agents, Page
+from serve_app.telemetry.service_metrics import MODELS
 
 READY_TIMEOUT_S = 5.0
 

@@ -18,7 +18,6 @@ from starlette.types import Receive, Scope, Send
 from deployments.codec_decoder.windows import num_samples
 from deployments.messages import GenerationStart, ModelCard, MusicRequest, PcmChunk
 from deployments.telemetry.metric import NOT_RECORDED, Recorder
-from deployments.telemetry.metrics_catalogue import FIRST_AUDIO
 from serve_app.api.backends import Backend, Composed, SoundFile
 from serve_app.api.middleware.disconnects import while_connected
 from serve_app.api.spool import Gathered, Gathering
@@ -27,6 +26,7 @@ from serve_app.errors import ClientClosedRequest
 from serve_app.proxy.flow_control import Credit
 from serve_app.sound.containers import ContainerFormat, Tags, container_key, encode
 from serve_app.sound.streams import SoundStream
+from serve_app.telemetry.service_metrics import FIRST_AUDIO
 
 _HEADER_SAFE = string.punctuation + " "
 _MAX_SLUG_CHARS = 48

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from deployments.messages import GenerationStart
-from deployments.telemetry.events_catalogue import SPOOL_FAILED
 from serve_app.api.backends import Kept
 from serve_app.errors import NotReady
 from serve_app.tasks import detached, to_its_end
+from serve_app.telemetry.service_metrics import SPOOL_FAILED
 
 
 class Gathering:

@@ -10,12 +10,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from serve_app.faults import Faults
 from serve_app.identity import AuditRecord
 from serve_app.settings.application import AuditSettings
 from serve_app.stores.store import StoreError
 from serve_app.stores.threads import Threads
 from serve_app.tasks import Background
-from serve_app.telemetry.faults import Faults
 
 MAX_KEPT = 10_000
 BATCH = 200

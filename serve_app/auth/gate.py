@@ -11,13 +11,14 @@ import ipaddress
 import logging
 import time
 from contextlib import AsyncExitStack
+from logging import INFO
 
 from limits import RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import FixedWindowRateLimiter
 from starlette.requests import Request
 
-from deployments.telemetry.events_catalogue import LIMITS
+from deployments.telemetry.log_event import LogEvent
 from serve_app.auth import limits as windows
 from serve_app.auth.audit import Audit, AuditLines
 from serve_app.auth.concurrency import AtOnce, PlacesInMemory, PlacesInRedis
@@ -26,10 +27,12 @@ from serve_app.auth.limits import Limits, Standing, headers
 from serve_app.auth.prompt_policy import Policy, load
 from serve_app.auth.shared_redis import PREFIX, TIMEOUT_S, RedisDown, SharedRedis
 from serve_app.errors import RETRY_AFTER_S, NotReady, OverLimit
+from serve_app.faults import Faults
 from serve_app.identity import Caller
 from serve_app.settings.application import AccessSettings, LimitsSettings
 from serve_app.stores.threads import Threads
-from serve_app.telemetry.faults import Faults
+
+LIMITS = LogEvent("limits", INFO, "limits: %(how)s", "At a start: which limits hold, and where they are counted.")
 
 
 class Admission:

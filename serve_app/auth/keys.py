@@ -29,11 +29,11 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from serve_app.errors import NotReady
+from serve_app.faults import Faults
 from serve_app.identity import ApiKey
 from serve_app.stores.store import StoreError
 from serve_app.stores.threads import Threads
 from serve_app.tasks import Background, detached
-from serve_app.telemetry.faults import Faults
 
 
 class PublicWithoutKeys(ValueError):

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from deployments.liveness.stalls import within
 from serve_app.errors import NotReady, PromptRefused
+from serve_app.faults import Faults
 from serve_app.stores.threads import Threads
-from serve_app.telemetry.faults import Faults
 
 TIMEOUT_S = 2.0
 

@@ -15,8 +15,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from deployments.liveness.stalls import within
+from serve_app.faults import Faults
 from serve_app.stores.guarded import Breaker
-from serve_app.telemetry.faults import Faults
 
 PREFIX = "musicgen"
 TIMEOUT_S = 1.0

@@ -34,7 +34,7 @@ from serve_app.cache.entry import (
     unpack,
 )
 from serve_app.cache.keys import GenerationRequest, Key, alias_key, generation_key
-from serve_app.telemetry.faults import Faults
+from serve_app.faults import Faults
 
 # Key, object and dictionary slot: so that small entries count too.
 _OVERHEAD_BYTES = 512

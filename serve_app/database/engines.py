@@ -32,9 +32,9 @@ from serve_app.database import migration
 from serve_app.database.database import Database
 from serve_app.database.lease_table import LeaseTable, uptime_s
 from serve_app.database.leases import Leases
+from serve_app.faults import Faults
 from serve_app.settings.storage import RecordsSettings
 from serve_app.stores.threads import Threads
-from serve_app.telemetry.faults import Faults
 
 _POLL_S = 0.01
 _TURN_POLL_S = 0.002

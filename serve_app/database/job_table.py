@@ -32,6 +32,7 @@ from serve_app.database.database import Database
 from serve_app.database.lease_table import Moment, moment
 from serve_app.database.schema import jobs, variations
 from serve_app.errors import NotReady
+from serve_app.faults import Faults
 from serve_app.job import (
     ENDED,
     Begun,
@@ -50,7 +51,6 @@ from serve_app.job import (
 from serve_app.scaling.policy import Waiting
 from serve_app.stores.store import StoreError
 from serve_app.stores.threads import Threads
-from serve_app.telemetry.faults import Faults
 
 
 class JobTable:

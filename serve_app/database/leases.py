@@ -14,11 +14,21 @@ from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
+from deployments.telemetry.metric import Metric
 from serve_app.database.lease_table import Held, Lease, LeaseTable, Taken, uptime_s
+from serve_app.faults import Faults
 from serve_app.stores.guarded import Breaker
 from serve_app.stores.store import StoreBusy, StoreError
 from serve_app.stores.threads import Threads
-from serve_app.telemetry.faults import Faults
+
+LEASES_LOST = Metric(
+    "musicgen_leases_lost_total",
+    "counter",
+    "Leases that another had taken while their holder worked. kind: generation | job.",
+    "leases",
+    ("kind",),
+)
+
 
 # So four renewals in a row may fail before the lease does.
 RENEWALS_PER_LEASE = 5

@@ -22,7 +22,16 @@ import numpy as np
 
 from deployments.liveness.stalls import within
 from deployments.messages import CodeFrames, GenerationStart, MusicRequest, Resumption
-from deployments.telemetry.events_catalogue import (
+from deployments.telemetry.metric import Recorder
+from serve_app.cache.keys import short_id
+from serve_app.database.job_table import JobRecords, JobTable
+from serve_app.database.lease_table import Held
+from serve_app.database.leases import LEASES_LOST, Leases
+from serve_app.errors import NotReady, ServiceError, TooBusy, WorkerLostTwice
+from serve_app.job import Begun, Fault, Fenced, SoundHealth, VariationId
+from serve_app.jobs.checkpoints import Making, Saver
+from serve_app.jobs.job_metrics import (
+    JOB_ATTEMPTS,
     JOB_BEGUN,
     JOB_BEGUN_AGAIN,
     JOB_FAILED,
@@ -32,15 +41,6 @@ from deployments.telemetry.events_catalogue import (
     JOB_TAKEN_OVER,
     JOB_UNHEARD,
 )
-from deployments.telemetry.metric import Recorder
-from deployments.telemetry.metrics_catalogue import JOB_ATTEMPTS, LEASES_LOST
-from serve_app.cache.keys import short_id
-from serve_app.database.job_table import JobRecords, JobTable
-from serve_app.database.lease_table import Held
-from serve_app.database.leases import Leases
-from serve_app.errors import NotReady, ServiceError, TooBusy, WorkerLostTwice
-from serve_app.job import Begun, Fault, Fenced, SoundHealth, VariationId
-from serve_app.jobs.checkpoints import Making, Saver
 from serve_app.pipeline.pipeline import EngineGone
 from serve_app.settings.application import JobsSettings
 from serve_app.sound.health_reports import UNRECORDED, SoundRecorder, is_new, tell_sound_made

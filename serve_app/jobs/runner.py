@@ -15,7 +15,6 @@ from functools import partial
 
 from deployments.liveness.stalls import within
 from deployments.messages import QueueClass
-from deployments.telemetry.events_catalogue import JOB_BROKE
 from deployments.telemetry.metric import NOT_RECORDED, Recorder
 from serve_app.database.job_table import JobRecords, JobTable
 from serve_app.database.lease_table import Held
@@ -23,6 +22,7 @@ from serve_app.database.leases import Leases
 from serve_app.errors import NotReady
 from serve_app.job import QUEUE_CLASSES, VariationId
 from serve_app.jobs.checkpoints import Saver
+from serve_app.jobs.job_metrics import JOB_BROKE
 from serve_app.jobs.maker import Frames, Listener, Maker, Retries
 from serve_app.settings.application import JobsSettings
 from serve_app.tasks import ended

@@ -21,6 +21,7 @@ from serve_app.database.job_table import JobRecords, JobTable
 from serve_app.database.lease_table import uptime_s
 from serve_app.database.leases import Leases
 from serve_app.errors import InvalidRequest, NotFound, NotReady, TooBusy
+from serve_app.faults import Faults
 from serve_app.job import Job, KeyReused, Submission, TooManyQueued, UnknownJob
 from serve_app.jobs.followers import Followers
 from serve_app.jobs.maker import Frames, Listener
@@ -30,7 +31,6 @@ from serve_app.settings.application import JobsSettings
 from serve_app.settings.storage import RecordsSettings
 from serve_app.stores.threads import Threads
 from serve_app.tasks import detached
-from serve_app.telemetry.faults import Faults
 
 # One query over what is queued; a fleet takes longer to grow.
 _LOOK_S = 5.0

@@ -33,12 +33,11 @@ from deployments.messages import (
 )
 from deployments.scaling_stats import waiting_numbers
 from deployments.telemetry.deployment import RayRecorder
-from deployments.telemetry.events_catalogue import CODEC_LOST, CODEC_SILENT, IDENTITY_LOST
-from deployments.telemetry.metrics_catalogue import GENERATIONS_WAITING
 from serve_app.database.engines import open_leases
 from serve_app.errors import NotReady, TooBusy, WorkerLostTwice
 from serve_app.job import QUEUE_CLASSES
 from serve_app.pipeline import generation_metrics
+from serve_app.pipeline.generation_metrics import CODEC_LOST, CODEC_SILENT, GENERATIONS_WAITING, IDENTITY_LOST
 from serve_app.pipeline.model_request import Model
 from serve_app.pipeline.pipeline import Pipeline
 from serve_app.pipeline.workers import Suspects, WorkerLost

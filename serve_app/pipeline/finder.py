@@ -15,12 +15,12 @@ import numpy as np
 
 from deployments.messages import Outcome
 from deployments.telemetry.metric import NOT_RECORDED, Recorder
-from deployments.telemetry.metrics_catalogue import CACHE_ANSWERS
 from serve_app.cache.cache import Cache, Lookup, drawn_seed
 from serve_app.cache.keys import Key, alias_key, generation_key
 from serve_app.database.lease_table import Held, Taken
 from serve_app.database.leases import Leases
 from serve_app.pipeline.generation import Generation
+from serve_app.pipeline.generation_metrics import CACHE_ANSWERS
 from serve_app.pipeline.model_request import Asked
 from serve_app.pipeline.running import Generations
 from serve_app.pipeline.subscribers import Ticket

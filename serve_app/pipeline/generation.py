@@ -17,10 +17,9 @@ import numpy as np
 
 from deployments.liveness.stalls import within
 from deployments.messages import Beat, CodeFrames, CodeRequest, EngineIdentity, QueueClass, Sampling
-from deployments.telemetry.events_catalogue import ENCODER_SILENT, GENERATION_GIVEN_UP, WORKER_LOST
 from serve_app.cache.keys import short_id
 from serve_app.errors import DeadlineExceeded, WorkerLostTwice
-from serve_app.pipeline.generation_metrics import Ended, EndedAs
+from serve_app.pipeline.generation_metrics import ENCODER_SILENT, GENERATION_GIVEN_UP, WORKER_LOST, Ended, EndedAs
 from serve_app.pipeline.subscribers import Audience, Frames, Ticket
 from serve_app.pipeline.workers import Losses, Stages, Suspects, WorkerLost, chunk_ends
 from serve_app.settings.model import Deadline

@@ -15,18 +15,14 @@ from dataclasses import dataclass, field
 
 from deployments.language_model.errors import EngineFull, OtherEngine, OutOfMemory
 from deployments.messages import QueueClass
-from deployments.telemetry.events_catalogue import GENERATION_LEASE_LOST
 from deployments.telemetry.metric import NOT_RECORDED, Recorder
-from deployments.telemetry.metrics_catalogue import (
-    LEASES_LOST,
-)
 from serve_app.cache.cache import Cache
 from serve_app.cache.keys import Key, short_id
 from serve_app.database.lease_table import Held
-from serve_app.database.leases import Keeper, Leases
+from serve_app.database.leases import LEASES_LOST, Keeper, Leases
 from serve_app.errors import WorkerLostTwice
 from serve_app.pipeline.generation import Generation
-from serve_app.pipeline.generation_metrics import EndedAs, record_generation
+from serve_app.pipeline.generation_metrics import GENERATION_LEASE_LOST, EndedAs, record_generation
 from serve_app.pipeline.subscribers import Ticket
 from serve_app.scaling.policy import NOTHING_WAITS, Waiting
 from serve_app.tasks import detached

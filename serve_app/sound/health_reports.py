@@ -11,22 +11,64 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from logging import WARNING
 from typing import Protocol
 
 from deployments.messages import GenerationStart, MusicRequest, PcmChunk
-from deployments.telemetry.events_catalogue import CLIP_COLLAPSED
-from deployments.telemetry.metric import Recorder
-from deployments.telemetry.metrics_catalogue import (
-    CLIP_CLIPPING,
-    CLIP_FLATNESS,
-    CLIP_HARMONICITY,
-    CLIP_SILENCE,
-    CLIPS,
-    CLIPS_COLLAPSED,
-)
+from deployments.telemetry.log_event import LogEvent
+from deployments.telemetry.metric import Metric, Recorder
 from serve_app.cache.keys import short_id
 from serve_app.job import SoundHealth
 from serve_app.sound.health import HealthMeter
+
+_SHARES = (0.0001, 0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.999)
+CLIP_COLLAPSED = LogEvent(
+    "clip_collapsed",
+    WARNING,
+    "generation %(generation).16s: the clip has collapsed: it is silent or hangs, to its end",
+    "The sound is not what one wants to hear; many of them are a fault of a model or of its numerics.",
+    more=("model", "request_id", "silent_share"),
+)
+CLIPS = Metric("musicgen_clips_total", "counter", "Clips that were made, and listened to.", "clips", ("model",))
+CLIPS_COLLAPSED = Metric(
+    "musicgen_clips_collapsed_total",
+    "counter",
+    "Clips that were made and are silent, or stuck at their end.",
+    "clips",
+    ("model",),
+)
+CLIP_SILENCE = Metric(
+    "musicgen_clip_silent_share",
+    "histogram",
+    "Of each clip made, the part that is silent.",
+    "ratio",
+    ("model",),
+    _SHARES,
+)
+CLIP_CLIPPING = Metric(
+    "musicgen_clip_clipped_share",
+    "histogram",
+    "Of each clip made, the part of its samples that are clipped.",
+    "ratio",
+    ("model",),
+    _SHARES,
+)
+CLIP_FLATNESS = Metric(
+    "musicgen_clip_flatness",
+    "histogram",
+    "Of each clip made that sounds, its spectral flatness: 1 is white noise.",
+    "ratio",
+    ("model",),
+    _SHARES,
+)
+CLIP_HARMONICITY = Metric(
+    "musicgen_clip_harmonicity",
+    "histogram",
+    "Of each clip made that sounds, how periodic it is: 1 is a tone.",
+    "ratio",
+    ("model",),
+    _SHARES,
+)
 
 
 class SoundRecorder(Protocol):

@@ -10,15 +10,32 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from logging import WARNING
 
 from deployments.liveness.stalls import within
 from deployments.messages import Beat, CodeFrames, GenerationStart, Resumption
-from deployments.telemetry.events_catalogue import PIPELINE_LOST, PIPELINE_SILENT
+from deployments.telemetry.log_event import LogEvent
 from serve_app.cache.keys import short_id
 from serve_app.errors import NotReady
 from serve_app.pipeline.running import LeaseLost
 from serve_app.pipeline.subscribers import Frames
 from serve_app.pipeline.workers import MAX_LOSSES
+
+PIPELINE_SILENT = LogEvent(
+    "pipeline_silent",
+    WARNING,
+    "a pipeline replica gave no sign of life for %(patience_s)g s; another is asked",
+    "A pipeline replica is held up, or its node is.",
+    more=("generation", "request_id"),
+)
+PIPELINE_LOST = LogEvent(
+    "pipeline_lost",
+    WARNING,
+    "a pipeline replica was lost at frame %(frame)d (%(cause)s); another is asked",
+    "A pipeline replica died; who listened goes on with another.",
+    more=("generation", "request_id"),
+)
+
 
 # A replica says at once that it is there. One that doesn't is held up: another is asked, which the next attempt's name
 # leads to sooner or later.

@@ -1,22 +1,4 @@
-"""Every event in the log of a node's watcher, which has files of its own beside Ray's.
-
-Each line also has the node's id, `node_id`, once there is one; and while a notice is heeded:
-    notice        terminate | stop | hibernate | preempt | rebalance | unknown
-    said          the time of the end as the cloud gave it
-
-Fields of some of them:
-    reason        an error's own sentence
-    url           of the metadata server
-    poll_s        how often it is asked
-    start_s       how long to wait for the node at most
-    failures      how often the metadata server did not answer, one time after the other
-    why           the node is drained
-    remaining_s   until the end, when the notice was read; null: nobody knows
-    retry_s       until the next attempt
-    left_s        until Ray shall be done; below 0: it should have been by now; null: nobody knows
-
-The log of one node's watcher: one JSON object a line, with the keys that Serve's own have in JSON.
-"""
+"""The log of one node's watcher: one JSON object a line, with the keys that Serve's own have in JSON; and its events."""
 
 from __future__ import annotations
 
@@ -78,6 +60,20 @@ NOT_DRAINED = LogEvent(
 FAILED = LogEvent("failed", ERROR, "%(reason)s", "There is no node to watch or drain, or no Ray; the process ends.")
 ENDED = LogEvent("ended", INFO, "told to end", "Somebody ended the watch: nobody looks for notices here now.")
 
+# `notice` and `said` are in every line while a notice is acted on; the others in the lines of some events.
+FIELDS = {
+    "notice": "terminate | stop | hibernate | preempt | rebalance | unknown",
+    "said": "the time of the end as the cloud gave it",
+    "reason": "an error's own sentence",
+    "url": "of the metadata server",
+    "poll_s": "how often it is asked",
+    "start_s": "how long to wait for the node at most",
+    "failures": "how often the metadata server did not answer, one time after the other",
+    "why": "the node is drained",
+    "remaining_s": "until the end, when the notice was read; null: nobody knows",
+    "retry_s": "until the next attempt",
+    "left_s": "until Ray shall be done; below 0: it should have been by now; null: nobody knows",
+}
 EVENTS: tuple[LogEvent, ...] = tuple(each for each in list(vars().values()) if isinstance(each, LogEvent))
 
 

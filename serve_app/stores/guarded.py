@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 
 from serve_app.cache.entry import Packed
 from serve_app.cache.keys import Key
+from serve_app.faults import Faults
 from serve_app.stores.store import Store, StoreBusy, StoreError
-from serve_app.telemetry.faults import Faults
 
 FAILURES_TO_OPEN = 3
 _FIRST_WAIT_S = 1.0

@@ -7,13 +7,13 @@ import time
 
 from deployments.telemetry.metric import NOT_RECORDED, Recorder
 from serve_app.cache.cache import Cache, Recent
+from serve_app.faults import Faults
 from serve_app.settings.storage import CacheSettings, FolderSettings, S3Settings
 from serve_app.stores.folder import FolderStore
 from serve_app.stores.guarded import Guarded
 from serve_app.stores.s3 import S3Store
 from serve_app.stores.store import BlockingStore, NothingKept
 from serve_app.stores.threads import Threaded
-from serve_app.telemetry.faults import Faults
 
 _log = logging.getLogger("ray.serve.cache")  # below Serve's own, whose files and format it shares
 

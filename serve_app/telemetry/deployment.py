@@ -16,9 +16,9 @@ from ray.exceptions import RayError
 
 from deployments.liveness.stalls import within
 from deployments.telemetry.metric import Recorder
-from deployments.telemetry.metrics_catalogue import NODES, NODES_ENDED
 from serve_app.errors import NotReady
 from serve_app.telemetry.metrics_page import Agent
+from serve_app.telemetry.service_metrics import NODES, NODES_ENDED
 
 Market = Literal["spot", "on-demand", "none"]
 EndReason = Literal["preempted", "lost", "idle", "ended"]

@@ -1,22 +1,23 @@
-"""`python -m serve_app.telemetry.documents logs | metrics` prints monitoring/LOGS.md or METRICS.md; tests compare them."""
+"""`python -m serve_app.telemetry.documents logs | metrics` prints monitoring/LOGS.md or METRICS.md.
+
+Tests compare them with what it prints.
+"""
 
 from __future__ import annotations
 
 import logging
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from deployments.telemetry import events_catalogue, metrics_catalogue
 from deployments.telemetry.log_event import LogEvent
-from deployments.telemetry.metrics_catalogue import METRICS
 from serve_app.spot import watcher_log as spot
+from serve_app.telemetry.catalogue import EVENT_FIELDS, EVENTS, METRIC_LABELS, METRICS
 
 _LOG_HEAD = """\
 # Logs
 
-Made by `python -m serve_app.telemetry.documents logs` from `deployments/telemetry/events_catalogue.py` and
-`serve_app/spot/watcher_log.py`, the lists of all events; names and fields stay as they are.
+Made by `python -m serve_app.telemetry.documents logs` from the events that each package declares; names and fields stay as they are.
 
 With `logging_config: {encoding: JSON}` in the deploy file each line of a replica's log is one JSON object, whatever a
 client sent. The files are `replica_*.log` in `serve/` of each node's log folder, `/tmp/ray/session_latest/logs`. A line
@@ -50,8 +51,8 @@ _SPOT_HEAD = """\
 
 # The watcher's log
 
-One JSON object a line, on the standard error of `python -m serve_app.cli.node`, with the same keys for level, message and
-time (`asctime` is in UTC).
+One JSON object a line, on the standard error of `python -m serve_app.cli.node`, with the same keys for level, message
+and time (`asctime` is in UTC).
 """
 
 _PLACE = re.compile(r"%\((\w+)\)[.\d]*[a-z]")
@@ -61,15 +62,14 @@ def log_document() -> str:
     """The whole page."""
     parts = [
         _LOG_HEAD,
-        *_part(events_catalogue.__doc__, events_catalogue.EVENTS),
+        *_part(EVENT_FIELDS, EVENTS),
         _SPOT_HEAD,
-        *_part(spot.__doc__, spot.EVENTS),
+        *_part(spot.FIELDS, spot.EVENTS),
     ]
     return "".join(parts)
 
 
-def _part(explained: str | None, events: Sequence[LogEvent]) -> Iterator[str]:
-    assert explained is not None
+def _part(explained: Mapping[str, str], events: Sequence[LogEvent]) -> Iterator[str]:
     yield "\n## Events\n\n| event | level | fields | what it means | message |\n|---|---|---|---|---|\n"
     for event in events:
         fields = ", ".join(f"`{field}`" for field in event.fields)
@@ -77,10 +77,8 @@ def _part(explained: str | None, events: Sequence[LogEvent]) -> Iterator[str]:
         cells = (f"`{event.name}`", level, fields, event.meaning, f"`{_sentence(event)}`")
         yield "| " + " | ".join(map(_cell, cells)) + " |\n"
     yield "\n## Fields\n\n| field | values |\n|---|---|\n"
-    for line in explained.splitlines():
-        if line.startswith("    "):
-            name, values = line.split(maxsplit=1)
-            yield f"| `{name}` | {_cell(values)} |\n"
+    for name, values in explained.items():
+        yield f"| `{name}` | {_cell(values)} |\n"
 
 
 def _sentence(event: LogEvent) -> str:
@@ -90,8 +88,8 @@ def _sentence(event: LogEvent) -> str:
 _METRICS_HEAD = """\
 # Metrics
 
-Made by `python -m serve_app.telemetry.documents metrics` from `deployments/telemetry/metrics_catalogue.py`, the one
-list; names and labels stay as they are. Ray's own agents show them as `ray_musicgen_…`, one series for each process; `GET /metrics` shows
+Made by `python -m serve_app.telemetry.documents metrics` from the metrics that each package declares; names and
+labels stay as they are. Ray's own agents show them as `ray_musicgen_…`, one series for each process; `GET /metrics` shows
 those of all nodes as `musicgen_…`, one series for each node (label `node`), which so keeps its counters when another
 node goes. `prometheus.yaml` makes both look alike.
 
@@ -111,12 +109,9 @@ def metrics_document() -> str:
 
 
 def _labels() -> Iterator[str]:
-    assert metrics_catalogue.__doc__ is not None
     yield "| label | values |\n|---|---|\n"
-    for line in metrics_catalogue.__doc__.splitlines():
-        if line.startswith("    "):
-            name, values = line.split(maxsplit=1)
-            yield f"| `{name}` | {_cell(values)} |\n"
+    for label, values in METRIC_LABELS.items():
+        yield f"| `{label}` | {_cell(values)} |\n"
 
 
 def _rows() -> Iterator[str]:

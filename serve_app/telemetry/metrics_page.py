@@ -23,8 +23,9 @@ from prometheus_client.registry import Collector
 
 from deployments.liveness.stalls import within
 from deployments.telemetry.metric import PREFIX, Metric
-from deployments.telemetry.metrics_catalogue import BY_NAME, METRICS, SCRAPED_NODES
 from serve_app.tasks import detached
+from serve_app.telemetry.catalogue import BY_NAME, METRICS
+from serve_app.telemetry.service_metrics import SCRAPED_NODES
 
 # What Ray's agent puts before the name of every metric.
 _RAY = "ray_"

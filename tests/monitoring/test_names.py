@@ -7,7 +7,7 @@ import re
 import pytest
 
 from deployments.telemetry.metric import Metric
-from deployments.telemetry.metrics_catalogue import BY_NAME, METRICS
+from serve_app.telemetry.catalogue import BY_NAME, METRICS
 from tests.monitoring.files import DASHBOARD, expressions_of_panels, expressions_of_rules, rules, selectors
 
 RULES, PANELS = expressions_of_rules(), expressions_of_panels(DASHBOARD)

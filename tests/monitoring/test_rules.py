@@ -15,7 +15,7 @@ from deployments.checkpoints.sources import ROOT
 from serve_app import errors
 from serve_app.api.job_response import PATH
 from serve_app.errors import ClientClosedRequest, ServiceError, TooBusy
-from serve_app.telemetry.requests import BROKEN, OK
+from serve_app.telemetry.service_metrics import BROKEN, OK
 from tests.monitoring.files import PROMETHEUS, RULE_TESTS, RULES, alerts, promtool, rules, selectors
 from tests.serve_app.api.service import service
 

@@ -18,8 +18,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from deployments.telemetry.metric import PREFIX
-from deployments.telemetry.metrics_catalogue import METRICS, SCRAPED_NODES
-from serve_app.telemetry.metrics_page import samples_of
+from serve_app.telemetry.catalogue import METRICS
+from serve_app.telemetry.service_metrics import SCRAPED_NODES, samples_of
 from tests.monitoring.files import DASHBOARD, PROMETHEUS, RULES, expressions_of_panels, needs
 from tests.ports import free_port
 from tests.server_process import ServerProcess

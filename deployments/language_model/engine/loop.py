@@ -15,15 +15,15 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
+from deployments.batching import BATCH_SIZE
 from deployments.language_model.engine.engine import Engine
+from deployments.language_model.engine.engine_metrics import ENGINE_LAPSED, ENGINE_REFUSED
 from deployments.language_model.engine.frame_stream import Listener, call_soon
 from deployments.language_model.errors import EngineFailed, EngineFull, Lapsed
 from deployments.liveness.stalls import BEAT_S, Pulse
 from deployments.messages import Beat, CodeFrames, CodeRequest
 from deployments.scaling_stats import Speedometer
-from deployments.telemetry.events_catalogue import ENGINE_LAPSED, ENGINE_REFUSED
 from deployments.telemetry.metric import NOT_RECORDED, Recorder
-from deployments.telemetry.metrics_catalogue import BATCH_SIZE
 
 # How often one looks how many generations a step has: a step takes milliseconds, and telling it microseconds.
 _LOOK_S = 1.0

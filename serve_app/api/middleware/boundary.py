@@ -11,10 +11,9 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deployments.telemetry.events_catalogue import REQUEST, UNEXPECTED_EXCEPTION
 from deployments.telemetry.metric import Recorder
 from serve_app.errors import ClientClosedRequest, Internal, error_response
-from serve_app.telemetry.requests import outcome_of, record_request
+from serve_app.telemetry.service_metrics import REQUEST, UNEXPECTED_EXCEPTION, outcome_of, record_request
 
 _log = logging.getLogger("ray.serve.api")  # below Serve's own, whose files and format it shares
 

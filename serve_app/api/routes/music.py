@@ -10,7 +10,6 @@ from starlette.responses import Response
 
 from deployments.messages import ModelCard, MusicRequest
 from deployments.telemetry.metric import NOT_RECORDED, Recorder
-from deployments.telemetry.metrics_catalogue import CACHE_ANSWERS, FIRST_AUDIO
 from serve_app.api.backends import Backend
 from serve_app.api.middleware.disconnects import while_connected
 from serve_app.api.music_response import MusicStream, generation_id, music_answer, sound_file
@@ -27,8 +26,10 @@ from serve_app.api.schemas.music import (
 from serve_app.api.schemas.parsing import output_format, single_values
 from serve_app.api.spool import Gathering
 from serve_app.errors import NotReady
+from serve_app.pipeline.generation_metrics import CACHE_ANSWERS
 from serve_app.settings.application import ApiSettings
 from serve_app.sound.containers import ContainerFormat, container_key
+from serve_app.telemetry.service_metrics import FIRST_AUDIO
 
 
 def build_router(backend: Backend, settings: ApiSettings, recorder: Recorder = NOT_RECORDED) -> APIRouter:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from deployments.telemetry.metric import Metric
-from deployments.telemetry.metrics_catalogue import METRICS
+from serve_app.telemetry.catalogue import METRICS
 
 COUNTER = Metric("musicgen_things_total", "counter", "Things.", "things", ("model",))
 HISTOGRAM = Metric("musicgen_thing_seconds", "histogram", "Things.", "seconds", ("model",), (1.0, 2.0))

@@ -15,10 +15,10 @@ import pytest
 from serve_app.auth.audit import BATCH, EVERY_S, MAX_KEPT, SWEEP_EVERY_S, Audit
 from serve_app.database.auth_tables import AuditTable
 from serve_app.database.engines import SqliteDatabase
+from serve_app.faults import Faults
 from serve_app.identity import AuditRecord
 from serve_app.settings.application import AuditSettings
 from serve_app.stores.threads import Threads
-from serve_app.telemetry.faults import Faults
 from tests.serve_app.auth.clock import Clock, until
 from tests.serve_app.auth.stores import RECORD, HeldLines, unreachable
 

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from serve_app.auth.concurrency import Place, PlacesInMemory, PlacesInRedis
 from serve_app.auth.shared_redis import RedisDown, SharedRedis
-from serve_app.telemetry.faults import Faults
+from serve_app.faults import Faults
 from tests.redis_server import RedisServer
 from tests.serve_app.auth.clock import Clock, until
 from tests.serve_app.auth.gates import PATIENT_S

@@ -19,8 +19,8 @@ from serve_app.auth.keys import EVERY_S, Keyring
 from serve_app.database.auth_tables import KeyTable
 from serve_app.database.engines import SqliteDatabase
 from serve_app.errors import NotReady
+from serve_app.faults import Faults
 from serve_app.stores.threads import Threads
-from serve_app.telemetry.faults import Faults
 from tests.serve_app.auth.clock import Clock, until
 from tests.serve_app.auth.stores import HeldKeys, unreachable
 

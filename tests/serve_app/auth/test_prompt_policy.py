@@ -13,8 +13,8 @@ import pytest
 
 from serve_app.auth.prompt_policy import Function, Policy, PolicyError, load
 from serve_app.errors import NotReady, PromptRefused
+from serve_app.faults import Faults
 from serve_app.stores.threads import Threads
-from serve_app.telemetry.faults import Faults
 
 CANARY = "canary-c2f9"
 

@@ -12,8 +12,8 @@ import pytest
 from pydantic import SecretStr
 
 from serve_app.auth.shared_redis import RedisDown, SharedRedis
+from serve_app.faults import Faults
 from serve_app.stores.guarded import FAILURES_TO_OPEN
-from serve_app.telemetry.faults import Faults
 from tests.redis_server import RedisServer
 from tests.serve_app.auth.clock import Clock
 from tests.serve_app.auth.gates import PATIENT_S

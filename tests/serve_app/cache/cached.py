@@ -12,10 +12,10 @@ from deployments.messages import Sampling
 from serve_app.cache.cache import Cache, Recent, drawn_seed
 from serve_app.cache.entry import KeptSound, Packed
 from serve_app.cache.keys import GenerationRequest, Key, Kind, ModelIdentity
+from serve_app.faults import Faults
 from serve_app.stores.guarded import Guarded
 from serve_app.stores.store import BlockingStore
 from serve_app.stores.threads import Threaded
-from serve_app.telemetry.faults import Faults
 
 MODEL = ModelIdentity(name="tiny", revision="ab" * 20, numerics="x86_64 torch 2.13 float32", vocab_size=2048)
 REQUEST = GenerationRequest(scope="everyone", model=MODEL, prompt="a slow blues", sampling=Sampling())

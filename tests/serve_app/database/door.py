@@ -10,8 +10,8 @@ from typing import Any
 
 from serve_app.database.lease_table import Held, Lease, LeaseTable, Taken
 from serve_app.database.leases import Leases
+from serve_app.faults import Faults
 from serve_app.stores.threads import Threads
-from serve_app.telemetry.faults import Faults
 from tests.serve_app.database.tables import LEASE_S, Clock, database
 
 OURS = "ours"

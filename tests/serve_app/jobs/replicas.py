@@ -17,13 +17,13 @@ from serve_app.database.engines import SqliteDatabase
 from serve_app.database.job_table import JobRecords, JobTable
 from serve_app.database.lease_table import LeaseTable, Moment
 from serve_app.database.leases import Leases
+from serve_app.faults import Faults
 from serve_app.jobs.maker import Listener, Retries
 from serve_app.jobs.runner import Runner
 from serve_app.jobs.service import Jobs
 from serve_app.settings.application import JobsSettings
 from serve_app.stores.store import StoreUnreachable
 from serve_app.stores.threads import Threads
-from serve_app.telemetry.faults import Faults
 from tests.serve_app.jobs.examples import FRAMES, IDENTITY
 from tests.serve_app.pipeline.scripted import codes_of
 

@@ -13,6 +13,7 @@ import numpy as np
 from deployments.messages import CacheMode, CodeFrames, GenerationStart, MusicRequest, Resumption, Sampling
 from serve_app.cache.cache import Cache, Recent, drawn_seed
 from serve_app.database.engines import open_leases
+from serve_app.faults import Faults
 from serve_app.pipeline.model_request import Model
 from serve_app.pipeline.pipeline import Pipeline
 from serve_app.pipeline.workers import Suspects
@@ -22,7 +23,6 @@ from serve_app.sound.resuming import PipelineItem, PipelineLost
 from serve_app.stores.guarded import Guarded
 from serve_app.stores.store import BlockingStore
 from serve_app.stores.threads import Threaded
-from serve_app.telemetry.faults import Faults
 from tests.serve_app.cache.cached import Clock
 from tests.serve_app.pipeline.scripted import SOUND, ScriptedStages, codes_of
 

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
-from deployments.telemetry.metrics_catalogue import (
+from serve_app.database.leases import LEASES_LOST
+from serve_app.pipeline.generation_metrics import (
     AUDIO,
     GENERATIONS,
-    LEASES_LOST,
     REAL_TIME_FACTOR,
     RESUMED,
     SLOT_WAIT,
+    Ended,
+    begin,
+    record_generation,
 )
-from serve_app.pipeline.generation_metrics import Ended, begin, record_generation
 from tests.deployments.telemetry.recorded import Recorded
 
 PLACE = ("m", "batch")

@@ -1,15 +1,15 @@
 from __future__ import annotations
 
-from deployments.telemetry.metrics_catalogue import (
+from serve_app.job import SoundHealth
+from serve_app.sound.health_reports import (
     CLIP_CLIPPING,
     CLIP_FLATNESS,
     CLIP_HARMONICITY,
     CLIP_SILENCE,
     CLIPS,
     CLIPS_COLLAPSED,
+    SoundFigures,
 )
-from serve_app.job import SoundHealth
-from serve_app.sound.health_reports import SoundFigures
 from tests.deployments.telemetry.recorded import Recorded
 
 

@@ -11,9 +11,9 @@ import pytest
 
 from serve_app.cache.entry import Packed
 from serve_app.cache.keys import Key
+from serve_app.faults import Faults
 from serve_app.stores.guarded import Guarded
 from serve_app.stores.store import StoreBusy, StoreDenied, StoreError, StoreFull, StoreTimeout, StoreUnreachable
-from serve_app.telemetry.faults import Faults
 from tests.serve_app.cache.cached import Clock, InMemory, key, packed
 
 ERRORS = [StoreUnreachable, StoreTimeout, StoreDenied, StoreFull, StoreError, StoreBusy]

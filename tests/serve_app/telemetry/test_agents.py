@@ -10,9 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from deployments.telemetry.metrics_catalogue import SCRAPED_NODES, SLOTS
+from deployments.language_model.engine.engine_metrics import SLOTS
 from serve_app.telemetry import metrics_page as agents
 from serve_app.telemetry.metrics_page import Agent, Agents, Sample
+from serve_app.telemetry.service_metrics import SCRAPED_NODES
 from tests.ports import free_port
 
 FIGURES = b'ray_musicgen_slots{model="m",pool="realtime",WorkerId="w"} 8\n'

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from deployments.telemetry.metrics_catalogue import MODELS
 from serve_app.telemetry.metrics_page import Page, Sample
+from serve_app.telemetry.service_metrics import MODELS
 
 
 class Source:

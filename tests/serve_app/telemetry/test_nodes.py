@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from deployments.telemetry.metrics_catalogue import NODES, NODES_ENDED
 from serve_app.telemetry.deployment import EndReason, Market, Node, record_nodes
+from serve_app.telemetry.service_metrics import NODES, NODES_ENDED
 from tests.deployments.telemetry.recorded import Recorded
 
 

@@ -2,10 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from deployments.telemetry.metrics_catalogue import REQUEST_DURATION, REQUESTS
 from serve_app import errors
 from serve_app.errors import ServiceError
-from serve_app.telemetry.requests import outcome_of, record_request
+from serve_app.telemetry.service_metrics import REQUEST_DURATION, REQUESTS, outcome_of, record_request
 from tests.deployments.telemetry.recorded import Recorded
 
 ERRORS = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, ServiceError)]

@@ -5,9 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from deployments.language_model.engine.engine_metrics import SLOTS
 from deployments.telemetry.metric import Metric
-from deployments.telemetry.metrics_catalogue import METRICS, MODELS, SLOT_WAIT, SLOTS
+from serve_app.pipeline.generation_metrics import SLOT_WAIT
+from serve_app.telemetry.catalogue import METRICS
 from serve_app.telemetry.metrics_page import Sample, exposition, samples_of
+from serve_app.telemetry.service_metrics import MODELS
 
 RAYS_OWN = (
     'NodeAddress="10.0.0.1",SessionName="s",Version="2.60.0",WorkerId="{worker}",otel_scope_name="ray",Component="c"'

@@ -8,9 +8,9 @@ from serve_app.database.database import Database
 from serve_app.database.engines import own_name
 from serve_app.database.lease_table import Held, Lease, LeaseTable, Taken, uptime_s
 from serve_app.database.leases import Leases
+from serve_app.faults import Faults
 from serve_app.settings.storage import RecordsSettings
 from serve_app.stores.threads import Threads
-from serve_app.telemetry.faults import Faults
 
 
 class Turns(Leases):

@@ -7,10 +7,10 @@ import pytest
 from ray.exceptions import RayError, TaskCancelledError
 from starlette.types import Message, Receive, Scope, Send
 
-from deployments.telemetry.metrics_catalogue import REQUESTS
 from serve_app.api.middleware.boundary import Metered
 from serve_app.api.middleware.disconnects import Departures, while_connected
 from serve_app.errors import ClientClosedRequest
+from serve_app.telemetry.service_metrics import REQUESTS
 from tests.deployments.telemetry.recorded import Recorded
 
 

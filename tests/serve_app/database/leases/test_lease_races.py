@@ -57,7 +57,7 @@ database.close()
 HOLDER = """
 import asyncio, sys
 from pathlib import Path
-from serve_app.telemetry.faults import Faults
+from serve_app.faults import Faults
 from serve_app.database.lease_table import LeaseTable
 from serve_app.database.leases import Leases
 from serve_app.database.lease_table import uptime_s

@@ -5,10 +5,32 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable
+from logging import WARNING
 
-from deployments.telemetry.events_catalogue import STORE_FAULT
-from deployments.telemetry.metric import NOT_RECORDED, Recorder
-from deployments.telemetry.metrics_catalogue import STORE_FAULTS, STORE_LEFT_OUT
+from deployments.telemetry.log_event import LogEvent
+from deployments.telemetry.metric import NOT_RECORDED, Metric, Recorder
+
+STORE_FAULT = LogEvent(
+    "store_fault",
+    WARNING,
+    "%(of)s: %(kind)s: %(detail)s (%(since)d since last told)",
+    "The cache's store, the database or Redis failed to do something; told once a minute for each kind.",
+)
+STORE_FAULTS = Metric(
+    "musicgen_store_faults_total",
+    "counter",
+    "Calls of a store that failed. kind: what was asked, and how it failed: read timeout, lease take unreachable.",
+    "calls",
+    ("store", "kind"),
+)
+STORE_LEFT_OUT = Metric(
+    "musicgen_store_left_out_total",
+    "counter",
+    "Calls that were not made, because the store is known to be down.",
+    "calls",
+    ("store",),
+)
+
 
 _EVERY_S = 60.0
 _NOT_RECORDED = NOT_RECORDED.labelled(store="none")
