@@ -1,9 +1,9 @@
-"""What a crowd's calls took of a process's memory goes back to the machine when the crowd is gone.
+"""malloc tuning: memory that many concurrent calls took is returned to the system when they are done.
 
 Ray runs each call of an asynchronous actor on a stack of its own, of 128 KiB from malloc (its `core_worker/fiber.h`
 leaves that to boost). glibc maps large blocks one by one at first; but as soon as one is freed, it takes others of that
-size from the heap (mallopt(3), M_MMAP_THRESHOLD). There, whatever small thing was put behind them since keeps them from
-being given back: tens of megabytes after 500 calls at once.
+size from the heap (mallopt(3), M_MMAP_THRESHOLD). There, any small block that was allocated behind them keeps them from
+being returned: tens of megabytes after 500 calls at once.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ _M_MMAP_THRESHOLD = -3  # malloc.h
 
 
 def map_large_blocks() -> None:
-    """From now on, blocks of LARGE_BYTES or more are mapped one by one, and given back as they are freed.
+    """From now on, blocks of LARGE_BYTES or more are mapped one by one, and returned to the system when they are freed.
 
-    For processes that answer many at once and compute little: mapping takes microseconds each time. Of no effect where
-    the C library has no such setting.
+    For processes that answer many requests at once and compute little: mapping takes microseconds each time. Has no
+    effect where the C library has no such setting.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

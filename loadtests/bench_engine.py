@@ -29,8 +29,8 @@ from transformers.utils import logging as transformers_logging
 
 from deployments.language_model.config import DecoderConfig
 from deployments.language_model.engine.request import num_steps
-from deployments.language_model.linear import DTYPES
 from deployments.language_model.loading import INT8, fastest_dtype
+from deployments.language_model.weights import DTYPES
 from loadtests.measuring.engine_times import EngineTimes, time_engine, warm_engine
 from loadtests.measuring.hardware import commit, describe, read_bandwidth
 from loadtests.measuring.peer import PEER, build_peer, time_peer

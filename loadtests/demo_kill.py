@@ -30,7 +30,7 @@ from loadtests.demo.picture import draw
 from loadtests.demo.table import Comparison, table, verdict
 from loadtests.measuring.exit_status import exit_status
 from loadtests.measuring.running import MODEL, Running, running
-from serve_app.cli.progress import Progress
+from serve_app.cli.terminal import Progress
 from serve_app.launcher.service import ServiceError
 
 REPLICAS = 2

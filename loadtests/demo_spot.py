@@ -50,7 +50,7 @@ from loadtests.spot.picture import draw
 from loadtests.spot.placement import BATCH, Observer
 from loadtests.spot.story import WORKERS, Story, Times
 from loadtests.spot.table import table, verdict
-from serve_app.cli.progress import Progress
+from serve_app.cli.terminal import Progress
 from serve_app.launcher.guardian import Guardian
 
 NODES = ("cpu", "cpu", "gpu_realtime", "gpu_realtime", "gpu_batch", "gpu_batch")

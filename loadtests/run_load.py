@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from deployments.checkpoints.sources import ROOT
+from deployments.paths import ROOT
 from loadtests.load.levels import Level, levels
 from loadtests.load.locust_process import LoadError, run_locust
 from loadtests.load.options import DEFAULT_WEIGHTS, MAX_USERS
@@ -30,7 +30,7 @@ from loadtests.measuring.curve import Curve
 from loadtests.measuring.exit_status import exit_status
 from loadtests.measuring.hardware import commit, describe
 from loadtests.measuring.running import running
-from serve_app.cli.progress import Progress
+from serve_app.cli.terminal import Progress
 from serve_app.launcher.guardian import Guardian
 from serve_app.launcher.service import ServiceError
 

@@ -1,9 +1,4 @@
-"""What is kept of an API key: enough to know it again, and not enough to make it.
-
-Who asks.
-
-One line of the audit: who asked for what, and what became of it.
-"""
+"""Identities and what is recorded of them: an API key, the caller of a request, a record of the audit log."""
 
 from __future__ import annotations
 
@@ -12,7 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ApiKey:
-    """id: the public part of the key. digest: SHA-256 of its secret part, 32 bytes. Times are seconds since 1970."""
+    """What is stored of an API key: enough to recognise it, and not enough to make it.
+
+    Attributes:
+        id: the public part of the key.
+        digest: SHA-256 of its secret part, 32 bytes.
+        created_s: seconds since 1970.
+        revoked_s: seconds since 1970; None for a valid key.
+    """
 
     id: str
     tenant: str
@@ -24,8 +26,12 @@ class ApiKey:
 
 @dataclass(frozen=True)
 class Caller:
-    """tenant: whose generations, sound and keys are in reach; all there is where there are no keys. key_id: of the API
-    key, empty without. scope: of the cache.
+    """Who sent a request.
+
+    Attributes:
+        tenant: whose generations, sound and keys the caller can reach; everything where the service has no keys.
+        key_id: of the API key; empty without.
+        scope: of the cache.
     """
 
     tenant: str = "local"
@@ -35,9 +41,16 @@ class Caller:
 
 @dataclass(frozen=True)
 class AuditRecord:
-    """at_s: seconds since 1970. key_hash: of the API key, 64 hexadecimal digits, empty without a right one. route: the
-    path as the service declares it, nothing of the client's making. audio_s: asked for and granted. generation: the id
-    of the job or the music. prompt: None where there is none, or the settings say so. seconds: that the answer took.
+    """One line of the audit log: who asked for what, and the outcome.
+
+    Attributes:
+        at_s: seconds since 1970.
+        key_hash: of the API key, 64 hexadecimal digits; empty without a valid one.
+        route: the path as the service declares it, nothing of the client's making.
+        audio_s: seconds of music, asked for and granted.
+        generation: the id of the job or the music.
+        prompt: None where there is none, or the settings say `redacted`.
+        seconds: that the answer took.
     """
 
     at_s: float

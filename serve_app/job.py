@@ -42,7 +42,7 @@ class SoundHealth:
     collapsed: bool
 
 
-class KeyReused(Exception):
+class IdempotencyKeyReused(Exception):
     """The idempotency key came before, with another body."""
 
 
@@ -54,7 +54,7 @@ class UnknownJob(Exception):
     """The tenant has no such job."""
 
 
-class Fenced(Exception):
+class StaleToken(Exception):
     """Another has taken the variation on since, or it was cancelled: nothing that this one made of it is taken."""
 
 
@@ -164,7 +164,7 @@ class VariationId:
 
 
 @dataclass(frozen=True)
-class Begun:
+class ClaimedVariation:
     """A variation that was claimed. attempts: this one included. resumption: what is saved of it; None: nothing yet."""
 
     request: MusicRequest
@@ -174,7 +174,7 @@ class Begun:
 
 
 @dataclass(frozen=True)
-class Saving:
+class Checkpoint:
     """What is to be saved under a token. start: told once. Neither start nor frames: the token is asked for only."""
 
     variation: VariationId

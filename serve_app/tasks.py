@@ -28,7 +28,7 @@ def detached(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     return contextvars.Context().run(asyncio.create_task, coroutine)
 
 
-async def ended(tasks: Collection[asyncio.Task[Any]]) -> None:
+async def cancel_and_wait(tasks: Collection[asyncio.Task[Any]]) -> None:
     """Cancels them, and returns when they are through with that."""
     for task in tasks:
         task.cancel()
@@ -38,7 +38,7 @@ async def ended(tasks: Collection[asyncio.Task[Any]]) -> None:
 P = ParamSpec("P")
 
 
-async def to_its_end(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+async def finish_in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """As `asyncio.to_thread`, but for a cancelled caller, however often: it is let go when the call has ended."""
     running = asyncio.get_running_loop().run_in_executor(None, partial(function, *args, **kwargs))
     cancelled: asyncio.CancelledError | None = None
@@ -53,7 +53,7 @@ async def to_its_end(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     raise cancelled
 
 
-class Background:
+class BackgroundTask:
     """work: goes on until it is cancelled, or has reason to end. What it raises is a fault, and is not lost."""
 
     def __init__(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:

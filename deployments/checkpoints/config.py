@@ -1,7 +1,4 @@
-"""The one error of this folder.
-
-A checkpoint's `config.json`, read and checked to be a MusicGen's.
-"""
+"""A checkpoint's `config.json`, read and checked to be a MusicGen's; and the one error of this package."""
 
 from __future__ import annotations
 
@@ -36,7 +33,8 @@ _PART_TYPES = {"text_encoder": "t5", "audio_encoder": "encodec", "decoder": "mus
 def read_config(folder: Path) -> MusicgenConfig:
     """transformers' configuration of the MusicGen in a folder, as any version since 4.31 has written it.
 
-    Raises CheckpointError where there is none, it can't be read, or the model is of another kind.
+    Raises:
+        CheckpointError: Where there is none, it can't be read, or the model is of another kind.
     """
     path = folder / CONFIG_FILE
     try:

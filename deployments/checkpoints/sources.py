@@ -1,8 +1,6 @@
-"""Where relative sources begin: the folder that holds the packages, the project's root in a checkout.
+"""From a source in the settings to a checkpoint's folder on this machine, downloaded from the hub where need be.
 
-What identifies a checkpoint's weights: the hub's commit, or a hash of the files.
-
-From a source in the settings to a folder on this machine, downloaded from the hub where need be.
+And what identifies its weights: the hub's commit, or a hash of the files (`fingerprint_of`).
 """
 
 from __future__ import annotations
@@ -29,9 +27,7 @@ from deployments.checkpoints.tensor_files import (
     SAFETENSORS_INDEX,
     weight_paths,
 )
-
-ROOT = Path(__file__).resolve().parents[2]
-
+from deployments.paths import is_package_source, package_checkpoint
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -100,12 +96,24 @@ _WEIGHT_FILES = (
 def find_checkpoint(source: str, revision: str | None, *, root: Path) -> Path:
     """The folder of a checkpoint.
 
-    source: a folder (absolute, from `~`, or from `root`), or a hub id `owner/name`, which needs a revision: the 40
-    hexadecimal digits of a commit. What begins with `/`, `./`, `../` or `~`, or exists below root, is a folder.
-
     A snapshot that is whole in the hub's cache (under `HF_HOME`) is used without touching the network; else only the
-    files that are needed are downloaded into it. Raises CheckpointError where neither leads to a folder.
+    files that are needed are downloaded into it.
+
+    Args:
+        source: a folder (absolute, from `~`, or from `root`), `package:NAME` (the folder `checkpoint` that an installed
+            package brings), or a hub id `owner/name`, which needs a revision: the 40 hexadecimal digits of a commit.
+            What begins with `/`, `./`, `../` or `~`, or exists below root, is a folder.
+
+    Raises:
+        CheckpointError: Where neither leads to a folder.
     """
+    if is_package_source(source):
+        if revision is not None:
+            raise CheckpointError(f"{source} comes with a package, and has no revision")
+        try:
+            return package_checkpoint(source)
+        except LookupError as error:
+            raise CheckpointError(str(error)) from error
     try:
         folder = root / Path(source).expanduser()
     except RuntimeError as error:

@@ -1,10 +1,9 @@
 """The files that hold a checkpoint's tensors: safetensors or torch's own format, one file or shards with an index.
 
-Tensors read when they are asked for: so a model can be loaded layer by layer, in little more than its own memory.
-
-Weight norm undone: a length and a direction, in either spelling of torch's, become the one weight they stand for.
-
-Which tensor of a MusicGen belongs to which of the three parts that decode, and which to none.
+Tensors are read when they are needed, so that a model can be loaded layer by layer, in little more than its own memory
+(`TensorReader`). Weight norm is fused: a length and a direction, in either spelling of torch's, become the weight they
+stand for (`fuse_weight_norm`). Each tensor belongs to one of the three parts that decode, or is not needed
+(`sort_into_parts`).
 """
 
 from __future__ import annotations
@@ -33,7 +32,9 @@ PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 class TensorFiles:
     """Where each tensor of a checkpoint is.
 
-    paths: the files weights are read from, the index last where there is one. locations: tensor name → its file.
+    Attributes:
+        paths: the files weights are read from, the index last where there is one.
+        locations: tensor name → its file.
     """
 
     paths: tuple[Path, ...]
@@ -43,7 +44,8 @@ class TensorFiles:
     def open(cls, folder: Path) -> TensorFiles:
         """The tensors of a folder; only headers are read.
 
-        Raises CheckpointError where there are no weights, a file is broken, or a shard or a tensor in it is missing.
+        Raises:
+            CheckpointError: Where there are no weights, a file is broken, or a shard or a tensor in it is missing.
         """
         paths = weight_paths(folder)
         if not paths:
@@ -91,7 +93,9 @@ def weight_paths(folder: Path) -> tuple[Path, ...]:
     """The files weights are read from: one, or shards and then the index that names them, of which some may be missing.
 
     Chosen as transformers does: safetensors first, one file before shards. Empty where there are none.
-    Raises CheckpointError for an index that can't be read.
+
+    Raises:
+        CheckpointError: For an index that can't be read.
     """
     for single, index in ((SAFETENSORS, SAFETENSORS_INDEX), (PICKLED, PICKLED_INDEX)):
         if (folder / single).is_file():
@@ -158,7 +162,12 @@ def _load_pickled(path: Path) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class TensorReader:
-    """shapes: of every tensor there is, by name. tied: those that are stored as the first rows of another, by name."""
+    """Reads tensors by name, also those that are a part of another one.
+
+    Attributes:
+        shapes: of every tensor there is, by name.
+        tied: those that are stored as the first rows of another, by name.
+    """
 
     files: TensorFiles
     shapes: Mapping[str, tuple[int, ...]]
@@ -189,7 +198,10 @@ def fuse_weight_norm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same tensors with a `weight` in place of every length and direction, of the direction's type.
 
     weight = length * direction / |direction|, the norm over all dimensions but the first (Salimans & Kingma 2016, as
-    torch has it), computed in 32 bit. Raises CheckpointError for a length without a direction, or the reverse.
+    torch has it), computed in 32 bit.
+
+    Raises:
+        CheckpointError: For a length without a direction, or the reverse.
     """
     fused = dict(tensors)
     for length, direction in _SPELLINGS:
@@ -230,7 +242,8 @@ NOT_NEEDED = {
 def sort_into_parts(names: Iterable[str]) -> dict[Part, list[str]]:
     """Every name under its part, but those not needed.
 
-    Raises CheckpointError for names that belong nowhere, and for a part without any.
+    Raises:
+        CheckpointError: For names that belong nowhere, and for a part without any.
     """
     parts: dict[Part, list[str]] = {part: [] for part in PARTS}
     unknown = []

@@ -1,12 +1,12 @@
-"""A process shows that it is there and what it still wants, to those who work for it.
+"""Caller heartbeats: a caller shows the replicas that work for it that it is up, and which calls it wants.
 
-Ray tells no replica that whoever called it is no more: it would go on with work that nobody will fetch, while another
-has the same made elsewhere. Nor does the word that a call was taken back come before the call itself, to a replica that
-was held up meanwhile. So callers listen on a port, whose address goes along with each call; whoever is called connects
-to it (`attendance`). The kernel closes the connection with the process, in a moment and however it ends; one that is
-stopped, or whose machine is gone, sends no more beats.
+Ray tells no replica that its caller has crashed: the replica would go on with work that nobody will fetch, while
+another one makes the same. And a replica that was suspended may hear of a call before it hears that the call was
+cancelled. So each caller listens on a port, whose address goes along with each call, and the replica connects to it
+(`caller_watch`). The kernel closes the connection with the process, at once and however it ends; a caller that is
+suspended, or whose machine is gone, sends no more heartbeats.
 
-    caller → a `.` every second    callee → `id` of a call and a line's end, once at most    caller → `y` or `n`
+    caller → a `.` every second    replica → `id` of a call and a newline, at most once    caller → `y` or `n`
 """
 
 from __future__ import annotations
@@ -16,17 +16,23 @@ import contextlib
 import uuid
 from collections.abc import AsyncIterator
 
-BEAT, WANTED, UNWANTED = b".", b"y", b"n"
-BEAT_S = 1.0
+from deployments.liveness.timings import TIMINGS, Timings
+
+HEARTBEAT, WANTED, UNWANTED = b".", b"y", b"n"
 MAX_CONNECTIONS = 4096
 _MAX_LINE_BYTES = 64
 
 
-class Presence:
-    """host: this machine's address, as the others reach it. It listens from the first call on."""
+class CallerHeartbeat:
+    """One caller's port, its heartbeats and its answers.
 
-    def __init__(self, host: str) -> None:
+    Args:
+        host: this machine's address, as the others reach it. It listens from the first call on.
+    """
+
+    def __init__(self, host: str, timings: Timings = TIMINGS) -> None:
         self._host = host
+        self._timings = timings
         self._starting = asyncio.Lock()
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
@@ -34,7 +40,11 @@ class Presence:
 
     @contextlib.asynccontextmanager
     async def call(self) -> AsyncIterator[str]:
-        """What to give along with a call, `host:port/id`: it is wanted while the block runs. Raises: OSError."""
+        """What to send along with a call, `host:port/id`: the call is wanted while the block runs.
+
+        Raises:
+            OSError: When no port can be opened.
+        """
         address, call_id = await self._address(), uuid.uuid4().hex
         self._wanted.add(call_id)
         try:
@@ -43,7 +53,7 @@ class Presence:
             self._wanted.discard(call_id)
 
     async def close(self) -> None:
-        """Whoever is connected takes it for gone."""
+        """Ends the connections: the replicas take this caller for gone."""
         if self._server is not None:
             self._server.close()
         for task in self._connections:
@@ -64,7 +74,7 @@ class Presence:
         answering = asyncio.create_task(self._answer(reader, writer))
         try:
             if len(self._connections) <= MAX_CONNECTIONS:
-                await _beat(writer)
+                await self._send_heartbeats(writer)
         finally:
             self._connections.discard(task)
             answering.cancel()
@@ -74,7 +84,7 @@ class Presence:
                 await writer.wait_closed()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Once: whoever asks on and never reads is not given more to hold."""
+        """Once: one who goes on asking and never reads must not fill our memory."""
         try:
             line = await reader.readline()
         except (OSError, ValueError):  # gone; longer than any line of ours
@@ -82,11 +92,10 @@ class Presence:
         if line:
             writer.write(WANTED if line.decode("ascii", "replace").strip() in self._wanted else UNWANTED)
 
-
-async def _beat(writer: asyncio.StreamWriter) -> None:
-    """Until nobody listens."""
-    with contextlib.suppress(OSError):
-        while True:
-            writer.write(BEAT)
-            await writer.drain()
-            await asyncio.sleep(BEAT_S)
+    async def _send_heartbeats(self, writer: asyncio.StreamWriter) -> None:
+        """Until the other side closes the connection."""
+        with contextlib.suppress(OSError):
+            while True:
+                writer.write(HEARTBEAT)
+                await writer.drain()
+                await asyncio.sleep(self._timings.heartbeat_s)

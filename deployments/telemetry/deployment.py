@@ -1,7 +1,7 @@
-"""The recorder inside a Ray cluster: Ray gathers the figures of all processes of a node, and shows them at its agent.
+"""The recorder inside a Ray cluster: Ray collects the metrics of all processes of a node, and its agent shows them.
 
 There a metric is called `ray_musicgen_…`. A call takes about two microseconds, and the agent hears of it within ten
-seconds. What a process counted stays when it ends, until its node does; a gauge is forgotten after twenty seconds.
+seconds. Counts stay when their process ends, until its node does; a gauge is forgotten after twenty seconds.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from deployments.telemetry.metric import Metric, Recorder, check_labels
 
 
 class RayRecorder(Recorder):
-    """One for a process; a second one of the same metrics counts into the same series."""
+    """One for a process; a second one counts into the same series."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -23,7 +23,7 @@ class RayRecorder(Recorder):
 
     def record(self, metric: Metric, value: float, labels: Mapping[str, str]) -> None:
         check_labels(metric, labels)
-        # The public calls that end here refuse to count 0, with which a series begins.
+        # The public methods refuse to count 0, with which a series begins.
         self._of_ray(metric)._record(float(value), dict(labels))
 
     def _of_ray(self, metric: Metric) -> metrics.Metric:

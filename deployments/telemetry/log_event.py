@@ -1,12 +1,10 @@
-"""Text for a log in which every event is one line, whatever is in it.
+"""Events of the log: a sentence for people, and a name and values for programs. Each event is one line.
 
-What ends a line for somebody (terminals, editors, Python's `splitlines`), moves a cursor, turns the direction of
-writing or can't be written as UTF-8 stands there as its escape sequence. What is long loses its middle.
+With Serve's encoding TEXT the log has the sentence, with JSON the values too, each under its own name, and the event's
+name as `event`.
 
-An event of the log: a sentence for people, and its name and values for programs.
-
-With Serve's encoding TEXT the log has the sentence, with JSON the values too, each under its own name, with the event's
-as `event`. Either way it is one line.
+Characters that end a line (for terminals, editors, Python's `splitlines`), move a cursor, turn the direction of writing
+or can't be written as UTF-8 are written as escape sequences. A text that is too long loses its middle.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ _ESCAPED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 def plain(text: str, max_chars: int = MAX_CHARS) -> str:
-    """The text on one line; of one that is longer, its beginning and end."""
+    """The text on one line; of a longer one, its beginning and end."""
     if len(text) > max_chars:
         half = max_chars // 2
         text = f"{text[:half]} …{len(text) - 2 * half} characters… {text[-half:]}"
@@ -40,7 +38,7 @@ def plain(text: str, max_chars: int = MAX_CHARS) -> str:
 
 
 def plain_traceback(error: BaseException) -> str:
-    """The error, where it came from, and what it came from. Its message may be of a client's making."""
+    """The error, its traceback and its causes. Its message may hold a client's input."""
     lines = "".join(traceback.format_exception(error)).rstrip("\n").split("\n")
     if len(lines) > MAX_TRACEBACK_LINES:
         half = MAX_TRACEBACK_LINES // 2
@@ -59,8 +57,13 @@ _PLACE = re.compile(r"%\((\w+)\)")
 
 @dataclass(frozen=True)
 class LogEvent:
-    """name: of the event, for good. text: its sentence, with `%(field)s` where a value goes. more: fields beside those.
-    meaning: of the event, for who operates the service.
+    """One kind of event.
+
+    Attributes:
+        name: of the event, which never changes.
+        text: its sentence, with `%(field)s` where a value goes.
+        more: fields beside those.
+        meaning: of the event, for operators.
     """
 
     name: str
@@ -75,14 +78,25 @@ class LogEvent:
         return *dict.fromkeys(_PLACE.findall(self.text)), *self.more
 
     def said(self, values: Mapping[str, Value]) -> tuple[str, dict[str, Value]]:
-        """Its sentence and its values, fit for a log. Raises: ValueError for other fields than the event's own."""
+        """Its sentence and its values, made safe for a log.
+
+        Raises:
+            ValueError: For other fields than its own.
+        """
         if values.keys() != set(self.fields):
             raise ValueError(f"{self.name} has the fields {', '.join(self.fields)}, not {', '.join(values)}")
         fit = {name: _fit(value) for name, value in values.items()}
         return self.text % fit, fit
 
     def tell(self, log: logging.Logger, error: BaseException | None = None, /, **values: Value) -> None:
-        """Writes it down. error: told with its traceback. Raises: as `said`."""
+        """Writes the event to the log.
+
+        Args:
+            error: written with its traceback.
+
+        Raises:
+            ValueError: As `said`.
+        """
         sentence, fields = self.said(values)
         if not log.isEnabledFor(self.level):
             return
@@ -97,10 +111,10 @@ class LogEvent:
 
 
 class _Told(logging.LogRecord):
-    """A record whose values stay as they were told, those that are None aside.
+    """A record whose values can't be overwritten, except those that are None.
 
-    Serve's filters put the request's id and route at hand into every record, in the place of the event's own: with a
-    path's mount point in it, or an id that the service has found unfit.
+    Serve's filters put the current request's id and route into every record, in place of the event's own: with a path's
+    mount point in it, or an id that the service has refused.
     """
 
     # Not among its attributes: formatters show those.
@@ -111,7 +125,7 @@ class _Told(logging.LogRecord):
     def __init__(self, record: logging.LogRecord, fields: Mapping[str, Value]) -> None:
         taken = vars(record).keys() & fields.keys()
         if taken:
-            raise ValueError(f"a log record has other things under {', '.join(sorted(taken))}")
+            raise ValueError(f"a log record has other values under {', '.join(sorted(taken))}")
         self.__dict__.update(vars(record), **fields)
         self._fixed = frozenset(name for name, value in fields.items() if value is not None)
 
@@ -121,7 +135,7 @@ class _Told(logging.LogRecord):
 
 
 def _fit(value: Value) -> Value:
-    """What JSON has, too."""
+    """As JSON can hold it."""
     if isinstance(value, str):
         return plain(value)
     if isinstance(value, float) and not math.isfinite(value):

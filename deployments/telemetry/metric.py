@@ -1,7 +1,4 @@
-"""What a metric is: a name, what it counts, and the labels that tell its series apart.
-
-Where figures go: an interface of three calls, which whoever has something to tell is given.
-"""
+"""Metrics: a name, what it measures, and the labels of its series; and `Recorder`, to which their values are given."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["counter", "gauge", "histogram"]
-# How the figures of several processes become one: a gauge that all of them take of the same thing is not summed up.
+# How the values of several processes become one: a gauge of the same thing in all of them is not summed up.
 Across = Literal["sum", "max"]
 
 PREFIX = "musicgen_"
@@ -22,10 +19,14 @@ _NAME = re.compile(r"musicgen(_[a-z]+)+")
 
 @dataclass(frozen=True)
 class Metric:
-    """name: with the prefix, and `_total` where it is a counter. help: one sentence, in ASCII as Ray takes it. unit: of
-    the value. labels: in the order of the documents; each has few values, none of which a client can make up.
+    """One metric, and what Prometheus is told of it.
 
-    buckets: upper bounds of a histogram's, without the last, which has none.
+    Attributes:
+        name: with the prefix, and `_total` where it is a counter.
+        help: one sentence, in ASCII as Ray takes it.
+        unit: of the value.
+        labels: in the order of the documents; each has few values, none of which a client can choose freely.
+        buckets: upper bounds of a histogram's, without the last, which has none.
     """
 
     name: str
@@ -37,7 +38,11 @@ class Metric:
     across: Across = "sum"
 
     def __post_init__(self) -> None:
-        """Raises: ValueError for what Prometheus or Ray would not take."""
+        """Checks the name, help and buckets.
+
+        Raises:
+            ValueError: For what Prometheus or Ray would not take.
+        """
         if not _NAME.fullmatch(self.name) or (self.kind == "counter") != self.name.endswith("_total"):
             raise ValueError(f"{self.name} is no name of a {self.kind}")
         if not self.help.isascii():
@@ -47,32 +52,32 @@ class Metric:
 
 
 class Recorder(ABC):
-    """Takes figures from any thread, at once, and without fail for a metric and labels that are right.
+    """Takes values from any thread, and returns at once.
 
-    Every call raises ValueError for a metric of another kind and for other labels than the metric's.
+    Every call raises ValueError for a metric of another kind and for other labels than the metric's, and nothing else.
     """
 
     def add(self, metric: Metric, amount: float = 1, **labels: str) -> None:
-        """A counter goes up. By 0 its series begins: only of one that is there already is the first increase seen."""
+        """Increases a counter. Adding 0 begins its series: the first increase is seen only in a series that exists."""
         if amount < 0:
             raise ValueError(f"{metric.name} can't go down, and {amount} is below 0")
         self._checked("counter", metric, amount, labels)
 
     def set(self, metric: Metric, value: float, **labels: str) -> None:
-        """A gauge stands there now. To be told again every REFRESH_S: what is not is forgotten."""
+        """Sets a gauge. To be repeated every REFRESH_S: it is forgotten otherwise."""
         self._checked("gauge", metric, value, labels)
 
     def observe(self, metric: Metric, value: float, **labels: str) -> None:
-        """A histogram has one value more."""
+        """Adds one value to a histogram."""
         self._checked("histogram", metric, value, labels)
 
     def labelled(self, **labels: str) -> Recorder:
-        """The same, which adds these labels to every call."""
+        """The same recorder, with these labels added to every call."""
         return _Labelled(self, labels)
 
     @abstractmethod
     def record(self, metric: Metric, value: float, labels: Mapping[str, str]) -> None:
-        """What the three calls come to, when they are right."""
+        """Where the three calls above end, once they are checked."""
 
     def _checked(self, kind: Kind, metric: Metric, value: float, labels: Mapping[str, str]) -> None:
         if metric.kind != kind:
@@ -80,18 +85,22 @@ class Recorder(ABC):
         self.record(metric, value, labels)
 
 
-# Half of what Ray remembers a gauge for is ten seconds, its interval of reporting (`metrics_report_interval_ms`).
+# Ray remembers a gauge for two of its reporting intervals of ten seconds (`metrics_report_interval_ms`).
 REFRESH_S = 5.0
 
 
 def check_labels(metric: Metric, labels: Mapping[str, str]) -> None:
-    """Raises: ValueError unless they are the metric's own, all of them."""
+    """Checks that these labels are those of the metric.
+
+    Raises:
+        ValueError: Unless they are the metric's own, all of them.
+    """
     if labels.keys() != set(metric.labels):
         raise ValueError(f"{metric.name} has the labels {', '.join(metric.labels)}, not {', '.join(labels)}")
 
 
 class NotRecorded(Recorder):
-    """Takes what is right, and keeps nothing."""
+    """Checks the labels, and records nothing."""
 
     def record(self, metric: Metric, value: float, labels: Mapping[str, str]) -> None:
         check_labels(metric, labels)

@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import psutil
 
-from deployments.checkpoints.sources import ROOT
+from deployments.paths import ROOT
 from loadtests.fleet.kinds import KINDS, Kind
 from loadtests.measuring.running import free_port
 from serve_app.proxy.flow_control import PROXY_ENVIRONMENT

@@ -1,4 +1,4 @@
-"""The points of one curve, and the file that keeps them."""
+"""The points of one curve, and the file that holds them."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ import torch
 from transformers.utils import logging as transformers_logging
 
 from deployments.language_model.engine.request import num_steps
-from deployments.language_model.linear import DTYPES
 from deployments.language_model.loading import INT8, fastest_dtype
+from deployments.language_model.weights import DTYPES
 from loadtests.measuring.curve import Curve, Point
 from loadtests.measuring.engine_times import time_engine, warm_engine
 from loadtests.measuring.hardware import commit, describe, read_bandwidth
@@ -35,7 +35,7 @@ WARM_UP_FRAMES = 4
 
 
 def measure(options: argparse.Namespace) -> Iterator[Curve]:
-    """A curve of one point for each that is asked for: ours, then the peer's, on the same weights and threads."""
+    """A curve of one point for each that is measured: ours, then the peer's, on the same weights and threads."""
     shape = SHAPES[options.shape]
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tensors = random_tensors(shape.config)
@@ -60,7 +60,7 @@ def measure(options: argparse.Namespace) -> Iterator[Curve]:
 
 
 def run(options: argparse.Namespace) -> list[dict[str, object]]:
-    """Measures, and keeps each point as soon as it is there; gives those that it measured."""
+    """Measures, and writes each point as soon as it is there; returns those that it measured."""
     measured: list[dict[str, object]] = []
     options.results.mkdir(parents=True, exist_ok=True)
     for curve in measure(options):
@@ -83,7 +83,7 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m loadtests.measuring.curves", description=__doc__.splitlines()[0])
     parser.add_argument("--shape", choices=SHAPES, default="tiny")
     parser.add_argument("--requests", type=_counts, default=(1, 2, 4, 8, 16, 32), help="at once, point by point")
-    parser.add_argument("--peer-requests", type=int, default=32, help="the most that the peer is asked for at once")
+    parser.add_argument("--peer-requests", type=int, default=32, help="the most that the peer gets at once")
     parser.add_argument("--frames", type=int, default=500, help="of each clip; 50 a second")
     parser.add_argument("--weights", choices=[INT8, *DTYPES], help="ours; by default what the service would choose")
     parser.add_argument("--peer-dtype", choices=DTYPES, default="float32")

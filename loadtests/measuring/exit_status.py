@@ -1,11 +1,11 @@
-"""How a demonstration or a load test ends, for whoever called it and for a person."""
+"""How a demonstration or a load test ends, for scripts and for people."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
 
-from serve_app.cli.progress import Progress
+from serve_app.cli.terminal import Progress
 
 
 def exit_status(shown: Callable[[Progress], bool], *errors: type[Exception]) -> int:

@@ -1,4 +1,4 @@
-"""A model's whole way from words to sound in one process: against it is measured what Ray and HTTP add."""
+"""A model's whole way from words to sound in one process, to measure what Ray and HTTP add to it."""
 
 from __future__ import annotations
 
@@ -13,35 +13,34 @@ import numpy as np
 import torch
 
 from deployments.checkpoints.checkpoint import Checkpoint
-from deployments.codec_decoder.codec import Codec
-from deployments.codec_decoder.streaming import decode_window
+from deployments.codec_decoder.codec import Codec, decode_window
 from deployments.codec_decoder.windows import num_frames
 from deployments.language_model.config import DecoderConfig
 from deployments.language_model.engine.engine import Engine
 from deployments.language_model.engine.loop import EngineLoop
 from deployments.language_model.loading import INT8, fastest_dtype, make_decoder, set_torch_threads, warm_up
 from deployments.language_model.weights import load_weights
-from deployments.liveness.stalls import Pulse
+from deployments.liveness.self_fencing import SelfFencing
 from deployments.messages import (
-    Beat,
     CodeFrames,
     CodeRequest,
     CodeWindow,
     DecodedWindow,
     EngineIdentity,
+    Heartbeat,
     MusicRequest,
     QueueClass,
     Sampling,
     SoundFormat,
 )
 from deployments.text_encoder.encoder import TextEncoder
-from serve_app.database.lease_table import Held
-from serve_app.database.leases import Keeper
+from serve_app.database.lease_table import HeldLease
+from serve_app.database.leases import LeaseRenewer
 from serve_app.pipeline.generation import Generation, Work
-from serve_app.pipeline.subscribers import Ticket
-from serve_app.pipeline.workers import Suspects
+from serve_app.pipeline.subscribers import Subscription
+from serve_app.pipeline.workers import RetryTurns
 from serve_app.settings.model import Deadline
-from serve_app.sound.windows import sound_of
+from serve_app.sound.windows import decode_stream
 
 MODEL = "here"
 
@@ -58,7 +57,7 @@ class InProcess:
         (states,) = await asyncio.to_thread(self._encoder.encode, [prompt])
         return states
 
-    async def generate(self, request: CodeRequest) -> AsyncGenerator[CodeFrames | Beat, None]:
+    async def generate(self, request: CodeRequest) -> AsyncGenerator[CodeFrames | Heartbeat, None]:
         async with aclosing(self._engine.generate(request)) as items:
             async for item in items:
                 yield item
@@ -80,12 +79,12 @@ class InProcess:
         began_s = time.perf_counter()
         sound = await self.sound_format()
         work = Work(request.request_id, MODEL, prompt, seed, request.sampling, await self.identity("realtime"))
-        generation = Generation(work, self, Suspects(MODEL, _NoLeases()), Deadline())
-        ticket = generation.join(num_frames(duration_ms, sound.frame_rate))
-        assert ticket is not None
+        generation = Generation(work, self, RetryTurns(MODEL, _NoLeases()), Deadline())
+        subscription = generation.join(num_frames(duration_ms, sound.frame_rate))
+        assert subscription is not None
         making = asyncio.create_task(generation.run())
         try:
-            async with aclosing(sound_of(_frames(ticket), request, sound, self)) as pieces:
+            async with aclosing(decode_stream(_frames(subscription), request, sound, self)) as pieces:
                 return [time.perf_counter() - began_s async for _ in pieces]
         finally:
             await making
@@ -97,12 +96,12 @@ class _NoLeases:
     async def take(self, name: str, *, value: str = "") -> None:
         del name, value
 
-    def kept(self, held: Held) -> Keeper:
+    def kept(self, held: HeldLease) -> LeaseRenewer:
         raise NotImplementedError("nothing is held")
 
 
-async def _frames(ticket: Ticket) -> AsyncGenerator[CodeFrames, None]:
-    async with aclosing(ticket.listen()) as items:
+async def _frames(subscription: Subscription) -> AsyncGenerator[CodeFrames, None]:
+    async with aclosing(subscription.stream()) as items:
         async for item in items:
             if isinstance(item, CodeFrames):
                 yield item
@@ -125,7 +124,7 @@ def in_process(folder: Path, max_duration_ms: int) -> Iterator[InProcess]:
 
     set_torch_threads(dtype, num_threads)
     try:
-        with EngineLoop(build, pulse=Pulse(math.inf)) as loop:  # nobody would take its generations over
+        with EngineLoop(build, fencing=SelfFencing(math.inf)) as loop:  # nobody would take its requests over
             yield InProcess(TextEncoder.from_checkpoint(checkpoint), loop, Codec.from_checkpoint(checkpoint))
     finally:
         torch.set_num_threads(num_threads)

@@ -16,7 +16,7 @@ from transformers import (
 from transformers.initialization import no_init_weights
 
 from deployments.language_model.engine.request import num_steps
-from deployments.language_model.linear import DTYPES
+from deployments.language_model.weights import DTYPES
 from loadtests.measuring.hardware import now
 from loadtests.measuring.requests import FRAME_RATE, NUM_TEXT_TOKENS
 from loadtests.measuring.shapes import VOCAB_SIZE, DecoderShape

@@ -45,7 +45,7 @@ def plot(curve: Curve, path: Path) -> None:
     latency.axhline(curve.clip_s, color=LIMIT, linestyle=":")
     _label(throughput, counts, "audio-seconds per second", "How much is made: more is better")
     _label(latency, counts, "seconds until all are whole", "How long a request waits: less is better")
-    what = f"{curve.shape} on {curve.device}, clips of {curve.clip_s:g} s, all asked for at once"
+    what = f"{curve.shape} on {curve.device}, clips of {curve.clip_s:g} s, all at once"
     figure.suptitle(f"{what}\n{curve.points[-1].measured_on}")
     figure.legend(loc="outside lower center", ncols=3, fontsize="small")
     figure.savefig(path)

@@ -1,4 +1,4 @@
-"""A checkpoint of any decoder shape with random weights, written shard by shard: larger than memory is no matter."""
+"""A checkpoint of any decoder shape with random weights, written shard by shard: it may be larger than memory."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ LOOKAHEAD = 4  # of the published codec, in frames
 
 
 def code_requests(num: int, frames: int, text_width: int) -> list[CodeRequest]:
-    """`num` different ones of as many frames, told in the windows that the service decodes."""
+    """`num` different ones of as many frames, with chunks that end at the windows that the service decodes."""
     rng = np.random.default_rng(0)
     ends = tuple(end + LOOKAHEAD for _, end in windows(frames, LOOKAHEAD))
     return [

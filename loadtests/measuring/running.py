@@ -1,4 +1,4 @@
-"""A service of this process's own, with the embedded model: started, and ended without remains."""
+"""A service of this process's own, with the embedded model: started, and ended without leaving anything behind."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from deployments.checkpoints.sources import ROOT
+from deployments.paths import ROOT
 from serve_app.cli.options import DEFAULT_CONFIG
 from serve_app.launcher.guardian import Guardian
 from serve_app.launcher.service import Service
@@ -61,7 +61,7 @@ def running(
 
 
 def free_port() -> int:
-    """A port on loopback that nobody listens on just now."""
+    """A free port on loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

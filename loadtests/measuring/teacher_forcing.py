@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from deployments.language_model.decoder import HostDecoder
-from deployments.language_model.engine.step import Place, Rows
+from deployments.language_model.engine.step import Rows, SlotPosition
 
 BRANCHES = 2  # with the text, and without it
 
@@ -25,7 +25,7 @@ def teacher_forced(decoder: HostDecoder, tokens: np.ndarray, text_states: np.nda
         positions = range(first, min(first + at_once, len(tokens)))
         index = np.array([(0, branch, position) for position in positions for branch in range(BRANCHES)])
         slots, branches, all_positions = np.ascontiguousarray(index.T)
-        places = [Place(0, position, BRANCHES * i, BRANCHES) for i, position in enumerate(positions)]
+        places = [SlotPosition(0, position, BRANCHES * i, BRANCHES) for i, position in enumerate(positions)]
         rows = Rows(tokens[list(positions)].repeat(BRANCHES, axis=0), slots, branches, all_positions, places)
         logits.append(decoder.logits(decoder.hidden(rows, cache)).clone())
     whole = torch.cat(logits)

@@ -1,7 +1,4 @@
-"""What the HTTP surface needs of whatever makes the music.
-
-What the HTTP surface needs of whatever keeps the jobs.
-"""
+"""What the HTTP API needs of its two backends: the one that makes music, and the one that stores and runs jobs."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from serve_app.job import Job, Submission
 
 @dataclass(frozen=True)
 class SoundFile:
-    """A finished file, and what its answer's headers say of it."""
+    """A finished file, with what its answer's headers say of it."""
 
     sound: bytes
     media_type: str
@@ -25,17 +22,19 @@ class SoundFile:
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A finished file that need not be made. start.outcome: `hit`."""
+class CachedFile:
+    """A finished file from the cache. start.outcome is `hit`."""
 
     start: GenerationStart
     file: SoundFile
 
 
 @dataclass(frozen=True)
-class Take:
-    """One client's music on its way. chunks: at least one, each made when it is asked for; whoever has the take closes
-    them, which frees everything it holds.
+class StreamedMusic:
+    """One client's music while it is made.
+
+    Attributes:
+        chunks: at least one, each made on demand. The caller closes them, which frees everything they hold.
     """
 
     start: GenerationStart
@@ -43,8 +42,8 @@ class Take:
 
 
 @dataclass(frozen=True)
-class Composed:
-    """One client's music, whole."""
+class ComposedMusic:
+    """One client's whole music."""
 
     start: GenerationStart
     clip: Clip
@@ -55,83 +54,84 @@ class Backend(Protocol):
 
     @property
     def default_model(self) -> str:
-        """The name of the model that a request without one gets; one of `models()`."""
+        """The name of the model for requests that name none; one of `models()`."""
         ...
 
     def models(self) -> Sequence[ModelCard]:
-        """The models on offer, at least one, and the same ones for the life of the service."""
+        """The models served: at least one, and the same ones for the life of the service."""
         ...
 
-    async def kept(self, request: MusicRequest, container: str) -> Kept | None:
-        """The finished file, if it is kept and the request may use it. container: names the bytes' form."""
+    async def cached(self, request: MusicRequest, container: str) -> CachedFile | None:
+        """The cached file, if there is one and the request may use it. container: the key of the container format."""
         ...
 
-    async def compose(self, request: MusicRequest) -> Composed:
-        """The whole clip. Cancelling this frees everything it holds, and ends within a second."""
+    async def compose(self, request: MusicRequest) -> ComposedMusic:
+        """The whole clip. Cancelling it frees everything it holds, within a second."""
         ...
 
-    async def take(self, request: MusicRequest) -> Take:
-        """The same clip piece by piece, once its first codes are there."""
+    async def stream(self, request: MusicRequest) -> StreamedMusic:
+        """The same clip piece by piece; returns once its first codes are there."""
         ...
 
-    def keep(self, request: MusicRequest, start: GenerationStart, container: str, file: SoundFile) -> None:
-        """Keeps the finished file, if the request lets it, for whoever asks the same later; nobody waits for it."""
+    def store(self, request: MusicRequest, start: GenerationStart, container: str, file: SoundFile) -> None:
+        """Stores the finished file in the cache, in the background, if the request allows it."""
         ...
 
-    async def kept_sound(self, request: MusicRequest, start: GenerationStart, container: str) -> SoundFile | None:
-        """The finished file of music that was made before, if it is kept."""
+    async def cached_file(self, request: MusicRequest, start: GenerationStart, container: str) -> SoundFile | None:
+        """The cached file of music that was made before, if there is one."""
         ...
 
-    async def decode(self, request: MusicRequest, made: Resumption) -> Composed:
-        """The sound of codes that were made before. Raises: Gone where the model is not the one that made them."""
+    async def decode(self, request: MusicRequest, made: Resumption) -> ComposedMusic:
+        """The sound of codes that were made before. Raises: Gone if the model is not the one that made them."""
         ...
 
     async def ready(self) -> Mapping[str, bool]:
-        """Every deployment's name and whether it is up."""
+        """Every deployment's name, and whether it is up."""
         ...
 
 
 class JobsBackend(Protocol):
-    """Jobs of all tenants; every call names the one that it is for, and knows nothing of others'.
+    """Jobs of all tenants. Every call is for one tenant, and reveals nothing of the others' jobs.
 
-    Every call raises NotReady where the records can't be reached; then nothing was done, or it can be asked again.
+    Every call raises NotReady if the database can't be reached. Then nothing was done, or the call can be repeated.
     """
 
     async def submit(self, submission: Submission) -> tuple[Job, bool]:
-        """The job, and whether it is a new one: the same idempotency key and body give the job that there is.
+        """The job, and whether it is new: the same idempotency key and body give the existing job.
 
-        Raises: InvalidRequest for an idempotency key that came with another body; TooBusy for more jobs in the queue
-        than a tenant may have.
+        Raises:
+            InvalidRequest: the idempotency key came with another body before.
+            TooBusy: the tenant has as many jobs in the queue as it may have.
         """
         ...
 
     async def is_known(self, tenant: str, idempotency_key: str) -> bool:
-        """Whether a job came with this key before."""
+        """Whether a job was submitted with this key before."""
         ...
 
     async def find(self, tenant: str, job_id: str) -> Job | None:
-        """As it stands now."""
+        """The job as it is now; None if there is none."""
         ...
 
     async def page(self, tenant: str, limit: int, before: str | None) -> Sequence[Job]:
-        """Newest first, from the one that follows the job `before` on. Raises: NotFound where there is no such job."""
+        """Jobs newest first, beginning after the job `before`. Raises: NotFound if there is no such job."""
         ...
 
     async def cancel(self, tenant: str, job_id: str) -> Job | None:
-        """As it stands after; one that has ended stays as it is. What it made by now is kept with it."""
+        """The job after it was cancelled; one that has ended stays as it is. What it has made stays with it."""
         ...
 
     async def remove(self, tenant: str, job_id: str) -> bool:
-        """Takes away one that has ended, with its codes; whether there was such a one."""
+        """Deletes a job that has ended, with its codes; whether there was one."""
         ...
 
     def follow(self, tenant: str, job_id: str, after: int = -1) -> AsyncGenerator[Job | None, None]:
-        """The job once its version is above `after`, and again whenever it has changed, until it has ended.
+        """Yields the job once its version is above `after`, and whenever it has changed, until it has ended.
 
-        Who is slow gets the last state, not all. None, and the end, when there is no such job (any more).
+        A slow reader gets the latest state, not all. None, and then the end, if there is no such job (any more).
         """
         ...
 
     async def made(self, tenant: str, job_id: str, variation: int) -> Resumption | None:
-        """All codes of a variation that has succeeded; None where there is none."""
+        """All codes of a variation that has succeeded; None if there is none."""
         ...

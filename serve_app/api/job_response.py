@@ -31,7 +31,7 @@ from serve_app.api.schemas.generations import (
 from serve_app.cache.keys import short_id
 from serve_app.errors import RETRY_AFTER_S, ClientClosedRequest, NotReady
 from serve_app.job import ENDED, Job, JobState, SoundHealth, Variation
-from serve_app.proxy.flow_control import Credit
+from serve_app.proxy.flow_control import CreditWindow
 
 PATH = "/v1/generations"
 
@@ -123,7 +123,7 @@ HEARTBEAT_S = 15.0
 RETRY_MS = 2000
 
 
-class JobEvents(Response):
+class JobEventsResponse(Response):
     """One event for each state of a job that the reader has time for, until the job has ended.
 
     A reader gets the next event when it has taken the last one: no other waits for it here, and what the job has gone
@@ -147,25 +147,25 @@ class JobEvents(Response):
         self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        credit = Credit(scope, receive, send, window_bytes=0, stall_s=None)
+        credit = CreditWindow(scope, receive, send, window_bytes=0, stall_s=None)
         try:
             await while_connected(self._send_all(credit), credit.receive, math.inf)
         except ClientClosedRequest:
             return  # the answer has begun: this is how most of them end
 
-    async def _send_all(self, credit: Credit) -> None:
+    async def _send_all(self, credit: CreditWindow) -> None:
         await credit.send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         await credit.send(_piece(f"retry: {RETRY_MS}\n\n"))
         state: JobState | None = None
         async with aclosing(_with_heartbeats(self._states())) as states:
-            await credit.room()
+            await credit.wait_for_room()
             async for job in states:
                 if job is None:
                     await credit.send(_piece(": \n\n"))
                 else:
                     await credit.send(_piece(event(job, self._answer(job), state)))
                     state = job.state
-                await credit.room()
+                await credit.wait_for_room()
         await credit.send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _states(self) -> AsyncGenerator[Job, None]:

@@ -1,6 +1,6 @@
-"""From sound to the HTTP answer that carries it.
+"""Music as an HTTP response: a finished file in one piece, or a stream that is sent while the music is made.
 
-The HTTP answer that sends sound while it is made.
+A stream's pieces are also buffered, within a limit for all streams, so that the whole file can be cached at its end.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import asyncio
 import re
 import string
 import time
-from contextlib import aclosing
+from collections.abc import Iterator
+from contextlib import aclosing, contextmanager
 from urllib.parse import quote
 
 from starlette.responses import Response
@@ -18,12 +19,11 @@ from starlette.types import Receive, Scope, Send
 from deployments.codec_decoder.windows import num_samples
 from deployments.messages import GenerationStart, ModelCard, MusicRequest, PcmChunk
 from deployments.telemetry.metric import NOT_RECORDED, Recorder
-from serve_app.api.backends import Backend, Composed, SoundFile
+from serve_app.api.backends import Backend, ComposedMusic, SoundFile
 from serve_app.api.middleware.disconnects import while_connected
-from serve_app.api.spool import Gathered, Gathering
 from serve_app.cache.keys import short_id
 from serve_app.errors import ClientClosedRequest
-from serve_app.proxy.flow_control import Credit
+from serve_app.proxy.flow_control import CreditWindow
 from serve_app.sound.containers import ContainerFormat, Tags, container_key, encode
 from serve_app.sound.streams import SoundStream
 from serve_app.telemetry.service_metrics import FIRST_AUDIO
@@ -32,8 +32,8 @@ _HEADER_SAFE = string.punctuation + " "
 _MAX_SLUG_CHARS = 48
 
 
-def sound_file(composed: Composed, card: ModelCard, container: ContainerFormat) -> SoundFile:
-    """Encodes the clip, which takes a while: not for an event loop."""
+def sound_file(composed: ComposedMusic, card: ModelCard, container: ContainerFormat) -> SoundFile:
+    """Encodes the clip. It takes a while, so it is not for an event loop."""
     clip = composed.clip
     num_channels, num_samples = clip.pcm.shape
     tags = tags_of(composed.start, card, num_samples, clip.sample_rate)
@@ -46,16 +46,16 @@ def sound_file(composed: Composed, card: ModelCard, container: ContainerFormat) 
     )
 
 
-def music_answer(
+def music_file_response(
     file: SoundFile, start: GenerationStart, request: MusicRequest, card: ModelCard, container: ContainerFormat
 ) -> Response:
-    """The file in one piece: but for what the cache says, the same answer whether it was kept or just made."""
+    """The file in one piece; the same answer for a cached file and a new one, but for the cache headers."""
     headers = music_headers(start, request, card, container, file.sample_rate, file.channels, file.duration_ms)
     return Response(file.sound, media_type=file.media_type, headers=headers)
 
 
 def tags_of(start: GenerationStart, card: ModelCard, num_samples: int, sample_rate: int) -> Tags:
-    """What the file says of itself; nothing that differs when the same is asked again."""
+    """The tags inside the file; nothing that differs when the same request is sent again."""
     return Tags(
         generation_id=generation_id(start),
         seed=start.seed,
@@ -74,11 +74,11 @@ def music_headers(
     num_channels: int,
     duration_ms: int,
 ) -> dict[str, str]:
-    """The headers of an answer that carries the sound, whole or as a stream; its media type and length aside."""
-    named = generation_id(start)
+    """The headers of an answer that carries the sound, whole or as a stream, but for its media type and length."""
+    id_ = generation_id(start)
     headers = {
-        "Content-Disposition": f'attachment; filename="{file_name(request.prompt, named, container)}"',
-        "X-Generation-Id": named,
+        "Content-Disposition": f'attachment; filename="{file_name(request.prompt, id_, container)}"',
+        "X-Generation-Id": id_,
         "X-Seed": str(start.seed),
         "X-Duration-Ms": str(duration_ms),
         "X-Sample-Rate": str(sample_rate),
@@ -93,25 +93,93 @@ def music_headers(
 
 
 def generation_id(start: GenerationStart) -> str:
-    """The generation's name: see `short_id`."""
+    """The generation's id in headers and logs; see `short_id`."""
     return short_id(start.key)
 
 
-def file_name(prompt: str, named: str, container: ContainerFormat) -> str:
-    """The prompt's plain words, so that a folder of clips can be read, and enough of the id to tell takes apart."""
+def file_name(prompt: str, generation: str, container: ContainerFormat) -> str:
+    """The prompt's plain words, so that a folder of clips can be read, and enough of the id to tell clips apart."""
     slug = "-".join(re.findall("[a-z0-9]+", prompt.lower()))[:_MAX_SLUG_CHARS].strip("-")
-    return f"{slug or 'music'}-{named[:8]}.{container.extension}"
+    return f"{slug or 'music'}-{generation[:8]}.{container.extension}"
 
 
-class MusicStream(Response):
-    """Takes a piece of sound, encodes it, sends it, and only then takes the next: no sound gathers here, but for what
-    `gathering` has room for, which is kept when it is whole.
+class StreamBufferPool:
+    """The memory that all streams of a process share. For one event loop.
 
-    Behind a proxy that says what its client has taken, it keeps as little ahead of a slow one (see `credit`).
+    Attributes:
+        max_bytes: of all buffers together; 0 buffers nothing.
+        size_bytes: of all buffers now.
+    """
 
-    The answer begins with its first sound, so what fails before is an error like any other. What fails later breaks the
-    answer off: it stays without its last chunk, or shorter than its Content-Length, which every client can tell.
-    began_s: when the request came, by `time.perf_counter`. deadline_s: for the whole answer.
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.size_bytes = 0
+        self._open: set[StreamBuffer] = set()
+
+    @contextmanager
+    def open(self) -> Iterator[StreamBuffer]:
+        """A new buffer; its memory is freed when the block is left, whichever way."""
+        buffer = StreamBuffer(self)
+        self._open.add(buffer)
+        try:
+            yield buffer
+        finally:
+            buffer.give_up()
+            self._open.remove(buffer)
+
+    def check_integrity(self) -> None:
+        """Raises: AssertionError where the count is wrong or over the limit."""
+        assert self.size_bytes == sum(buffer.size_bytes for buffer in self._open)
+        assert self.size_bytes <= self.max_bytes
+
+
+class StreamBuffer:
+    """One stream's pieces. It frees them, and buffers no more, at the first piece for which the pool has no room.
+
+    Attributes:
+        size_bytes: of its pieces.
+    """
+
+    def __init__(self, pool: StreamBufferPool) -> None:
+        self.size_bytes = 0
+        self._pool = pool
+        self._pieces: list[bytes] | None = []
+
+    def add(self, piece: bytes) -> None:
+        """Buffers the next piece, unless it has given up."""
+        if self._pieces is None:
+            return
+        if self._pool.size_bytes + len(piece) > self._pool.max_bytes:
+            self.give_up()
+            return
+        self._pieces.append(piece)
+        self._count(len(piece))
+
+    def whole(self) -> bytes | None:
+        """All pieces joined, after the last was added; None if it gave up."""
+        return None if self._pieces is None else b"".join(self._pieces)
+
+    def give_up(self) -> None:
+        """Frees the pieces and buffers no more. Calling it twice does no harm."""
+        self._pieces = None
+        self._count(-self.size_bytes)
+
+    def _count(self, num_bytes: int) -> None:
+        self.size_bytes += num_bytes
+        self._pool.size_bytes += num_bytes
+
+
+class StreamingMusicResponse(Response):
+    """Takes a piece of sound, encodes it, sends it, and only then takes the next, within the client's credit window.
+
+    What it has sent is also buffered, as far as `buffers` has room, and cached once it is whole.
+
+    The answer begins with its first sound, so a failure before that is an error like any other. A later failure breaks
+    the answer off: it ends without its last chunk, or shorter than its Content-Length, which every client can tell.
+
+    Args:
+        began_s: when the request came, by `time.perf_counter`.
+        deadline_s: for the whole answer.
     """
 
     def __init__(
@@ -120,7 +188,7 @@ class MusicStream(Response):
         request: MusicRequest,
         card: ModelCard,
         container: ContainerFormat,
-        gathering: Gathering,
+        buffers: StreamBufferPool,
         *,
         began_s: float,
         deadline_s: float,
@@ -132,45 +200,45 @@ class MusicStream(Response):
         self._request = request
         self._card = card
         self._container = container
-        self._gathering = gathering
+        self._buffers = buffers
         self._began_s = began_s
         self._deadline_s = deadline_s
         self._recorder = recorder
         self._started = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Raises: what the backend raises; DeadlineExceeded; ClientClosedRequest if nothing was sent by then."""
-        credit = Credit(scope, receive, send)
+        """Raises: as the backend; DeadlineExceeded; ClientClosedRequest if nothing was sent before."""
+        window = CreditWindow(scope, receive, send)
         try:
-            await while_connected(self._send_all(scope, credit.send), credit.receive, self._deadline_s)
+            await while_connected(self._send_all(scope, window.send), window.receive, self._deadline_s)
         except ClientClosedRequest:
             if not self._started:
                 raise
 
     async def _send_all(self, scope: Scope, send: Send) -> None:
-        # Taken in here: between this and the block that closes the chunks, nothing can be cancelled.
-        take = await self._backend.take(self._request)
-        scope["state"]["generation"] = generation_id(take.start)
-        async with aclosing(take.chunks) as chunks:
+        # No await between this and the block that closes the chunks: nothing can be cancelled there.
+        music = await self._backend.stream(self._request)
+        scope["state"]["generation"] = generation_id(music.start)
+        async with aclosing(music.chunks) as chunks:
             first = await anext(chunks)
             samples = num_samples(self._request.duration_ms, first.sample_rate)
-            tags = tags_of(take.start, self._card, samples, first.sample_rate)
+            tags = tags_of(music.start, self._card, samples, first.sample_rate)
             stream = SoundStream(first.sample_rate, len(first.pcm), samples, self._container, tags)
-            with self._gathering.one() as gathered:
+            with self._buffers.open() as buffer:
                 if self._request.cache == "off":
-                    gathered.give_up()
+                    buffer.give_up()
                 sound = await asyncio.to_thread(stream.write, first.pcm)
-                gathered.add(sound)
-                await send(self._start(take.start, first, tags, stream.size_bytes))
+                buffer.add(sound)
+                await send(self._start(music.start, first, tags, stream.size_bytes))
                 await send(_body(sound))
                 async for chunk in chunks:
                     sound = await asyncio.to_thread(stream.write, chunk.pcm)
-                    gathered.add(sound)
+                    buffer.add(sound)
                     if sound:
                         await send(_body(sound))
                 sound = await asyncio.to_thread(stream.close)
-                gathered.add(sound)
-                self._keep(gathered, take.start, first, tags)
+                buffer.add(sound)
+                self._cache(buffer, music.start, first, tags)
         await send(_body(sound, last=True))
 
     def _start(self, start: GenerationStart, first: PcmChunk, tags: Tags, size_bytes: int | None) -> dict[str, object]:
@@ -187,11 +255,11 @@ class MusicStream(Response):
         self._started = True
         return {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
 
-    def _keep(self, gathered: Gathered, start: GenerationStart, first: PcmChunk, tags: Tags) -> None:
-        sound = gathered.whole()
+    def _cache(self, buffer: StreamBuffer, start: GenerationStart, first: PcmChunk, tags: Tags) -> None:
+        sound = buffer.whole()
         if sound is not None:
             file = SoundFile(sound, self._container.media_type, first.sample_rate, len(first.pcm), tags.duration_ms)
-            self._backend.keep(self._request, start, container_key(self._container, streamed=True), file)
+            self._backend.store(self._request, start, container_key(self._container, streamed=True), file)
 
 
 def _body(sound: bytes, *, last: bool = False) -> dict[str, object]:

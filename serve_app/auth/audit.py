@@ -1,4 +1,4 @@
-"""Who asked for what, and what became of it: written down in batches, and no request waits for that."""
+"""The audit log: one record of every request, written to the database in batches that no request waits for."""
 
 from __future__ import annotations
 
@@ -14,46 +14,50 @@ from serve_app.faults import Faults
 from serve_app.identity import AuditRecord
 from serve_app.settings.application import AuditSettings
 from serve_app.stores.store import StoreError
-from serve_app.stores.threads import Threads
-from serve_app.tasks import Background
+from serve_app.stores.threads import ThreadPool
+from serve_app.tasks import BackgroundTask
 
-MAX_KEPT = 10_000
-BATCH = 200
-EVERY_S = 1.0
+MAX_WAITING = 10_000
+BATCH_SIZE = 200
+WRITE_EVERY_S = 1.0
 SWEEP_EVERY_S = 3600.0
-# Nobody waits for a write, and one that is given up may still come to pass and be made again: so the database's own
-# time-outs end it, and this one a call that not even they end.
+# A write that is given up may still succeed, and would then be made twice. So the database's own time-outs, which are
+# shorter, are to end it; this one is for a call that not even they end.
 _TIMEOUT_S = 60.0
 
 
-class AuditLines(Protocol):
-    """Where the records go. The calls wait, for a thread. Each is done whole or not at all, or raises StoreError."""
+class AuditStore(Protocol):
+    """Where the records are stored. The calls block, so they run in a thread. Each is atomic, or raises StoreError."""
 
     def write(self, records: Sequence[AuditRecord], /) -> None: ...
 
     def sweep(self, before_s: float, /) -> int:
-        """Takes away some of before that moment, in seconds since 1970; says how many, 0 where none are left."""
+        """Deletes some of the records before that moment, in seconds since 1970; how many, 0 where none are left."""
         ...
 
 
 class Audit:
-    """While the records are down it holds the newest 10,000; what comes to more is dropped, the oldest first, and
-    counted. A record is written once, or twice where the database's answer to the first time was lost.
+    """A queue of records and the task that writes them.
 
-    clock: seconds since 1970. sleep: waits for so many seconds.
+    While the database is down the queue holds the newest MAX_WAITING records; older ones are dropped and counted. A
+    record is written once, or twice where the database's answer to the first write was lost.
+
+    Args:
+        clock: seconds since 1970.
+        sleep: waits for so many seconds.
     """
 
     def __init__(
         self,
-        lines: AuditLines,
-        threads: Threads,
+        store: AuditStore,
+        threads: ThreadPool,
         faults: Faults,
         settings: AuditSettings,
         *,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._lines = lines
+        self._store = store
         self._threads = threads
         self._faults = faults
         self._settings = settings
@@ -61,24 +65,24 @@ class Audit:
         self._sleep = sleep
         self._waiting: deque[AuditRecord] = deque()
         self._full = asyncio.Event()
-        self._writing = Background(self._write_for_ever)
+        self._writing = BackgroundTask(self._write_forever)
         self._closing = asyncio.Event()
         self._swept_s: float | None = None
 
     @property
     def num_waiting(self) -> int:
-        """Records that are not written yet."""
+        """Records not written yet."""
         return len(self._waiting)
 
     def put(self, record: AuditRecord) -> None:
-        """Takes the record; the prompt only where it is to be kept."""
+        """Queues the record; without its prompt where the settings say `redacted`."""
         if self._settings.prompts == "redacted":
             record = replace(record, prompt=None)
         self._waiting.append(record)
         self._drop_beyond()
         if self._writing.fault is not None:
             self._faults.count("audit stopped", type(self._writing.fault).__name__)
-        if len(self._waiting) >= BATCH:
+        if len(self._waiting) >= BATCH_SIZE:
             self._full.set()
 
     def start(self) -> None:
@@ -86,21 +90,21 @@ class Audit:
         self._writing.start()
 
     async def close(self) -> None:
-        """Writes what waits, as far as that can be done now, and ends."""
+        """Writes the waiting records, as far as that can be done now, and ends."""
         self._closing.set()
         self._full.set()
         try:
-            # By itself: a write that is cancelled may come to pass all the same, and would be made again.
+            # Not by cancelling: a cancelled write may succeed all the same, and would be made twice.
             await self._writing.finished()
             await self.flush()
         finally:
             await self._threads.close()
 
     async def flush(self) -> bool:
-        """Writes what waits; whether that could be done."""
+        """Writes the waiting records; whether that could be done."""
         self._full.clear()
         while self._waiting:
-            batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+            batch = [self._waiting.popleft() for _ in range(min(BATCH_SIZE, len(self._waiting)))]
             written = False
             try:
                 written = await self._run("write", functools.partial(self._write, batch)) is not None
@@ -113,23 +117,23 @@ class Audit:
         return True
 
     async def sweep(self) -> None:
-        """Takes away some of what is too old, unless all was taken away within the last hour."""
+        """Deletes some of the records that are too old, unless all were deleted within the last hour."""
         now_s, keep_s = self._clock(), self._settings.keep_s
         if keep_s is None or (self._swept_s is not None and abs(now_s - self._swept_s) < SWEEP_EVERY_S):
             return
-        if await self._run("sweep", lambda: self._lines.sweep(now_s - keep_s)) == 0:
+        if await self._run("sweep", lambda: self._store.sweep(now_s - keep_s)) == 0:
             self._swept_s = now_s
 
-    async def _write_for_ever(self) -> None:
+    async def _write_forever(self) -> None:
         while not self._closing.is_set():
             if await self.flush():
                 await self.sweep()
                 await self._until_full_or_due()
             else:
-                await self._sleep(EVERY_S)
+                await self._sleep(WRITE_EVERY_S)
 
     async def _until_full_or_due(self) -> None:
-        due = asyncio.ensure_future(self._sleep(EVERY_S))
+        due = asyncio.ensure_future(self._sleep(WRITE_EVERY_S))
         full = asyncio.ensure_future(self._full.wait())
         try:
             await asyncio.wait({due, full}, return_when=asyncio.FIRST_COMPLETED)
@@ -138,11 +142,11 @@ class Audit:
             full.cancel()
 
     def _write(self, batch: Sequence[AuditRecord]) -> int:
-        self._lines.write(batch)
+        self._store.write(batch)
         return len(batch)
 
     async def _run(self, what: str, call: Callable[[], int]) -> int | None:
-        """What the call gives; None where it failed."""
+        """The call's result; None where it failed."""
         try:
             return await self._threads.run(call, _TIMEOUT_S)
         except StoreError as error:
@@ -150,6 +154,6 @@ class Audit:
             return None
 
     def _drop_beyond(self) -> None:
-        while len(self._waiting) > MAX_KEPT:
+        while len(self._waiting) > MAX_WAITING:
             self._waiting.popleft()
-            self._faults.count("audit dropped", f"more than {MAX_KEPT} records wait to be written")
+            self._faults.count("audit dropped", f"more than {MAX_WAITING} records wait to be written")

@@ -1,8 +1,7 @@
-"""Whether a request may have what it asks for now.
+"""The gate: all that decides whether a request may pass, put together, started and closed as one.
 
-How many wrong API keys came from one client address. It never stands in the way of a right one.
-
-All that stands between a request and the service: put together, begun and ended as one.
+It holds the API keys, the limits of each key, the operator's prompt policy, the limit of wrong keys from one address,
+and the audit.
 """
 
 from __future__ import annotations
@@ -19,77 +18,87 @@ from limits.aio.strategies import FixedWindowRateLimiter
 from starlette.requests import Request
 
 from deployments.telemetry.log_event import LogEvent
-from serve_app.auth import limits as windows
-from serve_app.auth.audit import Audit, AuditLines
-from serve_app.auth.concurrency import AtOnce, PlacesInMemory, PlacesInRedis
-from serve_app.auth.keys import Keyring, Keys
-from serve_app.auth.limits import Limits, Standing, headers
-from serve_app.auth.prompt_policy import Policy, load
+from serve_app.auth.audit import Audit, AuditStore
+from serve_app.auth.concurrency import ConcurrencyLimit, InMemoryConcurrencyLimit, RedisConcurrencyLimit
+from serve_app.auth.keys import ApiKeyCache, KeyStore
+from serve_app.auth.limits import AudioLimits, LimitStatus, in_memory_storage, limit_headers, redis_storage
+from serve_app.auth.prompt_policy import PromptPolicy, load_policy
 from serve_app.auth.shared_redis import PREFIX, TIMEOUT_S, RedisDown, SharedRedis
 from serve_app.errors import RETRY_AFTER_S, NotReady, OverLimit
 from serve_app.faults import Faults
 from serve_app.identity import Caller
-from serve_app.settings.application import AccessSettings, LimitsSettings
-from serve_app.stores.threads import Threads
+from serve_app.settings.application import AuthSettings, LimitsSettings
+from serve_app.stores.threads import ThreadPool
 
 LIMITS = LogEvent("limits", INFO, "limits: %(how)s", "At a start: which limits hold, and where they are counted.")
 
 
 class Admission:
-    """The limits of all keys. Without a Redis each process counts for itself.
+    """Admission control: the limits of all keys.
 
-    redis: that all share, None for memory. log: where it is said at the start how the counting is done.
+    Args:
+        redis: counts for all processes; without one each process counts for itself.
+        log: gets a line at the start on how the counting is done.
     """
 
     def __init__(self, settings: LimitsSettings, redis: SharedRedis | None, log: logging.Logger) -> None:
         self._settings = settings
         self._redis = redis
         self._log = log
-        storage = windows.memory() if redis is None else windows.redis(redis.pool, PREFIX)
-        self._limits = Limits(settings, storage)
-        self._places: AtOnce | None = None
-        if settings.at_once is not None:
-            self._places = PlacesInMemory(settings.at_once) if redis is None else PlacesInRedis(settings.at_once, redis)
+        storage = in_memory_storage() if redis is None else redis_storage(redis.pool, PREFIX)
+        self._limits = AudioLimits(settings, storage)
+        self._concurrency: ConcurrencyLimit | None = None
+        if (at_once := settings.at_once) is not None:
+            self._concurrency = (
+                InMemoryConcurrencyLimit(at_once) if redis is None else RedisConcurrencyLimit(at_once, redis)
+            )
 
     def start(self) -> None:
-        """Says how it counts, and begins to renew what is held in Redis."""
+        """Logs how it counts, and begins to renew the slots held in Redis."""
         LIMITS.tell(self._log, how=self._how())
-        if isinstance(self._places, PlacesInRedis):
-            self._places.start()
+        if isinstance(self._concurrency, RedisConcurrencyLimit):
+            self._concurrency.start()
 
     async def close(self) -> None:
-        if isinstance(self._places, PlacesInRedis):
-            await self._places.close()
+        if isinstance(self._concurrency, RedisConcurrencyLimit):
+            await self._concurrency.close()
         if self._redis is not None:
             await self._redis.close()
 
     async def admit(self, request: Request, audio_s: float) -> None:
-        """Charges the caller's key with so much music, 0 for none, and takes one of its places until the answer is
-        over. Once for each request; the answer's headers tell how the key stands.
+        """Charges the caller's key with so much music, and takes a concurrency slot until the answer is over.
 
-        Raises: InvalidRequest for what can never be granted; OverLimit; NotReady where Redis is down and the settings
-        are closed then. A request that is refused is not charged.
+        To be called once for each request. The answer's headers get what is left of the limit. A request that is
+        refused is not charged.
+
+        Args:
+            audio_s: seconds of music; 0 takes a slot only.
+
+        Raises:
+            InvalidRequest: it can never be granted.
+            OverLimit: it can't be granted now.
+            NotReady: Redis is down, and the settings say `when_down: closed`.
         """
         state, caller = request.state, request.state.caller
         assert isinstance(caller, Caller)
         self._limits.check_possible(audio_s)
         try:
-            await self._take_place(request, caller.key_id)
+            await self._acquire_slot(request, caller.key_id)
             await self._charge(request, caller.key_id, audio_s)
         except RedisDown:
             if self._settings.when_down == "closed":
-                # No cause: it is counted and logged where it is known.
+                # Without a cause: SharedRedis has counted and logged it.
                 raise NotReady("The limits can't be counted now: try again later.") from None
         state.audio_s = audio_s
 
-    async def _take_place(self, request: Request, key: str) -> None:
-        if self._places is None:
+    async def _acquire_slot(self, request: Request, key: str) -> None:
+        if self._concurrency is None:
             return
-        place = self._places.place(key)
-        request.state.until_answered.callback(place.release)
-        if not await place.take():
-            limit = self._places.limit
-            request.state.extra_headers.update(Standing("at_once", limit, 0, RETRY_AFTER_S).headers())
+        slot = self._concurrency.slot(key)
+        request.state.until_answered.callback(slot.release)
+        if not await slot.acquire():
+            limit = self._concurrency.limit
+            request.state.extra_headers.update(LimitStatus("at_once", limit, 0, RETRY_AFTER_S).headers())
             raise OverLimit(
                 f"The key may have {limit} requests under way at once, and has: try again when one has ended.",
                 retry_after_s=RETRY_AFTER_S,
@@ -101,8 +110,8 @@ class Admission:
         if self._redis is None:
             charge = await self._limits.charge(key, audio_s)
         else:
-            charge = await self._redis.ask(lambda: self._limits.charge(key, audio_s))
-        request.state.extra_headers.update(headers(charge.standings))
+            charge = await self._redis.call(lambda: self._limits.charge(key, audio_s))
+        request.state.extra_headers.update(limit_headers(charge.statuses))
         if charge.retry_after_s is not None:
             raise OverLimit(
                 "The key has had its seconds of music for now: the headers say when there are more, and how many.",
@@ -125,26 +134,29 @@ class Admission:
 
 
 PER_MINUTE = 100
-# Addresses share this many counts, so that a client of many addresses takes no memory; each process has its own split.
-_NUM_COUNTS = 1024
-# What one customer has of IPv6.
+# Addresses are hashed into this many counters, so that a client with many addresses takes no memory.
+_NUM_COUNTERS = 1024
+# One IPv6 customer has a network of this prefix.
 _IPV6_PREFIX = 64
 
 
-class Failures:
-    """Counts by address, a network's addresses together where they are of IPv6. Two that share a count by chance only
-    hear of their failures earlier. per_minute: that are too many."""
+class AuthFailures:
+    """Counts failed authentications by client address; the IPv6 addresses of one network together.
+
+    It only limits further failures: a valid key is never refused. Two addresses that share a counter by chance reach
+    the limit earlier.
+    """
 
     def __init__(self, per_minute: int = PER_MINUTE) -> None:
         self._limiter = FixedWindowRateLimiter(MemoryStorage())
         self._limit = RateLimitItemPerMinute(per_minute)
 
     async def count(self, address: str) -> float | None:
-        """Counts one. How many seconds the address should wait, where it has had too many; else None."""
-        count = str(hash(_network(address)) % _NUM_COUNTS)
-        if await self._limiter.hit(self._limit, count):
+        """Counts one failure. How many seconds the address should wait where it had too many; else None."""
+        counter = str(hash(_network(address)) % _NUM_COUNTERS)
+        if await self._limiter.hit(self._limit, counter):
             return None
-        stats = await self._limiter.get_window_stats(self._limit, count)
+        stats = await self._limiter.get_window_stats(self._limit, counter)
         return max(1.0, stats.reset_time - time.time())
 
 
@@ -162,32 +174,39 @@ _POLICY_THREADS = 4
 
 
 class Gate:
-    """keyring: None where no keys are asked for. policy: None where there is none. faults: what went wrong, counted.
+    """Attributes: api_keys is None where the service has no keys; policy is None where it has none.
 
-    keys, lines: where API keys and audit records are kept; nothing is read or connected to before `start`. timeout_s,
-    redis_timeout_s: of a call of theirs, and of Redis.
-    Raises: PolicyError where the policy's function is not there.
+    Nothing is read or connected to before `start`.
+
+    Args:
+        keys: where API keys are stored.
+        audit: where audit records are stored.
+        timeout_s: of a call of either.
+        redis_timeout_s: of a call of Redis.
+
+    Raises:
+        PolicyError: the policy's function does not exist.
     """
 
     def __init__(
         self,
-        settings: AccessSettings,
-        keys: Keys,
-        lines: AuditLines,
+        settings: AuthSettings,
+        keys: KeyStore,
+        audit: AuditStore,
         *,
         timeout_s: float,
         redis_timeout_s: float = TIMEOUT_S,
     ) -> None:
         self.settings = settings
         self.faults = Faults(time.monotonic, _log, of="access")
-        self.failures = Failures()
-        self.keyring: Keyring | None = None
+        self.failures = AuthFailures()
+        self.api_keys: ApiKeyCache | None = None
         if settings.keys == "required":
-            # Each with a thread of its own: where one waits for the records, the others need not.
-            self.keyring = Keyring(keys, Threads(1, "keys"), self.faults, timeout_s=timeout_s)
-        self.policy: Policy | None = None
+            # Keys and audit have a thread each: where one waits for the database, the other need not.
+            self.api_keys = ApiKeyCache(keys, ThreadPool(1, "keys"), self.faults, timeout_s=timeout_s)
+        self.policy: PromptPolicy | None = None
         if settings.policy is not None:
-            self.policy = Policy(load(settings.policy), Threads(_POLICY_THREADS, "policy"), self.faults)
+            self.policy = PromptPolicy(load_policy(settings.policy), ThreadPool(_POLICY_THREADS, "policy"), self.faults)
         storage = settings.limits.storage
         redis = (
             None
@@ -195,20 +214,20 @@ class Gate:
             else SharedRedis(storage, self.faults, timeout_s=redis_timeout_s)
         )
         self.admission = Admission(settings.limits, redis, _log)
-        self.audit = Audit(lines, Threads(1, "audit"), self.faults, settings.audit)
+        self.audit = Audit(audit, ThreadPool(1, "audit"), self.faults, settings.audit)
 
     def start(self) -> None:
-        """Begins what runs beside the requests, in the event loop that serves them."""
+        """Begins the background work, in the event loop that serves the requests."""
         self.admission.start()
         self.audit.start()
-        if self.keyring is not None:
-            self.keyring.start()
+        if self.api_keys is not None:
+            self.api_keys.start()
 
     async def close(self) -> None:
-        """Ends it; what is to be written down is written, as far as that can be done now."""
+        """Ends the background work; writes the waiting audit records, as far as that can be done now."""
         async with AsyncExitStack() as closing:
             closing.push_async_callback(self.audit.close)
             closing.push_async_callback(self.admission.close)
-            for each in (self.policy, self.keyring):
+            for each in (self.policy, self.api_keys):
                 if each is not None:
                     closing.push_async_callback(each.close)

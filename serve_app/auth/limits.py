@@ -1,9 +1,4 @@
-"""How a key stands with one of its limits, and how the answer's headers say so.
-
-How much of something may be had in a stretch of time that moves on with the clock.
-
-How many seconds of music a key may ask for, per minute and per day.
-"""
+"""Limits of music: how many seconds of it a key may ask for, per minute and per day, in windows that move on."""
 
 from __future__ import annotations
 
@@ -24,9 +19,14 @@ from serve_app.settings.application import LimitsSettings
 
 
 @dataclass(frozen=True)
-class Standing:
-    """name: of the limit, as the settings have it. limit, remaining: requests or seconds of music, as the name says.
-    reset_s: until there is more; 0 where all is there.
+class LimitStatus:
+    """How much of one limit is left.
+
+    Attributes:
+        name: of the limit, as in the settings.
+        limit: requests or seconds of music, as the name says.
+        remaining: in the same unit.
+        reset_s: until there is more; 0 where nothing is used.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Standing:
     reset_s: float
 
     def headers(self) -> dict[str, str]:
-        """The usual ones, and one that says which limit they are about."""
+        """The usual X-RateLimit headers, and one that says which limit they are about."""
         return {
             "X-RateLimit-Policy": self.name,
             "X-RateLimit-Limit": str(self.limit),
@@ -44,18 +44,18 @@ class Standing:
         }
 
 
-def headers(standings: Sequence[Standing]) -> dict[str, str]:
-    """Of the limit that is nearest to its end, by the share that remains; none where there is no limit."""
-    if not standings:
+def limit_headers(statuses: Sequence[LimitStatus]) -> dict[str, str]:
+    """The headers of the limit with the smallest share left; none where there is no limit."""
+    if not statuses:
         return {}
-    return min(standings, key=lambda each: each.remaining / each.limit).headers()
+    return min(statuses, key=lambda each: each.remaining / each.limit).headers()
 
 
 Storage = MemoryStorage | RedisStorage
 
 
-class Window(ABC):
-    """name: of the setting. Every call raises what the storage raises."""
+class RateWindow(ABC):
+    """One limit in one window of time. Every call raises what the storage raises."""
 
     def __init__(self, name: str, limiter: RateLimiter, item: RateLimitItem) -> None:
         self.name = name
@@ -63,27 +63,27 @@ class Window(ABC):
         self._limiter = limiter
         self._item = item
 
-    async def has(self, key: str, cost: int) -> bool:
-        """Whether the key could have so much more now."""
+    async def allows(self, key: str, cost: int) -> bool:
+        """Whether the key could be charged so much now."""
         return await self._limiter.test(self._item, key, cost=cost)
 
-    async def take(self, key: str, cost: int) -> bool:
-        """Whether the key has it, counted; one that may not has nothing counted."""
+    async def charge(self, key: str, cost: int) -> bool:
+        """Charges the key if the limit allows it; whether it did."""
         return await self._limiter.hit(self._item, key, cost=cost)
 
-    async def standing(self, key: str) -> Standing:
+    async def status(self, key: str) -> LimitStatus:
         stats = await self._limiter.get_window_stats(self._item, key)
         used = stats.remaining < self.limit
         reset_s = max(0.0, stats.reset_time - time.time()) if used else 0.0
-        return Standing(self.name, self.limit, max(0, stats.remaining), reset_s)
+        return LimitStatus(self.name, self.limit, max(0, stats.remaining), reset_s)
 
     @abstractmethod
     async def wait_s(self, key: str, cost: int) -> int:
-        """After how many whole seconds, 1 or more, it could have so much, if it takes nothing else until then."""
+        """After how many whole seconds, 1 or more, the key could be charged so much, if nothing else is."""
 
 
-class Minute(Window):
-    """Exact: no sixty seconds ever have more than the limit. Takes memory for every second of music in it."""
+class MinuteWindow(RateWindow):
+    """Exact: no sixty seconds ever exceed the limit. It takes memory for every second of music in the window."""
 
     def __init__(self, name: str, storage: Storage, limit: int) -> None:
         super().__init__(name, MovingWindowRateLimiter(storage), RateLimitItemPerMinute(limit))
@@ -94,15 +94,17 @@ class Minute(Window):
         low_s, high_s = 1, whole_s
         while low_s < high_s:
             middle_s = (low_s + high_s) // 2
-            # What is still in the window then: what came since.
+            # What is still in the window then: what was charged since.
             _, used = await self._storage.get_moving_window(self._item.key_for(key), self.limit, whole_s - middle_s)
             low_s, high_s = (low_s, middle_s) if used <= self.limit - cost else (middle_s + 1, high_s)
         return low_s
 
 
-class Day(Window):
-    """Two numbers for each key: the day before counts by the part of it that is still within the last 24 hours, as if
-    it had been spent evenly. In the long run no day has more than the limit; one after a late burst may.
+class DayWindow(RateWindow):
+    """Approximate, with two numbers for each key: this day's sum, and the day's before it.
+
+    The day before counts by the share of it that is still within the last 24 hours, as if it had been spent evenly. In
+    the long run no day exceeds the limit; the 24 hours after a late burst may.
     """
 
     def __init__(self, name: str, storage: Storage, limit: int) -> None:
@@ -114,7 +116,7 @@ class Day(Window):
         before, before_left_s, current, current_left_s = await self._storage.get_sliding_window(
             self._item.key_for(key), whole_s
         )
-        # It is granted once what counts of the day before is less than this.
+        # The charge is granted once the weighted sum of the day before is below this.
         room = self.limit - cost - current + 1
         if before and room > 0:
             wait_s = before_left_s - whole_s * room / before
@@ -127,41 +129,41 @@ class Day(Window):
         return max(1, math.floor(wait_s + 1e-3) + 1)
 
 
-def memory() -> Storage:
-    """For one process."""
+def in_memory_storage() -> Storage:
+    """Counts in this process."""
     return MemoryStorage()
 
 
-def redis(pool: Any, prefix: str) -> Storage:
-    """For all that share the Redis of the connection pool."""
+def redis_storage(pool: Any, prefix: str) -> Storage:
+    """Counts in the Redis of this connection pool."""
     return RedisStorage("redis://", implementation="redispy", key_prefix=prefix, connection_pool=pool)
 
 
 @dataclass(frozen=True)
-class Charge:
-    """What came of asking. retry_after_s: None where it is granted; else after that long it may be."""
+class ChargeResult:
+    """The outcome of a charge. retry_after_s: None where it was granted, else when it may be."""
 
-    standings: Sequence[Standing]
+    statuses: Sequence[LimitStatus]
     retry_after_s: int | None = None
 
 
-class Limits:
-    """What is asked for counts when it is granted, in whole seconds, rounded up, and whatever becomes of it."""
+class AudioLimits:
+    """Charges what is asked for when it is granted, in whole seconds, rounded up, whatever the request's outcome."""
 
     def __init__(self, settings: LimitsSettings, storage: Storage) -> None:
-        self._windows: list[Window] = []
+        self._windows: list[RateWindow] = []
         if settings.audio_s_per_minute is not None:
-            self._windows.append(Minute("audio_s_per_minute", storage, settings.audio_s_per_minute))
+            self._windows.append(MinuteWindow("audio_s_per_minute", storage, settings.audio_s_per_minute))
         if settings.audio_s_per_day is not None:
-            self._windows.append(Day("audio_s_per_day", storage, settings.audio_s_per_day))
+            self._windows.append(DayWindow("audio_s_per_day", storage, settings.audio_s_per_day))
 
     @property
     def is_set(self) -> bool:
-        """Whether there is any limit."""
+        """Whether there is a limit at all."""
         return bool(self._windows)
 
     def check_possible(self, audio_s: float) -> None:
-        """Raises: InvalidRequest for more than is ever granted at once."""
+        """Raises: InvalidRequest for more than any window grants at once."""
         for window in self._windows:
             if _whole(audio_s) > window.limit:
                 raise InvalidRequest(
@@ -169,30 +171,31 @@ class Limits:
                     f"asks for more seconds of music; ask for {window.limit} s at most."
                 )
 
-    async def charge(self, key: str, audio_s: float) -> Charge:
-        """Grants it within all limits, or in none of them. Raises: what the storage raises."""
+    async def charge(self, key: str, audio_s: float) -> ChargeResult:
+        """Charges all windows, or none where one refuses. Raises: what the storage raises."""
         cost = _whole(audio_s)
-        # Looked at before any is charged: what one refuses is not to be missing in the other.
-        if await self._all_have(key, cost) and await self._take(key, cost):
-            return Charge(await self._standings(key))
-        waits_s = [await each.wait_s(key, cost) for each in self._windows if not await each.has(key, cost)]
-        # None refuses any more: another's charge came in between and has just left the window.
-        return Charge(await self._standings(key), max(waits_s, default=1))
+        # All are checked before any is charged, so that a refusal by one leaves the others uncharged.
+        if await self._all_allow(key, cost) and await self._charge_all(key, cost):
+            return ChargeResult(await self._statuses(key))
+        waits_s = [await each.wait_s(key, cost) for each in self._windows if not await each.allows(key, cost)]
+        # Where none refuses any more, another request's charge came in between and has just left the window.
+        return ChargeResult(await self._statuses(key), max(waits_s, default=1))
 
-    async def _all_have(self, key: str, cost: int) -> bool:
-        return all(await asyncio.gather(*(each.has(key, cost) for each in self._windows)))
+    async def _all_allow(self, key: str, cost: int) -> bool:
+        return all(await asyncio.gather(*(each.allows(key, cost) for each in self._windows)))
 
-    async def _take(self, key: str, cost: int) -> bool:
-        """Where two ask at once and the second limit has only room for one, the other has been charged in the first: it
-        is over the longer limit then, and misses nothing.
+    async def _charge_all(self, key: str, cost: int) -> bool:
+        """Where two requests race and the second window has room for one, the other stays charged in the first.
+
+        That does no harm: it is over the longer limit then.
         """
         for each in self._windows:
-            if not await each.take(key, cost):
+            if not await each.charge(key, cost):
                 return False
         return True
 
-    async def _standings(self, key: str) -> Sequence[Standing]:
-        return await asyncio.gather(*(each.standing(key) for each in self._windows))
+    async def _statuses(self, key: str) -> Sequence[LimitStatus]:
+        return await asyncio.gather(*(each.status(key) for each in self._windows))
 
 
 def _whole(audio_s: float) -> int:

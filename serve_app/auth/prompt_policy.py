@@ -1,4 +1,4 @@
-"""The operator's own word on prompts: a function named in the settings."""
+"""The operator's prompt policy: a function named in the settings that may refuse a prompt."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from pathlib import Path
 from deployments.liveness.stalls import within
 from serve_app.errors import NotReady, PromptRefused
 from serve_app.faults import Faults
-from serve_app.stores.threads import Threads
+from serve_app.stores.threads import ThreadPool
 
 TIMEOUT_S = 2.0
 
-Function = Callable[[str, str], object]
+PolicyFunction = Callable[[str, str], object]
 
 
 class PolicyError(ValueError):
-    """There is no such function; one sentence."""
+    """The function does not exist; one sentence."""
 
 
-def load(path: str) -> Function:
+def load_policy(path: str) -> PolicyFunction:
     """The function that `module:function` names. Raises: PolicyError; what the module raises when it is imported."""
     module_name, _, name = path.partition(":")
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        # A module that the policy's own needs and that is not there is another matter, and travels.
+        # A missing module that the policy's own module imports is another error, and is raised as it is.
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise
         raise PolicyError(f"access.policy: there is no module {module_name!r}") from error
@@ -37,24 +37,32 @@ def load(path: str) -> Function:
         raise PolicyError(f"access.policy: the module {module_name!r} has no function {name!r}")
     if not callable(function):
         raise PolicyError(f"access.policy: {name!r} in the module {module_name!r} is no function")
-    return function  # type: ignore[no-any-return]  # whatever it gives is checked when it gives it
+    return function  # type: ignore[no-any-return]  # its results are checked when it is called
 
 
-class Policy:
+class PromptPolicy:
     """Calls the function with (prompt, tenant): in a thread, or in the event loop where it is a coroutine function.
 
-    It gives None for a prompt that is fine, or the reason to refuse it, which the client is told. timeout_s: of a call.
+    The function returns None for a prompt that is fine, or the reason to refuse it, which the client is told.
+
+    Args:
+        timeout_s: of a call.
     """
 
-    def __init__(self, function: Function, threads: Threads, faults: Faults, *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self, function: PolicyFunction, threads: ThreadPool, faults: Faults, *, timeout_s: float = TIMEOUT_S
+    ) -> None:
         self._function = function
         self._threads = threads
         self._faults = faults
         self._timeout_s = timeout_s
 
     async def check(self, prompt: str, tenant: str) -> None:
-        """Raises: PromptRefused; NotReady where the function fails, says anything else, or takes too long: a prompt on
-        which there is no word is not let through.
+        """Returns when the prompt is allowed.
+
+        Raises:
+            PromptRefused: the function refuses it.
+            NotReady: the function fails, returns anything else or takes too long; then no prompt is let through.
         """
         failure = None
         reason: object = None
@@ -64,7 +72,7 @@ class Policy:
             failure = _kind_and_place(error)
         if failure is None and not (reason is None or isinstance(reason, str)):
             failure = f"it gives a {type(reason).__name__}, neither None nor a str"
-        # Not raised above, where the error hangs on to the function's own, which may hold the prompt.
+        # Not raised above: the error's context would be the function's own error, which may hold the prompt.
         if failure is not None:
             self._faults.count("policy failed", failure)
             raise NotReady("The prompt can't be checked now: try again later.")
@@ -72,7 +80,7 @@ class Policy:
             raise PromptRefused(reason or "The prompt is refused.", param="prompt")
 
     async def close(self) -> None:
-        """Waits for calls that still run."""
+        """Waits for the calls in progress."""
         await self._threads.close()
 
     async def _reason(self, prompt: str, tenant: str) -> object:
@@ -82,6 +90,6 @@ class Policy:
 
 
 def _kind_and_place(error: Exception) -> str:
-    """Without its words, in which the prompt may stand."""
+    """The error without its message, which may hold the prompt."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__} at {Path(last.filename).name}:{last.lineno}"

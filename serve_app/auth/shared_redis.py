@@ -1,4 +1,4 @@
-"""A Redis that all ingress replicas share, and that may be down: then it is left alone, and costs no request a wait."""
+"""The Redis that all ingress replicas share, behind a circuit breaker: while it is down, no request waits for it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from deployments.liveness.stalls import within
 from serve_app.faults import Faults
-from serve_app.stores.guarded import Breaker
+from serve_app.stores.circuit_breaker import CircuitBreaker
 
 PREFIX = "musicgen"
 TIMEOUT_S = 1.0
@@ -26,14 +26,21 @@ _Result = TypeVar("_Result")
 
 
 class RedisDown(Exception):
-    """It can't be asked now. What was asked may have been done."""
+    """Redis can't be called now. A call that failed may have been carried out."""
 
 
 class SharedRedis:
-    """After some failures in a row no call is made but for a trial beside the requests, which tells when it is back.
+    """A client behind a circuit breaker: after some failures in a row the only call made is a probe in the background.
 
-    timeout_s: of each call with all its steps. clock: seconds, monotonic. jitter: in [0, 1), of the breaker. Nothing is
-    connected to before the first call. Raises: ValueError for a URL with options that Redis' client does not have.
+    Nothing is connected to before the first call.
+
+    Args:
+        timeout_s: of each call with all its steps.
+        clock: seconds, monotonic.
+        jitter: in [0, 1), of the breaker.
+
+    Raises:
+        ValueError: the URL has options that Redis' client does not have.
     """
 
     def __init__(
@@ -49,66 +56,66 @@ class SharedRedis:
         self.client = Redis(connection_pool=self._pool)
         self._faults = faults
         self._timeout_s = timeout_s
-        self._breaker = Breaker(clock, jitter)
-        self._trials: set[asyncio.Task[None]] = set()
+        self._breaker = CircuitBreaker(clock, jitter)
+        self._probes: set[asyncio.Task[None]] = set()
 
     @property
     def pool(self) -> BlockingConnectionPool:
-        """For another client of the same Redis."""
+        """The connection pool, for another client of the same Redis."""
         return self._pool
 
     @property
     def where(self) -> str:
-        """What to call it in a log."""
+        """Its address, for the log."""
         kwargs = self._pool.connection_kwargs
         return str(kwargs.get("path") or f"{kwargs.get('host', 'localhost')}:{kwargs.get('port', 6379)}")
 
     @property
     def is_up(self) -> bool:
-        """Whether it is asked at all, as far as is known."""
+        """Whether calls are made, as far as is known."""
         return not self._breaker.is_open
 
-    async def ask(self, call: Callable[[], Awaitable[_Result]]) -> _Result:
-        """What the call of `client` gives. Raises: RedisDown, at once while it is known to be down."""
+    async def call(self, call: Callable[[], Awaitable[_Result]]) -> _Result:
+        """The result of a call of `client`. Raises: RedisDown, at once while it is known to be down."""
         if self._breaker.is_open:
             if self._breaker.take_trial():
-                trial = asyncio.create_task(self._try())
-                self._trials.add(trial)
-                trial.add_done_callback(self._trials.discard)
+                probe = asyncio.create_task(self._probe())
+                self._probes.add(probe)
+                probe.add_done_callback(self._probes.discard)
             self._faults.counts["limits left out"] += 1
             raise RedisDown(self.where)
-        return await self._ask(call)
+        return await self._call(call)
 
     async def settled(self) -> None:
-        """Returns when the trials on their way have ended."""
-        await asyncio.gather(*self._trials)
+        """Returns when the probes in progress have ended."""
+        await asyncio.gather(*self._probes)
 
     async def close(self) -> None:
-        """Ends the trials and the connections."""
-        for trial in self._trials:
-            trial.cancel()
-        await asyncio.gather(*self._trials, return_exceptions=True)
+        """Ends the probes and closes the connections."""
+        for probe in self._probes:
+            probe.cancel()
+        await asyncio.gather(*self._probes, return_exceptions=True)
         await self.client.aclose()
         await self._pool.aclose()
 
-    async def _ask(self, call: Callable[[], Awaitable[_Result]]) -> _Result:
+    async def _call(self, call: Callable[[], Awaitable[_Result]]) -> _Result:
         async def awaited() -> _Result:
             return await call()
 
         try:
             result = await within(awaited(), self._timeout_s)
         except (RedisError, OSError, asyncio.TimeoutError) as error:
-            # The kind of error is all that is told: a server's words may hold what it was sent.
+            # Only the kind of error is logged: the server's message may hold what it was sent.
             self._faults.count("limits failed", f"Redis at {self.where}: {type(error).__name__}")
             self._breaker.failed()
             raise RedisDown(self.where) from error
         self._breaker.succeeded()
         return result
 
-    async def _try(self) -> None:
+    async def _probe(self) -> None:
         try:
-            # It must take what is written, which a full or read-only one does not.
-            await self._ask(lambda: self.client.set(f"{PREFIX}:trial", 1, px=1000))
+            # A write: a full or read-only Redis must count as down.
+            await self._call(lambda: self.client.set(f"{PREFIX}:trial", 1, px=1000))
         except RedisDown:
             return
         except BaseException:
@@ -124,14 +131,14 @@ def _pool(url: SecretStr, timeout_s: float) -> BlockingConnectionPool:
             timeout=timeout_s,
             socket_timeout=timeout_s,
             socket_connect_timeout=timeout_s,
-            # By the third, connections that the server closed while they were idle are used all the same.
+            # With protocol 3, connections that the server closed while they were idle would be used all the same.
             protocol=2,
-            # A second try of what came to pass would count twice.
+            # Retrying a call that was carried out would count twice.
             retry=Retry(NoBackoff(), 0),
         )
-        # Connects to nothing, and is the first to look at the options.
+        # This connects to nothing, and is what checks the options.
         pool.make_connection()  # type: ignore[no-untyped-call]
     except (TypeError, ValueError):
-        # Their words may hold a part of the password.
+        # Their messages may hold a part of the password.
         raise ValueError("access.limits.storage is no URL of a Redis like redis://user:password@host:6379/0") from None
     return pool

@@ -1,7 +1,4 @@
-"""API keys in a database. Each call waits for it, and is one short transaction.
-
-The audit in a database. Each call waits for it, and is one short transaction.
-"""
+"""API keys and the audit in a database. Each call blocks, and is one short transaction."""
 
 from __future__ import annotations
 
@@ -15,48 +12,48 @@ from serve_app.database.schema import api_keys, audit
 from serve_app.identity import ApiKey, AuditRecord
 
 
+_AUDIT_COLUMNS = [audit.c[field.name] for field in fields(AuditRecord)]
+
+
 class KeyTable:
-    """Every call raises StoreError where the database can't do it."""
+    """API keys. Every call raises StoreError where the database fails."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
 
     def add(self, key: ApiKey) -> None:
-        """Raises: Conflict, a StoreError, where there is one with this id."""
+        """Raises: Conflict, a StoreError, for an id that exists."""
         with self.database.writing() as connection:
             connection.execute(insert(api_keys).values(**asdict(key)))
 
     def all(self) -> list[ApiKey]:
-        """Revoked ones too, oldest first."""
+        """All keys, revoked ones included, oldest first."""
         with self.database.reading() as connection:
             rows = connection.execute(select(api_keys).order_by(api_keys.c.created_s, api_keys.c.id))
             return [ApiKey(**row._mapping) for row in rows]
 
     def revoke(self, key_id: str, at_s: float) -> bool:
-        """Whether there was such a key that had not been revoked."""
+        """Returns whether there was such a key that had not been revoked."""
         mine = update(api_keys).where(api_keys.c.id == key_id, api_keys.c.revoked_s.is_(None))
         with self.database.writing() as connection:
             return connection.execute(mine.values(revoked_s=at_s)).rowcount == 1
 
 
-_COLUMNS = [audit.c[field.name] for field in fields(AuditRecord)]
-
-
 class AuditTable:
-    """Every call raises StoreError where the database can't do it."""
+    """The audit. Every call raises StoreError where the database fails."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
 
     def write(self, records: Sequence[AuditRecord]) -> None:
-        """All of them, or none."""
+        """Writes all of them, or none."""
         if records:
             with self.database.writing() as connection:
                 connection.execute(insert(audit), [asdict(record) for record in records])
 
     def page(self, tenant: str | None, limit: int, before_s: float) -> list[AuditRecord]:
-        """A tenant's, or None: everybody's, newest first, from before that second."""
-        mine = select(*_COLUMNS).where(audit.c.at_s < before_s)
+        """The records from before that second, newest first. tenant: None: those of all tenants."""
+        mine = select(*_AUDIT_COLUMNS).where(audit.c.at_s < before_s)
         if tenant is not None:
             mine = mine.where(audit.c.tenant == tenant)
         with self.database.reading() as connection:
@@ -64,7 +61,7 @@ class AuditTable:
             return [AuditRecord(**row._mapping) for row in rows]
 
     def sweep(self, before_s: float, limit: int = 1000) -> int:
-        """Takes away records from before that second, the oldest first; how many."""
+        """Deletes records from before that second, the oldest first. Returns how many."""
         old = select(audit.c.id).where(audit.c.at_s < before_s).order_by(audit.c.at_s).limit(limit)
         with self.database.writing() as connection:
             return connection.execute(delete(audit).where(audit.c.id.in_(old))).rowcount

@@ -1,13 +1,11 @@
-"""SQLite: a file for the processes of one machine.
+"""The two databases, and opening one from its settings.
 
-It has a write-ahead log, so that nobody waits to read. Writers take turns: a transaction asks for its turn when it
-begins, since one that has read first and writes then is told "locked" at once. It asks at short intervals: SQLite by
-itself would ask ever more seldom, and whoever has waited long would stand behind all who come new. With
-`synchronous=NORMAL` a loss of power may take the last commits with it, and breaks nothing.
+SQLite is a file for the processes of one machine. It has a write-ahead log, so that readers never wait. Writers take
+turns: a transaction locks the file when it begins, since one that reads first and writes later fails with "locked" at
+once. It tries at short intervals, because SQLite's own intervals grow, so that an old writer would wait behind new ones.
+With `synchronous=NORMAL` a power loss may lose the last commits, and corrupts nothing.
 
-PostgreSQL, through psycopg: for the machines of a cluster.
-
-From settings to a database and the leases in it: the one place that says which parts they are made of.
+PostgreSQL, through psycopg, is for the machines of a cluster.
 """
 
 from __future__ import annotations
@@ -27,29 +25,41 @@ from sqlalchemy import URL, Connection, create_engine, event, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from deployments.liveness.timings import uptime_s
 from deployments.telemetry.metric import NOT_RECORDED, Recorder
-from serve_app.database import migration
+from serve_app.database import schema
 from serve_app.database.database import Database
-from serve_app.database.lease_table import LeaseTable, uptime_s
+from serve_app.database.lease_table import LeaseTable
 from serve_app.database.leases import Leases
 from serve_app.faults import Faults
-from serve_app.settings.storage import RecordsSettings
-from serve_app.stores.threads import Threads
+from serve_app.settings.storage import DatabaseSettings
+from serve_app.stores.threads import ThreadPool
 
 _POLL_S = 0.01
-_TURN_POLL_S = 0.002
+_LOCK_POLL_S = 0.002
+
+# The advisory lock of PostgreSQL that migrations hold: any number that nothing else in the database locks.
+_MIGRATION_LOCK = 0x6D757369636765
+# The first of the two numbers of a named lock; locks of two numbers are apart from those of one.
+_NAMED_LOCK = 0x6D757369
+
+_log = logging.getLogger("ray.serve.records")  # below Serve's own, whose files and format it shares
 
 
 class SqliteDatabase(Database):
-    """path: of the file, made with its folder when first needed, for its owner only. A network's file system won't do.
+    """A file of SQLite.
 
-    timeout_s: how long a writer waits for its turn. max_connections: one for each thread.
+    Args:
+        path: of the file, created with its folder when needed, readable by its owner only. It must not be on a network
+            file system.
+        timeout_s: how long a writer waits for its turn.
+        max_connections: one for each thread.
     """
 
     def __init__(self, path: Path, *, timeout_s: float, max_connections: int) -> None:
         engine = create_engine(
             URL.create("sqlite", database=str(path)),
-            # Transactions are begun below, not by the driver, which begins them too late.
+            # Transactions begin in `_begin`, not in the driver, which begins them too late.
             connect_args={"timeout": timeout_s, "isolation_level": None},
             pool_size=max_connections,
             max_overflow=0,
@@ -64,17 +74,17 @@ class SqliteDatabase(Database):
         event.listen(engine, "begin", self._begin)
 
     def revision(self) -> str:
-        # To connect would make the file.
-        return migration.BASE if self._file() is None else super().revision()
+        # Connecting would create the file.
+        return schema.BASE if self._file() is None else super().revision()
 
-    def turn(self, connection: Connection, name: str) -> None:
+    def lock(self, connection: Connection, name: str) -> None:
         """Writers take turns anyway."""
 
     def _make_ready(self) -> None:
         file = self._file()
         if file is not None and file == self._ready_file:
             return
-        # Connections to a file that was deleted go on without an error, and nobody else sees what they write.
+        # Connections to a deleted file go on without an error, and nobody else sees what they write.
         self.engine.dispose()
         self._open()
         file = self._file()
@@ -83,16 +93,16 @@ class SqliteDatabase(Database):
 
     def _open(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        # Not open(): to close any descriptor of the file would take the locks of this process from it.
+        # Not open(): closing any descriptor of the file would release the locks of this process.
         with contextlib.suppress(FileExistsError):
             os.mknod(self._path, 0o600)
 
     def _prepare(self, connection: Connection, *, writes: bool) -> None:
         connection.execution_options(writes=writes)
 
-    def _move(self, target: str) -> None:
+    def _migrate(self, target: str) -> None:
         with self._bare(writes=True) as connection:
-            migration.move(connection, target)
+            schema.migrate(connection, target)
 
     def _file(self) -> tuple[int, int] | None:
         try:
@@ -107,11 +117,11 @@ class SqliteDatabase(Database):
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.execute("PRAGMA journal_mode")
         if cursor.fetchone() != ("wal",):
-            self._start_log(connection)
+            self._start_write_ahead_log(connection)
         cursor.close()
 
-    def _start_log(self, connection: DBAPIConnection) -> None:
-        """This one thing does not wait while another does it: "locked" is said at once."""
+    def _start_write_ahead_log(self, connection: DBAPIConnection) -> None:
+        """Retries, because this one statement fails with "locked" at once while another process runs it."""
         until = time.monotonic() + self._timeout_s
         while True:
             try:
@@ -128,11 +138,11 @@ class SqliteDatabase(Database):
             return
         connection.exec_driver_sql("PRAGMA busy_timeout=0")
         try:
-            self._wait_for_turn(connection)
+            self._begin_to_write(connection)
         finally:
             connection.exec_driver_sql(f"PRAGMA busy_timeout={math.ceil(1000 * self._timeout_s)}")
 
-    def _wait_for_turn(self, connection: Connection) -> None:
+    def _begin_to_write(self, connection: Connection) -> None:
         raw = connection.connection.dbapi_connection
         assert raw is not None
         until = time.monotonic() + self._timeout_s
@@ -143,8 +153,8 @@ class SqliteDatabase(Database):
             except sqlite3.OperationalError as error:
                 if "locked" not in str(error):
                     break
-            time.sleep(_TURN_POLL_S)
-        connection.exec_driver_sql("BEGIN IMMEDIATE")  # once more, for an error as of any statement
+            time.sleep(_LOCK_POLL_S)
+        connection.exec_driver_sql("BEGIN IMMEDIATE")  # once more, for an error like that of any statement
 
     def _faults(self, connection: Connection) -> list[str]:
         found = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
@@ -153,15 +163,16 @@ class SqliteDatabase(Database):
         return faults + [f"a row of {row[0]} belongs to none of {row[2]}" for row in orphans]
 
 
-# Held by whoever changes the tables; any number that nothing else in the database locks.
-_CHANGING_TABLES = 0x6D757369636765
-# Before the number of a turn; locks of two numbers are apart from those of one.
-_TURN = 0x6D757369
-
-
 class PostgresqlDatabase(Database):
-    """timeout_s: of connecting (two seconds at least: libpq's own bound) and of a statement. max_connections: one for
-    each thread. Raises: ModuleNotFoundError where psycopg is not installed.
+    """A database of PostgreSQL.
+
+    Args:
+        url: of SQLAlchemy.
+        timeout_s: of connecting (at least two seconds, the lower bound of libpq) and of a statement.
+        max_connections: one for each thread.
+
+    Raises:
+        ModuleNotFoundError: psycopg is not installed.
     """
 
     def __init__(self, url: URL, *, timeout_s: float, max_connections: int) -> None:
@@ -175,7 +186,7 @@ class PostgresqlDatabase(Database):
             pool_size=max_connections,
             max_overflow=0,
             pool_timeout=timeout_s,
-            # One that the server has closed, at its restart say, is found out before it is used.
+            # Finds a connection that the server has closed, by a restart for example, before it is used.
             pool_pre_ping=True,
             hide_parameters=True,
         )
@@ -184,10 +195,11 @@ class PostgresqlDatabase(Database):
         self._is_ready = False
         event.listen(engine, "connect", self._set_up)
 
-    def turn(self, connection: Connection, name: str) -> None:
-        # Two names of one number wait for each other now and then, which does no harm.
+    def lock(self, connection: Connection, name: str) -> None:
+        # Two names with the same number wait for each other, which does no harm.
         number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big", signed=True)
-        connection.execute(text("SELECT pg_advisory_xact_lock(:turn, :number)"), {"turn": _TURN, "number": number})
+        numbers = {"kind": _NAMED_LOCK, "number": number}
+        connection.execute(text("SELECT pg_advisory_xact_lock(:kind, :number)"), numbers)
 
     def _make_ready(self) -> None:
         if not self._is_ready:
@@ -195,17 +207,17 @@ class PostgresqlDatabase(Database):
             self._is_ready = True
 
     def _open(self) -> None:
-        """A server is there or it isn't."""
+        """A server runs or not; there is nothing to create."""
 
     def _prepare(self, connection: Connection, *, writes: bool) -> None:
         if not writes:
-            # Else each statement sees a state of its own.
+            # Otherwise each statement would see another state.
             connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
-    def _move(self, target: str) -> None:
+    def _migrate(self, target: str) -> None:
         with self._bare(writes=True) as connection:
-            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _CHANGING_TABLES})
-            migration.move(connection, target)
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
+            schema.migrate(connection, target)
 
     def _set_up(self, connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
         cursor = connection.cursor()
@@ -218,33 +230,36 @@ class PostgresqlDatabase(Database):
         return []  # it checks its pages as it reads them
 
 
-_log = logging.getLogger("ray.serve.records")  # below Serve's own, whose files and format it shares
-
-
-def open_database(settings: RecordsSettings) -> Database:
+def open_database(settings: DatabaseSettings) -> Database:
     """The database; nothing is read or connected to yet.
 
     Raises: ModuleNotFoundError for PostgreSQL where psycopg is not installed.
     """
-    url, timeout_s, max_connections = settings.database, settings.timeout_s, settings.max_connections
+    url, timeout_s, max_connections = settings.resolved_url, settings.timeout_s, settings.max_connections
     if url.drivername == "sqlite":
         return SqliteDatabase(Path(url.database or ""), timeout_s=timeout_s, max_connections=max_connections)
     return PostgresqlDatabase(url, timeout_s=timeout_s, max_connections=max_connections)
 
 
 def open_leases(
-    settings: RecordsSettings, database: Database | None = None, recorder: Recorder = NOT_RECORDED
+    settings: DatabaseSettings, database: Database | None = None, recorder: Recorder = NOT_RECORDED
 ) -> Leases:
-    """The leases, of a holder of its own, in this database or one opened for them; closing them closes it.
+    """Leases with a holder name of their own. Closing them closes the database.
 
-    Raises: as `open_database`.
+    Args:
+        settings: of the database.
+        database: None: one is opened from the settings.
+        recorder: counts their faults.
+
+    Raises:
+        ModuleNotFoundError: as `open_database`.
     """
     table = LeaseTable(database or open_database(settings), lease_s=settings.lease_s)
-    threads = Threads(settings.max_connections, "records")
+    threads = ThreadPool(settings.max_connections, "database")
     faults = Faults(uptime_s, _log, recorder=recorder.labelled(store="leases"))
-    return Leases(table, threads, faults, holder=own_name(), timeout_s=settings.timeout_s)
+    return Leases(table, threads, faults, holder=process_name(), timeout_s=settings.timeout_s)
 
 
-def own_name() -> str:
-    """Like no other process's, also after a number of a process is used again: `host/process/random`."""
+def process_name() -> str:
+    """A name of this process that no other has, even when its number is used again: `host/process/random`."""
     return f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"

@@ -1,7 +1,4 @@
-"""Which variations whoever has a place free should take next.
-
-What is asked of jobs, each in a transaction of the caller's.
-"""
+"""Queries of jobs, and which variations to claim next. Each runs in a transaction of the caller's."""
 
 from __future__ import annotations
 
@@ -12,23 +9,23 @@ from typing import Any
 from sqlalchemy import CTE, ColumnElement, Connection, Row, String, and_, case, cast, exists, func, literal, or_, select
 
 from deployments.messages import QueueClass, Resumption
-from deployments.scaling_stats import Place
+from deployments.scaling_stats import ModelQueue
 from serve_app.database import job_rows
-from serve_app.database.lease_table import Moment
+from serve_app.database.lease_table import ClockReading
 from serve_app.database.schema import jobs, leases, variation_codes, variation_starts, variations
 from serve_app.job import QUEUE_CLASSES, Job, VariationId
 from serve_app.scaling.policy import Waiting
 from serve_app.settings.storage import MAX_LEASE_S
 
-# None is put off for longer, so one that seems to be is from another clock.
+# No variation is postponed for longer. One that seems to be is from another clock.
 MAX_DELAY_S = 3600.0
 
-_PREFIX = "job/"
+_LEASE_PREFIX = "job/"
 _ID_LENGTH = 32
 
 
-def candidates(connection: Connection, now: Moment, limit: int, classes: Collection[QueueClass]) -> list[VariationId]:
-    """Those due and held by nobody: what was begun and left first, then by class; within it tenants take turns."""
+def candidates(connection: Connection, now: ClockReading, limit: int, classes: Collection[QueueClass]) -> list[VariationId]:
+    """As `JobTable.candidates`."""
     if not classes:
         return []
     held = _held(now)
@@ -40,7 +37,7 @@ def candidates(connection: Connection, now: Moment, limit: int, classes: Collect
         .subquery()
     )
     has = select(held.c.tenant, func.count().label("number")).group_by(held.c.tenant).subquery()
-    # A tenant's next one stands as far back as the tenant has others before it, those under way included.
+    # A tenant's variations rank by how many the tenant has before them, running ones included.
     before = func.row_number().over(
         partition_by=(free.c.state, free.c.tenant, free.c.queue), order_by=(free.c.job, free.c.number)
     ) + func.coalesce(has.c.number, 0)
@@ -53,16 +50,16 @@ def candidates(connection: Connection, now: Moment, limit: int, classes: Collect
         ranked.c.number,
     )
     chosen = connection.execute(select(ranked.c.job, ranked.c.number).order_by(*order).limit(limit)).all()
-    # Not joined above, where it would be done for all that wait.
+    # Not joined above, where it would run for all that wait.
     named = select(jobs.c.number, jobs.c.id).where(jobs.c.number.in_({row.job for row in chosen}))
     ids = {row.number: row.id for row in connection.execute(named)}
     return [VariationId(ids[row.job], row.number) for row in chosen]
 
 
-def _held(now: Moment) -> CTE:
-    """Variations with a lease that somebody has: few, so they are looked for from the leases' side."""
-    of_job = jobs.c.id == func.substr(leases.c.name, len(_PREFIX) + 1, _ID_LENGTH)
-    name = literal(_PREFIX).concat(jobs.c.id).concat("/").concat(cast(variations.c.number, String))
+def _held(now: ClockReading) -> CTE:
+    """Variations whose lease is taken: there are few, so the query begins with the leases."""
+    of_job = jobs.c.id == func.substr(leases.c.name, len(_LEASE_PREFIX) + 1, _ID_LENGTH)
+    name = literal(_LEASE_PREFIX).concat(jobs.c.id).concat("/").concat(cast(variations.c.number, String))
     return (
         select(variations.c.id, variations.c.tenant)
         .select_from(leases.join(jobs, of_job).join(variations, variations.c.job == jobs.c.number))
@@ -71,33 +68,33 @@ def _held(now: Moment) -> CTE:
     )
 
 
-def _is_live(now: Moment) -> ColumnElement[bool]:
-    """As `LeaseTable` tells it."""
+def _is_live(now: ClockReading) -> ColumnElement[bool]:
+    """By the rules of `LeaseTable`."""
     left_s = and_(leases.c.expires_s > now.now_s, leases.c.expires_s <= now.now_s + MAX_LEASE_S)
     return and_(leases.c.era == now.era, left_s, leases.c.holder != "")
 
 
-def _is_due(now: Moment) -> ColumnElement[Any]:
+def _is_due(now: ClockReading) -> ColumnElement[Any]:
     due_s = variations.c.due_s
     return or_(variations.c.due_era != now.era, due_s <= now.now_s, due_s > now.now_s + MAX_DELAY_S)
 
 
 def found(connection: Connection, pairs: Collection[tuple[str, str]]) -> dict[str, Job]:
-    """By id, those of the tenants and ids that there are."""
+    """By id, the jobs that exist among these pairs of tenant and id."""
     wanted = set(pairs)
     rows = connection.execute(select(jobs).where(jobs.c.id.in_(sorted({job_id for _, job_id in wanted})))).all()
     return {job.id: job for job in _whole(connection, [row for row in rows if (row.tenant, row.id) in wanted])}
 
 
 def submitted(connection: Connection, tenant: str, idempotency_key: str) -> tuple[Job, str] | None:
-    """The job that came with that key, and the digest of its body."""
+    """The job that was submitted with that key, and the digest of its body."""
     mine = select(jobs).where(jobs.c.tenant == tenant, jobs.c.idempotency_key == idempotency_key)
     row = connection.execute(mine).one_or_none()
     return None if row is None else (_whole(connection, [row])[0], row.body_digest)
 
 
 def page(connection: Connection, tenant: str, limit: int, before: str | None) -> list[Job] | None:
-    """Newest first; None where there is no job `before`."""
+    """Jobs, newest first; None where there is no job `before`."""
     mine = select(jobs).where(jobs.c.tenant == tenant).order_by(jobs.c.number.desc()).limit(limit)
     if before is not None:
         number = select(jobs.c.number).where(jobs.c.tenant == tenant, jobs.c.id == before)
@@ -109,13 +106,13 @@ def page(connection: Connection, tenant: str, limit: int, before: str | None) ->
 
 
 def num_queued(connection: Connection, tenant: str) -> int:
-    """Variations that have not begun."""
+    """Variations of a tenant that are queued."""
     mine = select(func.count()).where(variations.c.state == "queued", variations.c.tenant == tenant)
     return connection.execute(mine).scalar_one()
 
 
-def backlog(connection: Connection) -> dict[Place, Waiting]:
-    """Variations that have not begun, by model and queue class."""
+def backlog(connection: Connection) -> dict[ModelQueue, Waiting]:
+    """Queued variations of all tenants, by model and queue class."""
     frames = func.sum(variations.c.num_frames)
     queued = (
         select(jobs.c.model, variations.c.queue, func.count(), frames)
@@ -128,7 +125,7 @@ def backlog(connection: Connection) -> dict[Place, Waiting]:
 
 
 def made(connection: Connection, tenant: str, job_id: str, number: int) -> Resumption | None:
-    """All of a variation that has succeeded."""
+    """All codes of a variation that has succeeded; else None."""
     mine = (
         select(variations)
         .join(jobs, jobs.c.number == variations.c.job)
@@ -140,7 +137,7 @@ def made(connection: Connection, tenant: str, job_id: str, number: int) -> Resum
 
 
 def saved(connection: Connection, variation: Row[Any]) -> Resumption | None:
-    """What is saved of a variation; None where it has not even a start."""
+    """What is saved of a variation; None for nothing, not even a start."""
     start = connection.execute(
         select(variation_starts).where(variation_starts.c.variation == variation.id)
     ).one_or_none()
@@ -148,7 +145,7 @@ def saved(connection: Connection, variation: Row[Any]) -> Resumption | None:
 
 
 def parts(connection: Connection, variation: int) -> Sequence[Row[Any]]:
-    """A variation's codes, in their order."""
+    """The rows of a variation's codes, in their order."""
     mine = select(variation_codes).where(variation_codes.c.variation == variation)
     return connection.execute(mine.order_by(variation_codes.c.first_frame)).all()
 
@@ -166,7 +163,7 @@ def _whole(connection: Connection, rows: Sequence[Row[Any]]) -> list[Job]:
 
 
 def _positions(connection: Connection, rows: Sequence[Row[Any]]) -> dict[int, int]:
-    """By number, of jobs of which nothing has begun: from 1, among their own tenant's and class's like that."""
+    """Positions in the queue by job number, from 1: among queued jobs of the same tenant and class."""
     first, other = variations.alias(), variations.alias()
     place = func.row_number().over(partition_by=(first.c.tenant, first.c.queue), order_by=first.c.job)
     queue = (

@@ -13,14 +13,14 @@ from sqlalchemy import Row
 from deployments.messages import EngineIdentity, GenerationStart, MusicRequest, Resumption, Sampling
 from serve_app.job import Fault, Job, SoundHealth, Submission, Variation
 
-# The order of bytes that is the same wherever they are read.
+# Little-endian on every machine.
 _CODE = np.dtype("<i2")
-# Of a variation, the columns that are its sound's health.
+# The columns of a variation that hold its sound's health.
 HEALTH = tuple(field.name for field in fields(SoundHealth))
 
 
 def job_row(submission: Submission, job_id: str, created_s: float) -> dict[str, Any]:
-    """A new job's, without its number."""
+    """The row of a new job, without its number."""
     request = submission.request
     return {
         "id": job_id,
@@ -42,7 +42,7 @@ def job_row(submission: Submission, job_id: str, created_s: float) -> dict[str, 
 
 
 def variation_rows(submission: Submission, job_number: int) -> list[dict[str, Any]]:
-    """The variations of a new job, due at once."""
+    """The rows of a new job's variations, due at once."""
     return [
         {
             "job": job_number,
@@ -63,7 +63,7 @@ def variation_rows(submission: Submission, job_number: int) -> list[dict[str, An
 
 
 def job(row: Row[Any], variations: Sequence[Row[Any]], position: int | None) -> Job:
-    """variations: in their order."""
+    """The job of a row. variations: its rows, in their order."""
     return Job(
         id=row.id,
         tenant=row.tenant,
@@ -77,7 +77,7 @@ def job(row: Row[Any], variations: Sequence[Row[Any]], position: int | None) -> 
 
 
 def request(row: Row[Any], seed: int | None) -> MusicRequest:
-    """What a job asks for, with a variation's seed."""
+    """The request of a job's row, with a variation's seed."""
     return MusicRequest(
         request_id=row.request_id,
         model=row.model,
@@ -92,6 +92,7 @@ def request(row: Row[Any], seed: int | None) -> MusicRequest:
 
 
 def variation(row: Row[Any]) -> Variation:
+    """The variation of a row."""
     return Variation(
         number=row.number,
         state=row.state,
@@ -108,10 +109,10 @@ def variation(row: Row[Any]) -> Variation:
 
 
 def start_row(start: GenerationStart) -> dict[str, Any]:
-    """What of a start is kept apart; its key and seed are the variation's own."""
+    """The row of a start; its key and seed are columns of the variation."""
     states = io.BytesIO()
     if start.text_states is not None:
-        # As they are: floats that a model made take up nine tenths of their room when they are compressed.
+        # Not compressed: floats from a model would still take nine tenths of their size.
         np.save(states, start.text_states, allow_pickle=False)
     return {
         "outcome": start.outcome,
@@ -122,11 +123,11 @@ def start_row(start: GenerationStart) -> dict[str, Any]:
 
 
 def resumption(row: Row[Any], start: Row[Any], parts: Iterable[Row[Any]]) -> Resumption:
-    """row: the variation's. parts: its codes, in their order."""
+    """What is saved of a variation. row: the variation's. parts: rows of its codes, in their order."""
     states = None
     if start.text_states is not None:
         states = np.load(io.BytesIO(start.text_states), allow_pickle=False)
-    settled = GenerationStart(
+    known_start = GenerationStart(
         key=row.generation,
         seed=row.seed,
         outcome=start.outcome,
@@ -135,11 +136,11 @@ def resumption(row: Row[Any], start: Row[Any], parts: Iterable[Row[Any]]) -> Res
         text_states=states,
     )
     arrays = [codes(part) for part in parts]
-    return Resumption(settled, np.concatenate(arrays, axis=1) if arrays else np.zeros((0, 0), np.int16))
+    return Resumption(known_start, np.concatenate(arrays, axis=1) if arrays else np.zeros((0, 0), np.int16))
 
 
 def codes_row(first_frame: int, part: np.ndarray) -> dict[str, Any]:
-    """part: int16 [K, n], n > 0."""
+    """The row of codes. part: int16 [K, n], n > 0."""
     return {
         "first_frame": first_frame,
         "num_frames": part.shape[1],
@@ -148,5 +149,5 @@ def codes_row(first_frame: int, part: np.ndarray) -> dict[str, Any]:
 
 
 def codes(row: Row[Any]) -> np.ndarray:
-    """int16 [K, n]."""
+    """The codes of a row: int16 [K, n]."""
     return np.frombuffer(row.codes, dtype=_CODE).reshape(-1, row.num_frames).astype(np.int16)

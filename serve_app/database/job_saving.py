@@ -1,7 +1,4 @@
-"""What must be true of the rows of jobs, whatever was done to them.
-
-Codes on their way into the tables: under the right token only, and each right after the one before.
-"""
+"""Saving checkpoints: under the current token only, each right after the one before; and what must hold of all rows."""
 
 from __future__ import annotations
 
@@ -16,11 +13,11 @@ from deployments.messages import GenerationStart
 from serve_app.database import job_rows
 from serve_app.database.job_queries import parts
 from serve_app.database.schema import jobs, variation_codes, variation_starts, variations
-from serve_app.job import ENDED, Saving, VariationId
+from serve_app.job import ENDED, Checkpoint, VariationId
 
 
-def check(connection: Connection) -> None:
-    """Raises: AssertionError."""
+def check_integrity(connection: Connection) -> None:
+    """Raises: AssertionError for rows of jobs that contradict each other."""
     starts = set(connection.execute(select(variation_starts.c.variation)).scalars())
     frames: dict[int, int] = defaultdict(int)
     columns = (variation_codes.c.variation, variation_codes.c.first_frame, variation_codes.c.num_frames)
@@ -57,63 +54,63 @@ def _check_variation(row: Row[Any], frames: int, has_start: bool) -> None:
 
 
 def locked(connection: Connection, wanted: Collection[VariationId]) -> dict[VariationId, Row[Any]]:
-    """The variations that there are, as they stand and stay: nobody else writes to their jobs in this transaction."""
+    """The variations that exist. Their jobs are locked: nobody else changes them during this transaction."""
     ids = sorted({variation.job_id for variation in wanted})
-    # In one order everywhere, so that no two wait for each other.
+    # In the same order everywhere, so that no two transactions wait for each other.
     rows = connection.execute(
         select(jobs.c.number, jobs.c.id).where(jobs.c.id.in_(ids)).order_by(jobs.c.number).with_for_update()
     ).all()
     job_ids = {row.number: row.id for row in rows}
-    # Only now, since what was read before the lock may have changed.
+    # After locking, because rows read earlier may have changed.
     theirs = connection.execute(select(variations).where(variations.c.job.in_(job_ids)))
     found = {VariationId(job_ids[row.job], row.number): row for row in theirs}
     return {variation: found[variation] for variation in wanted if variation in found}
 
 
-def save(connection: Connection, batch: Sequence[Saving]) -> set[VariationId]:
+def save(connection: Connection, batch: Sequence[Checkpoint]) -> set[VariationId]:
     """As `JobTable.save`."""
-    rows = locked(connection, {saving.variation for saving in batch})
+    rows = locked(connection, {checkpoint.variation for checkpoint in batch})
     ours, fenced = [], set()
-    for saving in batch:
-        row = rows.get(saving.variation)
-        if row is None or row.token != saving.token or row.state != "running":
-            fenced.add(saving.variation)
+    for checkpoint in batch:
+        row = rows.get(checkpoint.variation)
+        if row is None or row.token != checkpoint.token or row.state != "running":
+            fenced.add(checkpoint.variation)
         else:
-            ours.append((row, saving))
+            ours.append((row, checkpoint))
     if len({row.id for row, _ in ours}) < len(ours):
-        raise ValueError("a batch has one saving for each variation")
-    changed = [row.job for row, saving in ours if _save(connection, row, saving)]
+        raise ValueError("a batch has one checkpoint for each variation")
+    changed = [row.job for row, checkpoint in ours if _save(connection, row, checkpoint)]
     touch(connection, changed)
     return fenced
 
 
 def forget(connection: Connection, variation: int) -> None:
-    """Drops what is saved of a variation; its seed, once settled, stays settled."""
+    """Deletes what is saved of a variation, except its seed."""
     for table in (variation_codes, variation_starts):
         connection.execute(delete(table).where(table.c.variation == variation))
     connection.execute(update(variations).where(variations.c.id == variation).values(generation=None, frames=0))
 
 
 def touch(connection: Connection, numbers: Collection[int]) -> None:
-    """What can be seen of these jobs has changed."""
+    """Raises the version of these jobs: what clients see has changed."""
     mine = update(jobs).where(jobs.c.number == bindparam("changed")).values(version=jobs.c.version + 1)
     if numbers:
         connection.execute(mine, [{"changed": number} for number in sorted(set(numbers))])
 
 
-def _save(connection: Connection, row: Row[Any], saving: Saving) -> bool:
-    """Whether there was anything new."""
+def _save(connection: Connection, row: Row[Any], checkpoint: Checkpoint) -> bool:
+    """Returns whether there was anything new."""
     changes: dict[str, Any] = {}
-    start = saving.start
+    start = checkpoint.start
     if start is not None and (start.key, start.seed) != (row.generation, row.seed):
         if row.frames:
             raise ValueError("another start than that of the frames which are saved")
         _save_start(connection, row, start)
         changes |= {"generation": start.key, "seed": start.seed}
-    if saving.frames is not None:
+    if checkpoint.frames is not None:
         if start is None and row.generation is None:
             raise ValueError("frames without the start that they are made with")
-        codes = _new_codes(connection, row, saving.frames.first_frame, saving.frames.codes)
+        codes = _new_codes(connection, row, checkpoint.frames.first_frame, checkpoint.frames.codes)
         if codes.shape[1]:
             part = job_rows.codes_row(row.frames, codes)
             connection.execute(insert(variation_codes).values(variation=row.id, **part))
@@ -129,7 +126,7 @@ def _save_start(connection: Connection, row: Row[Any], start: GenerationStart) -
 
 
 def _new_codes(connection: Connection, row: Row[Any], first_frame: int, codes: np.ndarray) -> np.ndarray:
-    """Those that are not saved yet. Frames come again when the answer to the first time was lost."""
+    """The codes that are not saved yet. Frames are sent again when the answer to the first time was lost."""
     if codes.dtype != np.int16 or codes.ndim != 2:
         raise ValueError(f"codes are int16 [K, n], not {codes.dtype} {list(codes.shape)}")
     end = first_frame + codes.shape[1]

@@ -1,7 +1,4 @@
-"""Jobs in a database. Each call waits for it, and is one short transaction.
-
-The jobs' table for an event loop: calls in threads, and a database that can't do it told as one error.
-"""
+"""Jobs in a database: blocking calls, each one short transaction; and the same calls for an event loop."""
 
 from __future__ import annotations
 
@@ -14,35 +11,23 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Row, case, delete, exists, insert, select, update
 
 from deployments.messages import QueueClass, Resumption
-from deployments.scaling_stats import Place
-from serve_app.database import (
-    job_queries as job_claims,
-)
-from serve_app.database import (
-    job_queries as job_reading,
-)
-from serve_app.database import (
-    job_rows,
-    job_saving,
-)
-from serve_app.database import (
-    job_saving as job_integrity,
-)
+from deployments.scaling_stats import ModelQueue
+from serve_app.database import job_queries, job_rows, job_saving
 from serve_app.database.database import Database
-from serve_app.database.lease_table import Moment, moment
+from serve_app.database.lease_table import ClockReading, read_clock
 from serve_app.database.schema import jobs, variations
 from serve_app.errors import NotReady
 from serve_app.faults import Faults
 from serve_app.job import (
     ENDED,
-    Begun,
+    Checkpoint,
+    ClaimedVariation,
     Fault,
-    Fenced,
+    IdempotencyKeyReused,
     Job,
     JobState,
-    KeyReused,
-    Saving,
     SoundHealth,
+    StaleToken,
     Submission,
     TooManyQueued,
     UnknownJob,
@@ -50,22 +35,32 @@ from serve_app.job import (
 )
 from serve_app.scaling.policy import Waiting
 from serve_app.stores.store import StoreError
-from serve_app.stores.threads import Threads
+from serve_app.stores.threads import ThreadPool
+
+
+_Result = TypeVar("_Result")
 
 
 class JobTable:
-    """Safe for many threads and processes. Whoever holds the lease `VariationId.lease_name` makes that variation, and
-    writes under the lease's token: once another has begun with a larger one, nothing of theirs is taken.
+    """Jobs and their variations. Safe for many threads and processes.
 
-    clock: of the leases. wall: seconds since 1970. Every call raises StoreError where the database can't do it; then
-    nothing was done, but for a commit whose answer was lost: what is then tried again does no harm.
+    The holder of the lease `VariationId.lease_name` generates that variation and writes under the lease's token. Once
+    another process has begun it with a larger token, writes under the old one are refused.
+
+    Every call raises StoreError where the database fails. Then nothing was changed, unless the answer to a commit was
+    lost; repeating the call does no harm.
+
+    Args:
+        database: of the jobs.
+        clock: of the leases.
+        wall: seconds since 1970.
     """
 
     def __init__(
         self,
         database: Database,
         *,
-        clock: Callable[[Connection], Moment] = moment,
+        clock: Callable[[Connection], ClockReading] = read_clock,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.database = database
@@ -73,21 +68,26 @@ class JobTable:
         self._wall = wall
 
     def submit(self, submission: Submission, max_queued: int) -> tuple[Job, bool]:
-        """The job, and whether it is new: the same idempotency key and body give the one that there is.
+        """Stores a job.
 
-        max_queued: variations of the tenant that have not begun, these included. Raises: KeyReused, TooManyQueued.
+        Returns the job, and whether it is new: the same idempotency key and body return the existing job. max_queued:
+        most variations of the tenant that may be queued, these included.
+
+        Raises:
+            IdempotencyKeyReused: the key was used with another body.
+            TooManyQueued: the queue of the tenant is full.
         """
         tenant, key = submission.tenant, submission.idempotency_key
         with self.database.writing() as connection:
-            # Nobody else takes in a job of this tenant until the end, so that what is looked up here stays true.
-            self.database.turn(connection, f"submit {tenant}")
-            before = None if key is None else job_reading.submitted(connection, tenant, key)
+            # Nobody else stores a job of this tenant until the end, so that what is read here stays true.
+            self.database.lock(connection, f"submit {tenant}")
+            before = None if key is None else job_queries.submitted(connection, tenant, key)
             if before is not None:
                 job, digest = before
                 if digest != submission.body_digest:
-                    raise KeyReused
+                    raise IdempotencyKeyReused
                 return job, False
-            if job_reading.num_queued(connection, tenant) + len(submission.seeds) > max_queued:
+            if job_queries.num_queued(connection, tenant) + len(submission.seeds) > max_queued:
                 raise TooManyQueued
             job_id = uuid.uuid4().hex
             row = job_rows.job_row(submission, job_id, self._wall())
@@ -95,41 +95,42 @@ class JobTable:
             assert result.inserted_primary_key is not None
             rows = job_rows.variation_rows(submission, result.inserted_primary_key[0])
             connection.execute(insert(variations), rows)
-            return job_reading.found(connection, [(tenant, job_id)])[job_id], True
+            return job_queries.found(connection, [(tenant, job_id)])[job_id], True
 
     def is_known(self, tenant: str, idempotency_key: str) -> bool:
-        """Whether a job came with this key before."""
+        """Whether a job was submitted with this key before."""
         with self.database.reading() as connection:
-            return job_reading.submitted(connection, tenant, idempotency_key) is not None
+            return job_queries.submitted(connection, tenant, idempotency_key) is not None
 
     def find(self, tenant: str, job_id: str) -> Job | None:
+        """The job; None where the tenant has none with this id."""
         return self.find_many([(tenant, job_id)]).get(job_id)
 
     def find_many(self, pairs: Collection[tuple[str, str]]) -> dict[str, Job]:
-        """Of these tenants and ids, by id, the jobs that there are."""
+        """By id, the jobs that exist among these pairs of tenant and id."""
         with self.database.reading() as connection:
-            return job_reading.found(connection, pairs)
+            return job_queries.found(connection, pairs)
 
     def page(self, tenant: str, limit: int, before: str | None) -> list[Job]:
-        """Newest first, from the one that follows the job `before` on. Raises: UnknownJob where that isn't one."""
+        """Jobs older than the job `before`, newest first. Raises: UnknownJob where there is no such job."""
         with self.database.reading() as connection:
-            page = job_reading.page(connection, tenant, limit, before)
+            page = job_queries.page(connection, tenant, limit, before)
         if page is None:
             raise UnknownJob
         return page
 
     def made(self, tenant: str, job_id: str, number: int) -> Resumption | None:
-        """All codes of a variation that has succeeded; None where there is none."""
+        """All codes of a variation that has succeeded; None where there is no such variation."""
         with self.database.reading() as connection:
-            return job_reading.made(connection, tenant, job_id, number)
+            return job_queries.made(connection, tenant, job_id, number)
 
-    def backlog(self) -> dict[Place, Waiting]:
-        """Of all tenants, what nobody has begun, by model and queue class."""
+    def backlog(self) -> dict[ModelQueue, Waiting]:
+        """Queued variations of all tenants, by model and queue class."""
         with self.database.reading() as connection:
-            return job_reading.backlog(connection)
+            return job_queries.backlog(connection)
 
     def cancel(self, tenant: str, job_id: str) -> Job | None:
-        """The job as it stands after: what had not ended is cancelled, and whoever makes it fenced."""
+        """Cancels the variations that have not ended, and fences off who generates them. Returns the job."""
         with self.database.writing() as connection:
             number = _locked_job(connection, tenant, job_id)
             if number is None:
@@ -139,34 +140,34 @@ class JobTable:
             cancelled = connection.execute(mine.values(state="cancelled", token=variations.c.token + 1, ended_s=now_s))
             if cancelled.rowcount:
                 _ended(connection, number, now_s)
-            return job_reading.found(connection, [(tenant, job_id)])[job_id]
+            return job_queries.found(connection, [(tenant, job_id)])[job_id]
 
     def remove(self, tenant: str, job_id: str) -> bool:
-        """Takes away a job that has ended, with its codes; whether there was such a one."""
+        """Deletes a job that has ended, with its codes. Returns whether there was such a job."""
         mine = delete(jobs).where(jobs.c.tenant == tenant, jobs.c.id == job_id, jobs.c.ended_s.is_not(None))
         with self.database.writing() as connection:
             return connection.execute(mine).rowcount == 1
 
     def sweep(self, ended_before_s: float, limit: int = 100) -> int:
-        """Takes away jobs that ended before, with their codes, the longest ended first; how many."""
+        """Deletes jobs that ended before, with their codes, the oldest first. Returns how many."""
         old = select(jobs.c.number).where(jobs.c.ended_s < ended_before_s).order_by(jobs.c.ended_s).limit(limit)
         with self.database.writing() as connection:
-            # Those that another is busy with are left to it.
+            # Rows that another transaction has locked are left to it.
             numbers = connection.execute(old.with_for_update(skip_locked=True)).scalars().all()
             connection.execute(delete(jobs).where(jobs.c.number.in_(numbers)))
             return len(numbers)
 
     def candidates(self, limit: int, classes: Collection[QueueClass]) -> list[VariationId]:
-        """Those of these classes that are due and held by nobody, in the order in which they should be taken.
+        """Variations of these classes that are due and whose lease is free, in the order to claim them.
 
-        What was begun and left comes first; then by class. Within it tenants take turns, who has least under way first,
-        and each tenant's oldest comes first.
+        Abandoned ones come first, then by class. Within a class tenants take turns, beginning with the tenant that has
+        the fewest running, and each tenant's oldest comes first.
         """
         with self.database.reading() as connection:
-            return job_claims.candidates(connection, self._clock(connection), limit, classes)
+            return job_queries.candidates(connection, self._clock(connection), limit, classes)
 
-    def begin(self, variation: VariationId, token: int) -> Begun | None:
-        """What there is to do, by whoever has just got its lease; None where it has ended or a later one has begun."""
+    def begin(self, variation: VariationId, token: int) -> ClaimedVariation | None:
+        """Begins an attempt under a new lease; None where the variation has ended or a later token has begun it."""
         with self.database.writing() as connection:
             row = job_saving.locked(connection, [variation]).get(variation)
             if row is None or row.state in ENDED or row.token > token:
@@ -175,69 +176,72 @@ class JobTable:
             _change(connection, row, state="running", token=token, attempts=row.attempts + 1, started_s=started_s)
             job_saving.touch(connection, [row.job])
             job = connection.execute(select(jobs).where(jobs.c.number == row.job)).one()
-            return Begun(
+            return ClaimedVariation(
                 request=job_rows.request(job, row.seed),
                 num_frames=row.num_frames,
                 attempts=row.attempts + 1,
-                resumption=job_reading.saved(connection, row),
+                resumption=job_queries.saved(connection, row),
             )
 
-    def save(self, batch: Sequence[Saving]) -> set[VariationId]:
-        """Saves all of it in one transaction, but for what is fenced: these are told.
+    def save(self, batch: Sequence[Checkpoint]) -> set[VariationId]:
+        """Saves checkpoints in one transaction. Frames that were saved before are skipped.
 
-        What was saved before is passed over when it comes again. Raises: ValueError, and nothing is saved, for frames
-        that don't follow those saved or differ from them, for a start in place of that of saved frames, and for two
-        savings of one variation under one token.
+        Returns:
+            Variations whose token is stale: nothing of them was saved.
+
+        Raises:
+            ValueError: frames do not follow the saved ones or differ from them, a start would replace that of saved
+                frames, or a variation comes twice under one token. Nothing is saved.
         """
         with self.database.writing() as connection:
             return job_saving.save(connection, batch)
 
     def succeed(self, variation: VariationId, token: int, health: SoundHealth | None = None) -> None:
-        """All of it is made. Raises: Fenced; ValueError where frames are missing."""
+        """Ends the variation as succeeded. Raises: StaleToken; ValueError where frames are missing."""
         self._end(variation, token, "succeeded", {} if health is None else asdict(health))
 
     def fail(self, variation: VariationId, token: int, fault: Fault) -> None:
-        """It is given up. Raises: Fenced."""
+        """Ends the variation as failed. Raises: StaleToken."""
         self._end(variation, token, "failed", {"fault_type": fault.type, "fault_message": fault.message})
 
     def put_off(self, variation: VariationId, token: int, delay_s: float, failed: bool) -> None:
-        """It waits for so long, an hour at most, for its next attempt; without a failure this one does not count.
+        """Postpones the next attempt by `delay_s`, an hour at most. Without a failure this attempt does not count.
 
-        Raises: Fenced.
+        Raises: StaleToken.
         """
         with self.database.writing() as connection:
             row = _ours(connection, variation, token)
             now = self._clock(connection)
             attempts = row.attempts if failed else max(0, row.attempts - 1)
-            due_s = now.now_s + min(delay_s, job_claims.MAX_DELAY_S)
+            due_s = now.now_s + min(delay_s, job_queries.MAX_DELAY_S)
             _change(connection, row, due_era=now.era, due_s=due_s, attempts=attempts)
             if attempts != row.attempts:
                 job_saving.touch(connection, [row.job])
 
     def start_over(self, variation: VariationId, token: int) -> None:
-        """Drops what is saved of it, since nobody is left who could go on from there. Raises: Fenced."""
+        """Deletes what is saved of it, since no engine is left that could resume it. Raises: StaleToken."""
         with self.database.writing() as connection:
             row = _ours(connection, variation, token)
             job_saving.forget(connection, row.id)
             job_saving.touch(connection, [row.job])
 
     def check_integrity(self) -> None:
-        """Raises: AssertionError for a broken database or rows that can't be; StoreError."""
+        """Raises: AssertionError for a broken database or rows that contradict each other; StoreError."""
         self.database.check_integrity()
         with self.database.reading() as connection:
-            job_integrity.check(connection)
+            job_saving.check_integrity(connection)
 
-    def _end(self, variation: VariationId, token: int, state: JobState, told: Mapping[str, Any]) -> None:
-        """told: more values of its row."""
+    def _end(self, variation: VariationId, token: int, state: JobState, values: Mapping[str, Any]) -> None:
+        """values: of more columns."""
         with self.database.writing() as connection:
             row = job_saving.locked(connection, [variation]).get(variation)
             if row is not None and (row.token, row.state) == (token, state):
-                return  # the answer to the first time was lost
+                return  # a retry: the answer to the first call was lost
             row = _ours(connection, variation, token)
             if state == "succeeded" and row.frames < row.num_frames:
                 raise ValueError(f"{row.frames} of {row.num_frames} frames are saved: it has not succeeded")
             now_s = self._wall()
-            _change(connection, row, state=state, ended_s=now_s, **told)
+            _change(connection, row, state=state, ended_s=now_s, **values)
             _ended(connection, row.job, now_s)
 
 
@@ -247,10 +251,10 @@ def _locked_job(connection: Connection, tenant: str, job_id: str) -> int | None:
 
 
 def _ours(connection: Connection, variation: VariationId, token: int) -> Row[Any]:
-    """The variation, locked, where it runs under this token. Raises: Fenced."""
+    """The variation, locked; it runs under this token. Raises: StaleToken."""
     row = job_saving.locked(connection, [variation]).get(variation)
     if row is None or row.token != token or row.state != "running":
-        raise Fenced
+        raise StaleToken
     return row
 
 
@@ -259,32 +263,37 @@ def _change(connection: Connection, row: Row[Any], **values: Any) -> None:
 
 
 def _ended(connection: Connection, number: int, now_s: float) -> None:
-    """One variation or more of this job, which is locked, came to an end."""
+    """Updates this job, which is locked: some of its variations have ended."""
     goes_on = exists().where(variations.c.job == number, variations.c.state.not_in(ENDED))
     ended_s = case((goes_on, None), else_=now_s)
     connection.execute(update(jobs).where(jobs.c.number == number).values(version=jobs.c.version + 1, ended_s=ended_s))
 
 
-_Result = TypeVar("_Result")
+class AsyncJobTable:
+    """A `JobTable` for an event loop: its calls run in threads.
 
+    Args:
+        table: of the jobs.
+        threads: for the calls.
+        faults: counts failed calls.
+        timeout_s: of each call.
+    """
 
-class JobRecords:
-    """timeout_s: of each call."""
-
-    def __init__(self, table: JobTable, threads: Threads, faults: Faults, *, timeout_s: float) -> None:
+    def __init__(self, table: JobTable, threads: ThreadPool, faults: Faults, *, timeout_s: float) -> None:
         self.faults = faults
         self._table = table
         self._threads = threads
         self._timeout_s = timeout_s
 
-    async def ask(self, what: str, call: Callable[[JobTable], _Result]) -> _Result:
-        """What the call gives. what: the call's name, for the count and the log.
+    async def run(self, what: str, call: Callable[[JobTable], _Result]) -> _Result:
+        """The result of a call. what: its name, for the count and the log.
 
-        Raises: NotReady where the records can't be reached: it was not done, or its answer was lost. What the call
-        raises.
+        Raises:
+            NotReady: the database cannot be reached; the call was not made, or its answer was lost.
+            Exception: what the call raises.
         """
         try:
             return await self._threads.run(lambda: call(self._table), self._timeout_s)
         except StoreError as error:
             self.faults.count(f"job {what} {error.kind}", str(error))
-            raise NotReady("The records can't be reached just now; try again in a moment.") from error
+            raise NotReady("The database can't be reached just now; try again in a moment.") from error

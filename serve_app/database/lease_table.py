@@ -1,17 +1,12 @@
-"""The time by which leases expire: one that all their holders share, and that nobody sets.
+"""Leases in a database: the exclusive right to do something, for a while. Each call blocks, in one short transaction.
 
-SQLite: the holders are on one machine, so it is the time since its boot. That is one clock for all processes, goes on
-while the machine sleeps, and is not moved with the wall clock; it begins anew at a boot, so the boot is a part of it.
-PostgreSQL: the server's clock, for its clients' clocks differ.
-
-What a lease is: the right to do a thing alone, for a while.
-
-Leases in a database. Each call waits for it, and is one short transaction.
+All holders share the clock by which leases expire. With SQLite they are on one machine, and it is the time since boot:
+it goes on while the machine sleeps and does not move with the wall clock. It begins anew at a boot, so a reading names
+the boot. With PostgreSQL it is the server's clock, since its clients' clocks differ.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,44 +14,43 @@ from typing import Any
 
 from sqlalchemy import Connection, Double, Row, and_, cast, delete, extract, func, insert, or_, select, update
 
+from deployments.liveness.timings import uptime_s
 from serve_app.database.database import Conflict, Database
 from serve_app.database.schema import MAX_TEXT, leases, swept_leases
 from serve_app.settings.storage import MAX_LEASE_S
 
+# By then nobody comes back with a lease. A new name deletes several old rows, so the table shrinks to what is not old.
+_OLD_S = 3600.0
+_SWEPT_AT_ONCE = 10
+
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_SINCE_BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # Linux has it
 
 
 @dataclass(frozen=True)
-class Moment:
-    """now_s: seconds, comparable within an era. era: a boot of the machine; empty where there is but one."""
+class ClockReading:
+    """now_s: seconds, comparable within an era. era: a boot of the machine; empty where there is only one."""
 
     now_s: float
     era: str
 
 
-def uptime_s() -> float:
-    """Seconds since boot, those that the machine or this process slept included."""
-    return time.clock_gettime(_SINCE_BOOT)
-
-
-def moment(connection: Connection) -> Moment:
-    """Now, for whatever is kept in this database. Raises: sqlalchemy.exc.SQLAlchemyError."""
+def read_clock(connection: Connection) -> ClockReading:
+    """The clock of this database's leases. Raises: sqlalchemy.exc.SQLAlchemyError."""
     if connection.dialect.name == "sqlite":
-        return Moment(uptime_s(), _boot_id())
+        return ClockReading(uptime_s(), _boot_id())
     seconds = cast(extract("epoch", func.clock_timestamp()), Double)
-    return Moment(connection.execute(select(seconds)).scalar_one(), "")
+    return ClockReading(connection.execute(select(seconds)).scalar_one(), "")
 
 
 def _boot_id() -> str:
-    # Without one (not Linux) a lease from before a boot is told by MAX_LEASE_S, or waited for.
+    # Without one (not on Linux) a lease from before a boot is recognised by MAX_LEASE_S, or waited for.
     return _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else ""
 
 
 @dataclass(frozen=True)
 class Lease:
-    """One grant. token: larger than in any grant of this name before, so that whoever is written to can tell which of
-    two holders is the later one.
+    """One grant. token: larger than in any earlier grant of this name, so that a write shows which of two holders is
+    the later one (a fencing token).
     """
 
     name: str
@@ -65,43 +59,49 @@ class Lease:
 
 
 @dataclass(frozen=True)
-class Held:
-    """The lease is ours. sure_until_s: until when it is nobody else's, by `uptime_s` of this process."""
+class HeldLease:
+    """The lease is ours. sure_until_s: until then nobody else can have it, by `uptime_s` of this process."""
 
     lease: Lease
     sure_until_s: float
 
 
 @dataclass(frozen=True)
-class Taken:
-    """Another has it. value: what the holder gave with it. expires_in_s: unless renewed; above 0."""
+class TakenLease:
+    """Another holder has it. value: the holder's. expires_in_s: unless it is renewed; above 0."""
 
     holder: str
     value: str
     expires_in_s: float
 
 
-# By then nobody comes back with it. A new name takes away several that are old, so the table shrinks to what is not.
-_OLD_S = 3600.0
-_SWEPT_AT_ONCE = 10
-
-
 class LeaseTable:
-    """Of two that want a name at once, from whatever process, one gets it. Safe for many threads.
+    """Of several processes that take a name at once, one gets it. Safe for many threads.
 
-    lease_s: how long a lease lasts unless it is renewed. clock: the moment by which leases expire. Every call raises
-    StoreError where the database can't do it; then nothing was done, but for a commit whose answer was lost.
+    Every call raises StoreError where the database fails. Then nothing was changed, unless the answer to a commit was
+    lost.
+
+    Args:
+        database: of the leases.
+        lease_s: how long a lease lasts unless it is renewed.
+        clock: reads the clock by which leases expire.
     """
 
-    def __init__(self, database: Database, *, lease_s: float, clock: Callable[[Connection], Moment] = moment) -> None:
+    def __init__(self, database: Database, *, lease_s: float, clock: Callable[[Connection], ClockReading] = read_clock) -> None:
         self.database = database
         self.lease_s = lease_s
         self._clock = clock
 
-    def take(self, name: str, holder: str, value: str = "") -> Lease | Taken:
-        """The lease, where nobody has it or its time is over; even its holder does not get it twice.
+    def take(self, name: str, holder: str, value: str = "") -> Lease | TakenLease:
+        """Takes the lease if it is free or has expired; even its holder does not get it twice.
 
-        value: told to whoever does not get it. Raises: ValueError for texts too long or not printable.
+        Args:
+            name: of the lease.
+            holder: who takes it.
+            value: is shown to those who do not get it.
+
+        Raises:
+            ValueError: a text is too long or not printable.
         """
         for text in (name, holder, value):
             if len(text) > MAX_TEXT or not text.isprintable():
@@ -111,14 +111,14 @@ class LeaseTable:
         try:
             return self._take(name, holder, value)
         except Conflict:
-            # In PostgreSQL a new row can come between our look and our own. SQLite's writers take turns.
+            # In PostgreSQL another row can appear between our read and our write. SQLite's writers take turns.
             return self._take(name, holder, value)
 
     def renew(self, lease: Lease) -> bool:
-        """Whether it is ours for another `lease_s`; False: lost for good.
+        """Returns whether it is ours for another `lease_s`; False: it is lost for good.
 
-        One whose time was over is renewed if nobody has taken it since: then nobody else held it for a moment, as the
-        token shows, and a short outage or a long pause costs nothing.
+        An expired lease is renewed if nobody has taken it since. As the token shows, nobody else held it meanwhile, so
+        a short outage or a long pause costs nothing.
         """
         with self.database.writing() as connection:
             now = self._clock(connection)
@@ -128,21 +128,21 @@ class LeaseTable:
             return renewed.rowcount == 1
 
     def release(self, lease: Lease) -> None:
-        """Gives it back, if it is still ours."""
+        """Releases it, if it is still ours."""
         with self.database.writing() as connection:
             now = self._clock(connection)
             connection.execute(
                 update(leases).where(_is(lease)).values(holder="", value="", era=now.era, expires_s=now.now_s)
             )
 
-    def peek(self, name: str) -> Taken | None:
-        """Who has it; None: nobody."""
+    def peek(self, name: str) -> TakenLease | None:
+        """Who has it; None where nobody has."""
         with self.database.reading() as connection:
             row = connection.execute(select(leases).where(leases.c.name == name)).one_or_none()
             return None if row is None else _taken(row, self._clock(connection))
 
     def check_integrity(self) -> None:
-        """Raises: AssertionError for a broken database or rows that can't be; StoreError."""
+        """Raises: AssertionError for a broken database or rows that contradict each other; StoreError."""
         self.database.check_integrity()
         with self.database.reading() as connection:
             assert connection.execute(select(swept_leases.c.id)).scalars().all() == [1], "no count of swept tokens"
@@ -152,9 +152,10 @@ class LeaseTable:
                 assert row.holder or not row.value, f"{row.name}: a value that nobody gave"
 
     def close(self) -> None:
+        """Closes the database."""
         self.database.close()
 
-    def _take(self, name: str, holder: str, value: str) -> Lease | Taken:
+    def _take(self, name: str, holder: str, value: str) -> Lease | TakenLease:
         with self.database.writing() as connection:
             row = connection.execute(select(leases).where(leases.c.name == name).with_for_update()).one_or_none()
             now = self._clock(connection)
@@ -171,7 +172,7 @@ class LeaseTable:
                 lease = Lease(name, holder, row.token + 1)
                 connection.execute(update(leases).where(leases.c.name == name).values(token=lease.token, **granted))
                 return lease
-            # Locked, so that a row that came after our look can't be swept away before our own comes.
+            # Locked, so that a row inserted after our read cannot be swept before we insert ours.
             highest = connection.execute(select(swept_leases.c.highest_token).with_for_update()).scalar_one()
             lease = Lease(name, holder, highest + 1)
             connection.execute(insert(leases).values(name=name, token=lease.token, **granted))
@@ -183,23 +184,23 @@ def _is(lease: Lease) -> Any:
     return and_(leases.c.name == lease.name, leases.c.holder == lease.holder, leases.c.token == lease.token)
 
 
-def _taken(row: Row[Any], now: Moment) -> Taken | None:
-    """None for a lease that is over, was given back, or is from another clock."""
+def _taken(row: Row[Any], now: ClockReading) -> TakenLease | None:
+    """None for a lease that has expired, was released, or is from another clock."""
     left_s = row.expires_s - now.now_s
     if row.era != now.era or not row.holder or not 0 < left_s <= MAX_LEASE_S:
         return None
-    return Taken(row.holder, row.value, left_s)
+    return TakenLease(row.holder, row.value, left_s)
 
 
-def _sweep(connection: Connection, now: Moment) -> None:
-    """Takes some old rows away, but for the highest of their tokens."""
-    # In two halves, since an index helps with `<` and `>` and not with `!=`.
+def _sweep(connection: Connection, now: ClockReading) -> None:
+    """Deletes some old rows, and remembers the highest of their tokens."""
+    # In two halves, since an index serves `<` and `>`, but not `!=`.
     is_old = or_(
         and_(leases.c.era == now.era, leases.c.expires_s < now.now_s - _OLD_S),
         leases.c.era < now.era,
         leases.c.era > now.era,
     )
-    # Those that another is busy with are left to it: two that sweep never wait for each other's rows.
+    # Rows that another transaction has locked are left to it, so that two sweeps never wait for each other.
     some = select(leases.c.name, leases.c.token).where(is_old).limit(_SWEPT_AT_ONCE).with_for_update(skip_locked=True)
     rows = connection.execute(some).all()
     if rows:

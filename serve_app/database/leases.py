@@ -1,9 +1,8 @@
-"""Keeps a lease while a block of work runs, and knows when it can no longer vouch for it.
+"""Leases for an event loop, and the renewal of a lease while a block of work runs.
 
-Leases for an event loop. A store that is down, full, locked or slow fails no request: then there is no telling.
-
-Whoever is told so goes on without a lease. Reading and writing fail apart (a full disk can be read), so each has a
-breaker; while one is open its calls are not made, and a trial beside them finds out whether the store is back.
+A database that is down, full, locked or slow fails no request: the answer is then None, not known, and the caller goes
+on without a lease. Reading and writing fail independently (a full disk can be read), so each has a circuit breaker.
+While a breaker is open its calls are skipped, and a trial in the background finds out whether the database is back.
 """
 
 from __future__ import annotations
@@ -14,12 +13,13 @@ from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
+from deployments.liveness.timings import uptime_s
 from deployments.telemetry.metric import Metric
-from serve_app.database.lease_table import Held, Lease, LeaseTable, Taken, uptime_s
+from serve_app.database.lease_table import HeldLease, Lease, LeaseTable, TakenLease
 from serve_app.faults import Faults
-from serve_app.stores.guarded import Breaker
+from serve_app.stores.circuit_breaker import CircuitBreaker
 from serve_app.stores.store import StoreBusy, StoreError
-from serve_app.stores.threads import Threads
+from serve_app.stores.threads import ThreadPool
 
 LEASES_LOST = Metric(
     "musicgen_leases_lost_total",
@@ -28,14 +28,14 @@ LEASES_LOST = Metric(
     "leases",
     ("kind",),
 )
-
-
-# So four renewals in a row may fail before the lease does.
+# Four renewals in a row may fail before the lease expires.
 RENEWALS_PER_LEASE = 5
 
+_Result = TypeVar("_Result")
 
-class Renewing(Protocol):
-    """What a keeper needs of `Leases`."""
+
+class RenewableLeases(Protocol):
+    """What a `LeaseRenewer` needs of `Leases`."""
 
     @property
     def lease_s(self) -> float: ...
@@ -45,15 +45,20 @@ class Renewing(Protocol):
     async def release(self, lease: Lease) -> None: ...
 
 
-class Keeper:
-    """For `async with`: renews the lease in a task of its own; at the end, however it comes, ends the task and gives
-    the lease back. clock: as `uptime_s`. sleep: waits for so many seconds.
+class LeaseRenewer:
+    """For `async with`: renews the lease in a task, and at the end of the block ends the task and releases the lease.
+
+    Args:
+        leases: where it was taken.
+        held: the lease.
+        clock: as `uptime_s`.
+        sleep: waits for so many seconds.
     """
 
     def __init__(
         self,
-        leases: Renewing,
-        held: Held,
+        leases: RenewableLeases,
+        held: HeldLease,
         *,
         clock: Callable[[], float] = uptime_s,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -64,69 +69,72 @@ class Keeper:
         self._clock = clock
         self._sleep = sleep
         self._lost = asyncio.Event()
-        self._renewing: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
 
     @property
     def lost(self) -> bool:
-        """Whether the store has said that it is no longer ours; it does not become so again."""
+        """Whether the database has answered that it is no longer ours; this is final."""
         return self._lost.is_set()
 
-    async def until_lost(self) -> None:
+    async def wait_until_lost(self) -> None:
         """Returns when it is lost."""
         await self._lost.wait()
 
     def is_surely_held(self) -> bool:
         """Whether nobody else can have it now.
 
-        False too when the last renewal was asked for longer than `lease_s` ago: the store can't be reached, or this
-        process was stopped for a while and has just woken. A later renewal may show that nobody took it.
+        Also False when the last renewal was more than `lease_s` ago: the database cannot be reached, or this process
+        was suspended and has just resumed. A later renewal may show that nobody took it.
         """
         return not self.lost and self._clock() < self._sure_until_s
 
-    async def __aenter__(self) -> Keeper:
-        self._renewing = asyncio.create_task(self._renew_until_lost())
+    async def __aenter__(self) -> LeaseRenewer:
+        self._task = asyncio.create_task(self._renew_wait_until_lost())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._renewing is not None
-        self._renewing.cancel()
+        assert self._task is not None
+        self._task.cancel()
         try:
-            await asyncio.wait({self._renewing})
+            await asyncio.wait({self._task})
         finally:
             if not self.lost:
                 await self._leases.release(self.lease)
-        if not self._renewing.cancelled():
-            self._renewing.result()  # raises what ended it, if anything did
+        if not self._task.cancelled():
+            self._task.result()  # raises what ended it, if anything did
 
-    async def _renew_until_lost(self) -> None:
+    async def _renew_wait_until_lost(self) -> None:
         while True:
             await self._sleep(self._leases.lease_s / RENEWALS_PER_LEASE)
-            # From before the call: the answer may be long on its way, or be read after a long pause.
-            asked_s = self._clock()
+            # Read before the call: the answer may take long, or be read after a long pause.
+            before_s = self._clock()
             renewed = await self._leases.renew(self.lease)
             if renewed:
-                self._sure_until_s = asked_s + self._leases.lease_s
+                self._sure_until_s = before_s + self._leases.lease_s
             elif renewed is False:
                 self._lost.set()
                 return
 
 
-_Result = TypeVar("_Result")
-
-
 class Leases:
-    """No method raises StoreError. None stands for: no telling, counted in `faults` and logged once a minute.
+    """Leases whose methods never raise StoreError: None means not known, and is counted and logged as a fault.
 
-    holder: who takes the leases, like no other process's. timeout_s: of each call. clock: as `uptime_s`. jitter: in
-    [0, 1), of the breakers.
+    Args:
+        table: of the leases.
+        threads: for the calls.
+        faults: counts failed calls, and logs them once a minute.
+        holder: who takes the leases; no other process has the same.
+        timeout_s: of each call.
+        clock: as `uptime_s`.
+        jitter: as `CircuitBreaker`.
     """
 
     def __init__(
         self,
         table: LeaseTable,
-        threads: Threads,
+        threads: ThreadPool,
         faults: Faults,
         *,
         holder: str,
@@ -140,9 +148,9 @@ class Leases:
         self._threads = threads
         self._timeout_s = timeout_s
         self._clock = clock
-        self._reading = Breaker(clock, jitter)
-        self._writing = Breaker(clock, jitter)
-        self._beside: set[asyncio.Task[Any]] = set()
+        self._reading = CircuitBreaker(clock, jitter)
+        self._writing = CircuitBreaker(clock, jitter)
+        self._background: set[asyncio.Task[Any]] = set()
 
     @property
     def lease_s(self) -> float:
@@ -151,85 +159,90 @@ class Leases:
 
     @property
     def is_up(self) -> bool:
-        """Whether the store is asked at all, as far as is known."""
+        """Whether calls are made: no circuit breaker is open."""
         return not self._reading.is_open and not self._writing.is_open
 
-    async def take(self, name: str, *, value: str = "") -> Held | Taken | None:
-        """The lease, or who has it. One that comes too late, or for one who was cancelled, is given back.
+    async def take(self, name: str, *, value: str = "") -> HeldLease | TakenLease | None:
+        """The lease, or who has it. A lease that comes too late, or whose caller was cancelled, is released.
 
-        value: told to whoever does not get it; like the name 200 printable characters at most, or ValueError.
+        Args:
+            name: of the lease, at most 200 printable characters.
+            value: is shown to those who do not get it, likewise.
+
+        Raises:
+            ValueError: a text is too long or not printable.
         """
-        asked_s = self._clock()
+        before_s = self._clock()
 
-        def take() -> Coroutine[Any, Any, Lease | Taken]:
-            return self._run(lambda: self._table.take(name, self.holder, value), self._put_back)
+        def take() -> Coroutine[Any, Any, Lease | TakenLease]:
+            return self._run(lambda: self._table.take(name, self.holder, value), self._release_now)
 
-        outcome = await self._guarded("take", self._writing, take, self._rehearse)
-        return Held(outcome, asked_s + self.lease_s) if isinstance(outcome, Lease) else outcome
+        outcome = await self._guarded("take", self._writing, take, self._try_to_take)
+        return HeldLease(outcome, before_s + self.lease_s) if isinstance(outcome, Lease) else outcome
 
     async def renew(self, lease: Lease) -> bool | None:
-        """Whether it is ours for another `lease_s`. False: lost, another has or had it. See `LeaseTable.renew`.
+        """Whether it is ours for another `lease_s`. False: it is lost. See `LeaseTable.renew`.
 
-        This call is made though the breaker be open: no request waits for it, and a lease must not end with an outage
-        that is over.
+        This call is made even while the breaker is open: no request waits for it, and a lease must not expire because
+        of an outage that is over.
         """
         return await self._counted("renew", self._writing, lambda: self._run(lambda: self._table.renew(lease)))
 
     async def release(self, lease: Lease) -> None:
-        """Gives it back if it is still ours, also when who asks is cancelled. Where that fails its time ends it."""
+        """Releases it if it is still ours, even when the caller is cancelled. Where that fails, the lease expires."""
         releasing = self._guarded(
-            "release", self._writing, lambda: self._run(lambda: self._table.release(lease)), self._rehearse
+            "release", self._writing, lambda: self._run(lambda: self._table.release(lease)), self._try_to_take
         )
         await asyncio.shield(self._tracked(releasing))
 
-    async def peek(self, name: str) -> Taken | None:
-        """Who has it; None where nobody has, or no telling."""
+    async def peek(self, name: str) -> TakenLease | None:
+        """Who has it; None where nobody has, or where that is not known."""
         return await self._guarded(
             "peek", self._reading, lambda: self._run(lambda: self._table.peek(name)), lambda: self._table.peek(name)
         )
 
-    def kept(self, held: Held) -> Keeper:
-        """Renews it while an `async with` block runs, and gives it back."""
-        return Keeper(self, held, clock=self._clock)
+    def renewing(self, held: HeldLease) -> LeaseRenewer:
+        """Renews it while an `async with` block runs, and releases it at the end."""
+        return LeaseRenewer(self, held, clock=self._clock)
 
     async def settled(self) -> None:
-        """Returns when nothing is on its way that nobody waits for."""
-        await asyncio.gather(*self._beside)
+        """Returns when no call runs in the background."""
+        await asyncio.gather(*self._background)
 
     async def close(self) -> None:
-        """Lets what is on its way come to its end, which takes a time-out at most, and ends the connections."""
+        """Waits for calls in the background, a time-out at most, and closes the connections."""
         try:
             await self.settled()
         finally:
             await self._threads.close()
             await asyncio.to_thread(self._table.close)
 
-    async def _run(self, call: Callable[[], _Result], put_back: Callable[[_Result], None] = lambda _: None) -> _Result:
-        return await self._threads.run(call, self._timeout_s, put_back)
+    async def _run(self, call: Callable[[], _Result], undo: Callable[[_Result], None] = lambda _: None) -> _Result:
+        return await self._threads.run(call, self._timeout_s, undo)
 
     async def _guarded(
         self,
         what: str,
-        breaker: Breaker,
+        breaker: CircuitBreaker,
         call: Callable[[], Coroutine[Any, Any, _Result]],
-        rehearse: Callable[[], object],
+        trial: Callable[[], object],
     ) -> _Result | None:
-        """The call's result; None without a call while the breaker is open. rehearse: the like, to no effect."""
+        """The call's result; None without a call while the breaker is open. trial: a similar call without effect."""
         if breaker.is_open:
             if breaker.take_trial():
-                self._tracked(self._try(what, breaker, rehearse))
+                self._tracked(self._try(what, breaker, trial))
             self.faults.left_out(f"lease {what}")
             return None
         return await self._counted(what, breaker, call)
 
     async def _counted(
-        self, what: str, breaker: Breaker, call: Callable[[], Coroutine[Any, Any, _Result]]
+        self, what: str, breaker: CircuitBreaker, call: Callable[[], Coroutine[Any, Any, _Result]]
     ) -> _Result | None:
         try:
             result = await call()
         except StoreError as error:
             self.faults.count(f"lease {what} {error.kind}", str(error))
-            # A crowd before our own threads says nothing about the store.
+            # That our own threads are busy says nothing about the database.
             if isinstance(error, StoreBusy):
                 breaker.drop_trial()
             else:
@@ -238,18 +251,18 @@ class Leases:
         breaker.succeeded()
         return result
 
-    async def _try(self, what: str, breaker: Breaker, rehearse: Callable[[], object]) -> None:
+    async def _try(self, what: str, breaker: CircuitBreaker, trial: Callable[[], object]) -> None:
         try:
-            await self._counted(what, breaker, lambda: self._run(rehearse))
+            await self._counted(what, breaker, lambda: self._run(trial))
         except BaseException:
             breaker.drop_trial()
             raise
 
-    def _rehearse(self) -> None:
-        self._put_back(self._table.take(f"trial/{self.holder}", self.holder))
+    def _try_to_take(self) -> None:
+        self._release_now(self._table.take(f"trial/{self.holder}", self.holder))
 
-    def _put_back(self, outcome: Lease | Taken) -> None:
-        """In a thread."""
+    def _release_now(self, outcome: Lease | TakenLease) -> None:
+        """Called in a thread."""
         if isinstance(outcome, Lease):
             try:
                 self._table.release(outcome)
@@ -258,6 +271,6 @@ class Leases:
 
     def _tracked(self, call: Coroutine[Any, Any, _Result]) -> asyncio.Task[_Result]:
         task = asyncio.create_task(call)
-        self._beside.add(task)
-        task.add_done_callback(self._beside.discard)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
         return task

@@ -1,12 +1,21 @@
-"""The tables as they are at the newest revision; `migrations/` has how they came to be so."""
+"""The tables at the newest revision, and how a database is migrated to a revision (`migrations/` has the scripts).
+
+Alembic is imported only where there is something to migrate.
+"""
 
 from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 from sqlalchemy import (
     JSON,
     BigInteger,
     Boolean,
     Column,
+    Connection,
     Dialect,
     Double,
     ForeignKey,
@@ -19,14 +28,25 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    inspect,
+    text,
 )
 
+# In their order, as in `migrations/versions`.
+REVISIONS = ("0001", "0002", "0003")
+NEWEST = REVISIONS[-1]
+# Before there are any tables.
+BASE = "base"
 MAX_TEXT = 200
 
-# SQLite counts up by itself in columns of its own kind of integer only, which has 64 bits too.
+_MIGRATIONS = Path(__file__).parent / "migrations"
+# Alembic keeps state in its modules.
+_one_migration_at_a_time = threading.Lock()
+
+# SQLite increments only columns of its own type INTEGER, which has 64 bits too.
 _COUNTED = BigInteger().with_variant(Integer, "sqlite")
 
-# Names for what databases would name each in its own way: migrations must find them again.
+# Each database would choose other names for these; migrations must find them.
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -39,7 +59,7 @@ metadata = MetaData(
 
 
 class Seed(TypeDecorator[int]):
-    """0 <= seed < 2**64, in the 64 bits that both databases have for a number with a sign."""
+    """0 <= seed < 2**64, stored as the signed 64-bit integers that both databases have."""
 
     impl = BigInteger
     cache_ok = True
@@ -53,7 +73,7 @@ class Seed(TypeDecorator[int]):
         return None if value is None else value % 2**64
 
 
-# One that was given back has no holder and no value; it stays for a while, so that its token goes on growing.
+# A released lease has no holder and no value; its row stays for a while, so that its token goes on growing.
 leases = Table(
     "leases",
     metadata,
@@ -66,7 +86,7 @@ leases = Table(
     Index(None, "era", "expires_s"),
 )
 
-# One row. No lease that was swept away had a larger token, and one of a new name begins above it.
+# One row. No lease that was swept had a larger token, and a lease of a new name begins above it.
 swept_leases = Table(
     "swept_leases",
     metadata,
@@ -74,7 +94,7 @@ swept_leases = Table(
     Column("highest_token", BigInteger, nullable=False),
 )
 
-# number: gives their order, and is told to nobody, for it says how many there are. ended_s: once all variations have.
+# number: gives their order; clients never see it, since it says how many jobs there are. ended_s: of all variations.
 jobs = Table(
     "jobs",
     metadata,
@@ -102,9 +122,9 @@ jobs = Table(
     sqlite_autoincrement=True,
 )
 
-# tenant, queue: of the job, once more, for the index by which one is claimed. token: of the lease under which it was
-# last begun, or above it. due: by the clock of leases. The last five: its sound's health, all of them or none; without
-# a frame that sounds it has no flatness and no harmonicity.
+# tenant, queue: copies of the job's, for the index by which variations are claimed. token: of the lease under which it
+# was last begun, or larger. due: by the clock of leases. The last five columns: its sound's health, all of them or none;
+# a silent clip has no flatness and no harmonicity.
 variations = Table(
     "variations",
     metadata,
@@ -136,7 +156,7 @@ variations = Table(
     sqlite_autoincrement=True,
 )
 
-# What goes with the first codes and never changes: apart, for SQLite writes the whole of a row when it changes.
+# What belongs to the first codes and never changes: apart, since SQLite rewrites the whole row on a change.
 variation_starts = Table(
     "variation_starts",
     metadata,
@@ -147,7 +167,7 @@ variation_starts = Table(
     Column("text_states", LargeBinary),
 )
 
-# codes: int16 [K, num_frames], little-endian, from frame `first_frame` on; each follows the one before without a gap.
+# codes: int16 [K, num_frames], little-endian, from frame `first_frame` on, without gaps.
 variation_codes = Table(
     "variation_codes",
     metadata,
@@ -188,3 +208,53 @@ audit = Table(
     Index(None, "at_s"),
     Index(None, "tenant", "at_s"),
 )
+
+
+class UnknownRevision(Exception):
+    """The database's tables are those of another release. The message says which revisions are known here."""
+
+
+def current_revision(connection: Connection) -> str:
+    """The revision of the database's tables. Raises: UnknownRevision, sqlalchemy.exc.SQLAlchemyError."""
+    tables = inspect(connection)
+    if tables.has_table("alembic_version"):
+        found = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
+        if not found:
+            return BASE
+        if len(found) > 1 or found[0] not in REVISIONS:
+            raise UnknownRevision(
+                f"its tables are at revision {', '.join(map(repr, found))}, and this release knows {BASE}, "
+                f"{', '.join(REVISIONS)}: run the release that it is from, or go back with that one's "
+                f"`musicgen migrate down {NEWEST}`"
+            )
+        return str(found[0])
+    # The table of leases is older than the table of revisions.
+    return REVISIONS[0] if tables.has_table("leases") else BASE
+
+
+def load_alembic() -> None:
+    """Imports what `migrate` needs. That takes a third of a second, which should not be spent while holding a lock."""
+    import alembic.command
+    import alembic.config  # noqa: F401
+
+
+def migrate(connection: Connection, target: str) -> None:
+    """Migrates up or down to `target`, BASE or one of REVISIONS. Raises: as `current_revision`.
+
+    The caller's transaction makes sure that nobody else migrates at the same time, and that all of it is done or none.
+    """
+    at = current_revision(connection)
+    if at == target:
+        return
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    order = (BASE, *REVISIONS)
+    step: Callable[[Any, str], None] = command.upgrade if order.index(target) > order.index(at) else command.downgrade
+    with _one_migration_at_a_time:
+        if at == REVISIONS[0]:
+            command.stamp(config, at)  # leases from before there were revisions
+        step(config, target)

@@ -1,7 +1,7 @@
-"""Codes on their way into the records: of all that this replica makes, one transaction after the other.
+"""Saving the codes of running variations in the database: one transaction after the other for all of this replica.
 
-What comes while a transaction is under way goes with the next, so saving never holds up making. It also asks once a
-second whether all of it is still ours to make.
+Frames that come while a transaction is running go into the next one, so saving never delays generating. Once a second
+the writer also asks whether all variations are still this replica's to generate.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import numpy as np
 from deployments.liveness.stalls import within
 from deployments.messages import CodeFrames, GenerationStart
 from serve_app.errors import NotReady
-from serve_app.job import Saving, VariationId
+from serve_app.job import Checkpoint, VariationId
 
-# How often one asks where nothing is to be saved.
-ASK_S = 1.0
+# How often the token is checked where there is nothing to save.
+CHECK_S = 1.0
 
-Save = Callable[[Sequence[Saving]], Awaitable[set[VariationId]]]
+Save = Callable[[Sequence[Checkpoint]], Awaitable[set[VariationId]]]
 
 
 @dataclass(eq=False)
-class Making:
-    """One variation that is made here. fenced: it is no longer ours."""
+class RunningVariation:
+    """A variation that runs here, and what of it is not saved yet. fenced: is set when it is no longer ours."""
 
     variation: VariationId
     token: int
@@ -35,6 +35,7 @@ class Making:
     _parts: list[CodeFrames] = field(default_factory=list)
 
     def add(self, item: GenerationStart | CodeFrames) -> None:
+        """Another item to save."""
         if isinstance(item, GenerationStart):
             self._start = item
         else:
@@ -44,81 +45,80 @@ class Making:
     def is_saved(self) -> bool:
         return self._start is None and not self._parts
 
-    def saving(self) -> Saving:
-        """All that is not saved yet; nothing is a question."""
+    def checkpoint(self) -> Checkpoint:
+        """All that is not saved yet; an empty one only checks the token."""
         if not self._parts:
-            return Saving(self.variation, self.token, self._start, None)
+            return Checkpoint(self.variation, self.token, self._start, None)
         codes = np.concatenate([part.codes for part in self._parts], axis=1)
         first = self._parts[0]
-        return Saving(
-            self.variation, self.token, self._start, CodeFrames(first.request_id, first.first_frame, codes, False)
-        )
+        frames = CodeFrames(first.request_id, first.first_frame, codes, False)
+        return Checkpoint(self.variation, self.token, self._start, frames)
 
-    def saved(self, saving: Saving) -> None:
-        """That much is in the records."""
-        if saving.start is not None:
+    def saved(self, checkpoint: Checkpoint) -> None:
+        """The checkpoint is in the database."""
+        if checkpoint.start is not None:
             self._start = None
-        if saving.frames is not None:
-            end = saving.frames.first_frame + saving.frames.codes.shape[1]
+        if checkpoint.frames is not None:
+            end = checkpoint.frames.first_frame + checkpoint.frames.codes.shape[1]
             self._parts = [part for part in self._parts if part.first_frame >= end]
 
 
-class Saver:
-    """save: writes a batch, and tells which of it is fenced; raises NotReady, after which the same is tried again."""
+class CheckpointWriter:
+    """save: writes a batch, and returns which variations are fenced; on NotReady the same is tried again."""
 
     def __init__(self, save: Save) -> None:
         self._save = save
-        self._makings: list[Making] = []
-        self._news = asyncio.Event()
-        self._round = asyncio.Condition()
+        self._running: list[RunningVariation] = []
+        self._has_news = asyncio.Event()
+        self._saved = asyncio.Condition()
 
     def __len__(self) -> int:
-        return len(self._makings)
+        return len(self._running)
 
     @contextlib.contextmanager
-    def saving(self, making: Making) -> Iterator[None]:
-        """Saves what comes of it while the block runs; who wants the last of it saved calls `flush` in there."""
-        self._makings.append(making)
+    def saving(self, running: RunningVariation) -> Iterator[None]:
+        """Saves what is added to it while the block runs; `flush` inside of it saves the rest."""
+        self._running.append(running)
         try:
             yield
         finally:
-            self._makings.remove(making)
+            self._running.remove(running)
 
-    def has_news(self) -> None:
+    def notify(self) -> None:
         """There is something to save."""
-        self._news.set()
+        self._has_news.set()
 
-    async def flush(self, making: Making) -> None:
+    async def flush(self, running: RunningVariation) -> None:
         """Returns when all of it is saved, or it is fenced."""
-        async with self._round:
-            while not making.is_saved and not making.fenced.is_set():
-                self._news.set()
-                await self._round.wait()
+        async with self._saved:
+            while not running.is_saved and not running.fenced.is_set():
+                self._has_news.set()
+                await self._saved.wait()
 
     async def flush_all(self) -> None:
-        """As `flush`, of all that is there now."""
-        await asyncio.gather(*(self.flush(making) for making in self._makings))
+        """As `flush`, for all that run now."""
+        await asyncio.gather(*(self.flush(each) for each in self._running))
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Saves until cancelled."""
         while True:
             with contextlib.suppress(asyncio.TimeoutError):
-                await within(self._news.wait(), ASK_S)
-            self._news.clear()
-            makings = list(self._makings)
-            if not makings:
+                await within(self._has_news.wait(), CHECK_S)
+            self._has_news.clear()
+            running = list(self._running)
+            if not running:
                 continue
-            batch = [making.saving() for making in makings]
+            batch = [each.checkpoint() for each in running]
             try:
                 fenced = await self._save(batch)
             except NotReady:
-                await asyncio.sleep(ASK_S)
-                self._news.set()
+                await asyncio.sleep(CHECK_S)
+                self._has_news.set()
                 continue
-            async with self._round:
-                for making, saving in zip(makings, batch, strict=True):
-                    if making.variation in fenced:
-                        making.fenced.set()
+            async with self._saved:
+                for each, checkpoint in zip(running, batch, strict=True):
+                    if each.variation in fenced:
+                        each.fenced.set()
                     else:
-                        making.saved(saving)
-                self._round.notify_all()
+                        each.saved(checkpoint)
+                self._saved.notify_all()

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-import re
 import shlex
 import time
-import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +15,8 @@ import numpy as np
 import soundfile
 
 from deployments.messages import CacheMode
+from serve_app.client import KEY_VARIABLE, slug
 
-_SLUG_CHARACTERS = 48
 # A clip takes as long as it takes: the service has a deadline of its own.
 _TIMEOUT = httpx.Timeout(10, read=None)
 # What a person does not notice.
@@ -52,13 +50,31 @@ class Clip:
         """Seconds of work for each second of music: below 1 is faster than listening to it."""
         return self.took_s / self.duration_s
 
-    def told(self, *, seed_given: bool) -> str:
-        """How it came about, as the beginning of a sentence. seed_given: the request had it, so a refresh keeps it."""
+    def document(self) -> dict[str, object]:
+        """What a program is told of it."""
+        return {
+            "prompt": self.prompt,
+            "duration_s": self.duration_s,
+            "seed": self.seed,
+            "model": self.model,
+            "license": self.license,
+            "cache": self.outcome,
+            "first_sound_s": round(self.first_sound_s, 3),
+            "took_s": round(self.took_s, 3),
+        }
+
+    def told(self, *, seed_given: bool, refresh: str = "CACHE=refresh") -> str:
+        """How it came about, as the beginning of a sentence.
+
+        Args:
+            seed_given: The request had the seed, so a refresh keeps it.
+            refresh: How to ask for another clip than the cached one.
+        """
         quick = "at once" if self.took_s < _AT_ONCE_S else f"in {self.took_s:.1f} s"
         first = f"the first sound after {self.first_sound_s:.2f} s"
         ago = "" if self.age_s is None else f" {_rounded(self.age_s)} ago"
-        same, refresh = ("words and seed", "makes it again") if seed_given else ("words", "makes another")
-        refresh = f"(CACHE=refresh {refresh})"
+        same, again = ("words and seed", "makes it again") if seed_given else ("words", "makes another")
+        refresh = f"({refresh} {again})"
         how = {
             "miss": f"in {self.took_s:.1f} s (real-time factor {self.real_time_factor:.2f}), {first}",
             "hit": f"{quick}: the same {same} gave this clip{ago} {refresh}",
@@ -98,7 +114,7 @@ def ask(
         ):
             if answer.status_code != 200:
                 answer.read()
-                hint = " (MUSICGEN_API_KEY is where one is looked for)" if answer.status_code == 401 else ""
+                hint = f" ({KEY_VARIABLE} is where one is looked for)" if answer.status_code == 401 else ""
                 raise ClipError(f"the service answered {answer.status_code}: {_message(answer)}{hint}")
             first_sound_s = time.monotonic() - start
             wav = bytearray()
@@ -161,12 +177,6 @@ def save(clip: Clip, folder: Path) -> Path:
                 number += 1
                 continue
         return path
-
-
-def slug(prompt: str) -> str:
-    """A prompt's words as a part of a file's name, in any script; "clip" if there is none."""
-    words = re.findall(r"\w+", unicodedata.normalize("NFKC", prompt).lower())
-    return "-".join(words)[:_SLUG_CHARACTERS].strip("-_") or "clip"
 
 
 def curl_line(url: str, prompt: str, duration_ms: int, *, with_key: bool = False) -> str:

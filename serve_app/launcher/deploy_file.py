@@ -16,9 +16,9 @@ from pydantic import BaseModel, ValidationError
 
 from deployments.scaling_stats import Targets
 from serve_app.auth import keys as binding
+from serve_app.settings import dotted, sentence, unknown_key
 from serve_app.settings import replicas as deployment_names
 from serve_app.settings.application import Settings
-from serve_app.settings.strict import dotted, sentence, unknown_key
 
 IMPORT_PATH = "serve_app.graph:build"
 POLICY = "serve_app.scaling.deployment:policy"
@@ -121,7 +121,7 @@ def _checked(
     for i, application in enumerate(applications):
         if application.settings is not None:
             try:
-                binding.check(str(http_options["host"]), application.settings.access.keys)
+                binding.check_bind_address(str(http_options["host"]), application.settings.access.keys)
             except binding.PublicWithoutKeys as error:
                 raise DeployFileError(f"applications[{i}]: {error}") from error
     return DeployFile(path, content, applications)

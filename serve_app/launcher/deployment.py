@@ -1,6 +1,6 @@
 """The driver: checks a deploy file, starts a Ray of its own, deploys as `serve run` does, and says how it goes.
 
-It writes events (see events.py) to the standard output it was started with; whatever Ray prints goes to the log. It
+It writes events (see service.py) to the standard output it was started with; whatever Ray prints goes to the log. It
 ends with the process that started it. The environment that keeps Ray to itself is set by service.py.
 """
 
@@ -23,7 +23,7 @@ from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview, Deplo
 
 from serve_app.launcher import service as preflight
 from serve_app.launcher.deploy_file import DeployFile, DeployFileError, read_deploy_file
-from serve_app.launcher.driver_events import Event, root_cause
+from serve_app.launcher.service import Event, root_cause
 
 # Ray would take 30 % of the memory; 30 s of stereo sound are 8 MB.
 OBJECT_STORE_BYTES = 256 * 2**20

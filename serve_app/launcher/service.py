@@ -1,26 +1,42 @@
-"""What can be known to be wrong before anything starts.
+"""A service of its own processes: what can be known to be wrong beforehand, and the runner's side of its driver.
 
-The runner's side of the driver: starts it, follows it until the service is ready, notices if it ends.
+The runner starts the driver (`deployment.py`), reads its events until the service is ready, and notices if it ends.
 """
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 import queue
+import re
 import secrets
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import httpx
 
-from serve_app.launcher.deploy_file import DeployFile
-from serve_app.launcher.driver_events import Event, root_cause
 from serve_app.proxy.flow_control import PROXY_ENVIRONMENT
+
+if TYPE_CHECKING:
+    from serve_app.launcher.deploy_file import DeployFile
+
+# Ray listens on every interface, so its port must not be open to all: a token of this run alone, kept off the disk.
+# Nor may another Ray be meant by an address in the environment, or anything be reported to anyone.
+_RAY_ENVIRONMENT = {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+_NOT_FOR_RAY = ("RAY_ADDRESS", "RAY_NAMESPACE", "RAY_AUTH_TOKEN_PATH", "RAY_JOB_CONFIG_JSON_ENV_VAR")
+_POLL_S = 0.25
+# The last line of a traceback, and those after it that go on with the message: `module.Class: message`.
+_RAISED = re.compile(
+    r"^(?P<type>[A-Za-z_][\w.]*): (?P<message>\S.*(?:\n(?![ \t]+File |Traceback|[A-Za-z_][\w.]*: ).+)*)", re.M
+)
+_OURS = ("deployments.", "serve_app.", "etude.")
 
 
 class PreflightError(Exception):
@@ -37,8 +53,12 @@ def check(deploy_file: DeployFile, duration_ms: int) -> None:
         if application.settings is None:
             continue
         for name, model in application.settings.models.items():
-            if model.folder is not None and not model.folder.is_dir():
-                raise PreflightError(f"the model {name} has its checkpoint in {model.folder}, which is no folder")
+            try:
+                folder = model.folder
+            except LookupError as error:
+                raise PreflightError(f"the model {name} has no checkpoint: {error}") from error
+            if folder is not None and not folder.is_dir():
+                raise PreflightError(f"the model {name} has its checkpoint in {folder}, which is no folder")
     first = deploy_file.applications[0].settings
     if first is not None:
         name, limit_ms = first.default_model, first.models[first.default_model].max_duration_ms
@@ -74,16 +94,31 @@ def _check_port(host: str, port: int) -> None:
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise PreflightError(
-                    f"port {port} on {host} is in use; stop what uses it, or choose another: make run PORT={port + 1}"
+                    f"port {port} on {host} is in use; stop what uses it, or choose another: "
+                    f"musicgen serve --port {port + 1}, or make run PORT={port + 1}"
                 ) from error
             raise PreflightError(f"can't listen on {host}, port {port}: {error.strerror}") from error
 
 
-# Ray listens on every interface, so its port must not be open to all: a token of this run alone, kept off the disk.
-# Nor may another Ray be meant by an address in the environment, or anything be reported to anyone.
-_RAY_ENVIRONMENT = {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
-_NOT_FOR_RAY = ("RAY_ADDRESS", "RAY_NAMESPACE", "RAY_AUTH_TOKEN_PATH", "RAY_JOB_CONFIG_JSON_ENV_VAR")
-_POLL_S = 0.25
+@dataclass(frozen=True)
+class Event:
+    """doing: what the driver is at. note: what should be known of what it deploys. running: everything is deployed,
+    detail is the URL.
+
+    refused: why nothing was started; failed: why what was started came to nothing; one sentence each.
+    """
+
+    state: Literal["doing", "note", "running", "refused", "failed"]
+    detail: str
+
+    def to_line(self) -> str:
+        """The event as a line, with its end."""
+        return json.dumps(asdict(self)) + "\n"
+
+    @classmethod
+    def from_line(cls, line: str) -> Event:
+        """The event that `to_line` wrote."""
+        return cls(**json.loads(line))
 
 
 class ServiceError(Exception):
@@ -196,3 +231,19 @@ def _is_ready(client: httpx.Client, url: str, say: Callable[[str], None]) -> boo
     down = [name for name, up in answer.json().get("deployments", {}).items() if not up]
     say(f"waiting for {', '.join(down)}" if down else "waiting for the service to be ready")
     return False
+
+
+def root_cause(report: str) -> str:
+    """What was raised last in `report`, on one line.
+
+    Serve wraps a replica's traceback in another, as text, so the last exception line is the first that was raised.
+    The errors of this project are sentences for the operator and stand alone; others are led by their type.
+    A report without a traceback is its own cause.
+    """
+    last = None
+    for last in _RAISED.finditer(report):  # noqa: B007 - the last match is what the loop is for
+        pass
+    if "Traceback" not in report or last is None:
+        return " ".join(report.split())
+    message = " ".join(last["message"].split())
+    return message if last["type"].startswith(_OURS) else f"{last['type']}: {message}"

@@ -1,4 +1,4 @@
-"""Generations that have ended, as figures."""
+"""The pipeline's metrics and log events, and the figures of a generation that has ended."""
 
 from __future__ import annotations
 
@@ -110,35 +110,36 @@ CACHE_ANSWERS = Metric(
 )
 
 
-EndedAs = Literal["made", "left", "refused", "given_up", "lease_lost", "failed"]
+GenerationOutcome = Literal["made", "left", "refused", "given_up", "lease_lost", "failed"]
 
 
 @dataclass(frozen=True)
-class Ended:
-    """What is to be told of one generation. audio_s: of music that was made of it here.
+class EndedGeneration:
+    """The figures of one generation.
 
-    num_resumed: times that another worker went on with it. waited_s: for its slot, and worked_s: from then to its end;
-    None where it never had one.
+    audio_s: seconds of music made of it here. num_resumed: how often another worker resumed it. waited_s: until it had
+    a slot, and worked_s: from then to its end; both None where it never had one.
     """
 
     model: str
     queue: QueueClass
-    outcome: EndedAs
+    outcome: GenerationOutcome
     audio_s: float
     num_resumed: int
     waited_s: float | None = None
     worked_s: float | None = None
 
 
-def begin(recorder: Recorder, places: Iterable[tuple[str, QueueClass]]) -> None:
-    """The series of what is rare: an alert sees the first of them. places: models and queue classes."""
+def start_series(recorder: Recorder, places: Iterable[tuple[str, QueueClass]]) -> None:
+    """Starts the series of rare events at 0, so that an alert sees the first one. places: models and queue classes."""
     recorder.add(LEASES_LOST, 0, kind="generation")
     for model, queue in places:
         recorder.add(RESUMED, 0, model=model, queue=queue)
         recorder.add(GENERATIONS, 0, model=model, queue=queue, outcome="given_up")
 
 
-def record_generation(recorder: Recorder, ended: Ended) -> None:
+def record_generation(recorder: Recorder, ended: EndedGeneration) -> None:
+    """Counts a generation that has ended."""
     recorder = recorder.labelled(model=ended.model, queue=ended.queue)
     recorder.add(GENERATIONS, outcome=ended.outcome)
     recorder.add(AUDIO, ended.audio_s)

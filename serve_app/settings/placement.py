@@ -1,4 +1,4 @@
-"""Where a model's language model runs, as a deploy file says it: `placement: gpu`, or `placement: {kind: …}`."""
+"""Where a language model runs, as a deploy file says it: `placement: gpu`, or `placement: {kind: …}`."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
-from deployments.checkpoints.sources import ROOT
 from deployments.language_model.placement import Offloaded, OnCpu, OnGpu, OnGpus
-from serve_app.settings.strict import StrictModel
+from deployments.paths import state_path
+from serve_app.settings import StrictModel
 
 FOLDER = re.compile(r"\A(\.{0,2}/|~)")
 
 _UNITS = {"MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}
 _SIZE = re.compile(rf"(\d+(?:\.\d+)?) ?({'|'.join(_UNITS)})")
 _KINDS = ("cpu", "gpu", "gpus", "offloaded")
-_SAID_IN_A_WORD = ("cpu", "gpu")
+_KINDS_WITHOUT_OPTIONS = ("cpu", "gpu")
 
 
 def size_bytes(size: str) -> int:
-    """`1.5GB` → 1500000000. Raises ValueError."""
+    """`1.5GB` → 1500000000. Raises: ValueError."""
     found = _SIZE.fullmatch(size)
     if not found or not float(found[1]):
         raise ValueError(f"{size!r} is not a size like 20GB, 1.5GB, 500MB or 6GiB")
@@ -38,34 +38,38 @@ Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
 class CpuPlacement(StrictModel):
-    """The CPU, with as many threads as the application's `cpu_util_target` leaves each."""
+    """The CPU, with the share of its cores that `cpu_util_target` leaves each replica."""
 
     kind: Literal["cpu"] = "cpu"
+    """`cpu`: the language model runs on the CPU."""
 
     @property
     def num_gpus(self) -> float:
-        """That Ray sets aside for each replica."""
+        """GPUs that Ray reserves for each replica."""
         return 0
 
     def resolved(self) -> OnCpu:
-        """As the deployment takes it."""
+        """In the form that the deployment takes."""
         return OnCpu()
 
 
 class GpuPlacement(StrictModel):
-    """fraction: of a GPU; 1 is a whole one. memory: of the card's a replica may take; if not said, that fraction."""
+    """A GPU, or a fraction of one."""
 
     kind: Literal["gpu"]
+    """`gpu`: the language model runs on one GPU."""
     fraction: Fraction = 1.0
+    """The share of a GPU that each replica gets; 1 is a whole GPU."""
     memory: Size | None = None
+    """GPU memory that a replica may use, like `20GB`; null is the same fraction of the card's memory."""
 
     @property
     def num_gpus(self) -> float:
-        """That Ray sets aside for each replica."""
+        """GPUs that Ray reserves for each replica."""
         return self.fraction
 
     def resolved(self) -> OnGpu:
-        """As the deployment takes it."""
+        """In the form that the deployment takes."""
         return OnGpu(self.fraction, None if self.memory is None else size_bytes(self.memory))
 
 
@@ -73,7 +77,9 @@ class GpusPlacement(StrictModel):
     """Several whole GPUs for each replica, with a run of layers on each."""
 
     kind: Literal["gpus"]
+    """`gpus`: the language model is spread over several GPUs."""
     count: int
+    """Whole GPUs for each replica, 2 or more."""
 
     @field_validator("count")
     @classmethod
@@ -84,34 +90,35 @@ class GpusPlacement(StrictModel):
 
     @property
     def num_gpus(self) -> float:
-        """That Ray sets aside for each replica."""
+        """GPUs that Ray reserves for each replica."""
         return self.count
 
     def resolved(self) -> OnGpus:
-        """As the deployment takes it."""
+        """In the form that the deployment takes."""
         return OnGpus(self.count)
 
 
 class MaxMemory(StrictModel):
-    """gpu: what a replica may take of a GPU's memory; if not said, the CPU computes. cpu: of the machine's, for weights
-    and, if the CPU computes, for keys and values.
-    """
+    """The memory that a replica of an offloaded model may use."""
 
     cpu: Size
+    """Memory of the machine for weights and, if the CPU computes, for keys and values, like `8GB`."""
     gpu: Size | None = None
+    """Memory of the GPU; with null the CPU computes."""
 
 
 class OffloadedPlacement(StrictModel):
-    """For a GPU or a machine too small for the model.
-
-    fraction: of a GPU, where `max_memory` has one; 1 if not said. folder: for weights that no memory has room for, kept
-    there from one start to the next; written `/…`, `~…`, `./…` or `../…` (from the project's root).
-    """
+    """Weights partly outside the GPU, for a GPU or a machine too small for the model."""
 
     kind: Literal["offloaded"]
+    """`offloaded`: weights that do not fit wait in memory or on disk, and are loaded in every step."""
     max_memory: MaxMemory
+    """Memory that each replica may use."""
     fraction: Fraction | None = None
+    """The share of a GPU that each replica gets where `max_memory` has a `gpu`; null is a whole GPU."""
     folder: str | None = None
+    """Where weights are stored that fit into no memory, from one start to the next: a folder, written `/…`, `~…`,
+    `./…` or `../…` (relative to the state folder)."""
 
     @field_validator("folder")
     @classmethod
@@ -128,27 +135,27 @@ class OffloadedPlacement(StrictModel):
 
     @property
     def num_gpus(self) -> float:
-        """That Ray sets aside for each replica."""
+        """GPUs that Ray reserves for each replica."""
         if self.max_memory.gpu is None:
             return 0
         return 1.0 if self.fraction is None else self.fraction
 
     def resolved(self) -> Offloaded:
-        """As the deployment takes it."""
+        """In the form that the deployment takes."""
         gpu = self.max_memory.gpu
         return Offloaded(
             cpu_bytes=size_bytes(self.max_memory.cpu),
             gpu_bytes=None if gpu is None else size_bytes(gpu),
-            folder=None if self.folder is None else (ROOT / Path(self.folder).expanduser()).resolve(),
+            folder=None if self.folder is None else state_path(self.folder),
         )
 
 
 def _with_its_kind(value: Any) -> Any:
-    """`gpu` → `{kind: gpu}`. Raises ValueError for no kind and for one that there isn't."""
+    """`gpu` → `{kind: gpu}`. Raises: ValueError for a missing or unknown kind."""
     if isinstance(value, str):
-        if value not in _SAID_IN_A_WORD:
+        if value not in _KINDS_WITHOUT_OPTIONS:
             raise ValueError(
-                f"{value!r} is no placement; in a word it is {' or '.join(_SAID_IN_A_WORD)}, and else "
+                f"{value!r} is no placement; in a word it is {' or '.join(_KINDS_WITHOUT_OPTIONS)}, and else "
                 "{kind: gpu, fraction: 0.25}, {kind: gpus, count: 2} or {kind: offloaded, max_memory: {cpu: 24GB}}"
             )
         return {"kind": value}

@@ -1,9 +1,4 @@
-"""How many replicas a deployment has as its work comes and goes: what an operator may set.
-
-How many replicas a deployment has, and where: what an operator may set of each.
-
-What deployments are called: in Serve's status, in metrics, in a deploy file's `deployments`.
-"""
+"""The settings of one deployment's replicas, and the deployments' names in Serve's status and in metrics."""
 
 from __future__ import annotations
 
@@ -13,29 +8,33 @@ from pydantic import Field, model_validator
 
 from deployments.messages import QueueClass
 from deployments.scaling_stats import Targets
-from serve_app.settings.strict import StrictModel
+from serve_app.settings import StrictModel
 
 _LONGEST_S = 24 * 3600.0
 
 
 class AutoscalingSettings(StrictModel):
-    """Bounds and delays, which Serve keeps to, and what the policy aims at within them (`policy.py`).
-
-    min_replicas: 0 lets it go when nobody asks; the next request waits until one is up. initial_replicas: to start
-    with; if not said, min_replicas. upscale_delay_s, downscale_delay_s: for so long it has to be wanted.
-    downscale_to_zero_delay_s: for the last replica. look_back_s: over which load is averaged.
-    target_load, target_wait_s: of a language model, as `Targets` has them; if not said, as suits its queue class.
-    """
+    """Bounds and delays, which Serve applies, and the targets of the policy within them (`scaling/policy.py`)."""
 
     min_replicas: int = Field(default=1, ge=0, le=1000)
+    """Fewest replicas; with 0 an idle language model has none, and the next request waits until one has started."""
     max_replicas: int = Field(ge=1, le=1000)
+    """Most replicas."""
     initial_replicas: int | None = Field(default=None, ge=0, le=1000)
+    """Replicas to start with; null is `min_replicas`."""
     upscale_delay_s: float = Field(default=2.0, ge=0, le=_LONGEST_S)
+    """Seconds for which more replicas must be needed before they are added."""
     downscale_delay_s: float = Field(default=120.0, ge=0, le=_LONGEST_S)
+    """Seconds for which fewer replicas must suffice before some are removed."""
     downscale_to_zero_delay_s: float = Field(default=600.0, ge=0, le=_LONGEST_S)
+    """Seconds for which no replica must be needed before the last one is removed."""
     look_back_s: float = Field(default=2.0, gt=0, le=600)
+    """Seconds over which the load is averaged."""
     target_load: float | None = Field(default=None, gt=0, le=1)
+    """The share of a language model's slots and throughput that should be in use; null is 0.7 for `realtime` and 1 for
+    `batch`."""
     target_wait_s: float | None = Field(default=None, gt=0, le=_LONGEST_S)
+    """Seconds that work may wait for a slot of a language model; null is 1 for `realtime` and 60 for `batch`."""
 
     @property
     def first(self) -> int:
@@ -43,7 +42,7 @@ class AutoscalingSettings(StrictModel):
         return self.min_replicas if self.initial_replicas is None else self.initial_replicas
 
     def targets(self, queue: QueueClass) -> Targets:
-        """Of the language model that makes requests of this class."""
+        """The targets of the language model for this queue class."""
         usual = Targets.usual(queue)
         return Targets(
             usual.target_load if self.target_load is None else self.target_load,
@@ -51,7 +50,7 @@ class AutoscalingSettings(StrictModel):
         )
 
     @model_validator(mode="after")
-    def _in_order(self) -> AutoscalingSettings:
+    def _numbers_agree(self) -> AutoscalingSettings:
         if not self.min_replicas <= self.first <= self.max_replicas:
             raise ValueError(
                 f"min_replicas ({self.min_replicas}), initial_replicas ({self.first}) and max_replicas "
@@ -66,16 +65,16 @@ class AutoscalingSettings(StrictModel):
 
 
 class ReplicaSettings(StrictModel):
-    """How many replicas a deployment has, and where.
-
-    num_replicas: always so many; or autoscaling: as many as the work needs. num_cpus: that Ray sets aside for each (a
-    share for placing, not a limit). nodes: labels of the nodes they may be on, in order of preference; none: any node.
-    """
+    """How many replicas a deployment has, and where."""
 
     num_replicas: int = Field(default=1, ge=1)
+    """A fixed number of replicas; not together with `autoscaling`."""
     autoscaling: AutoscalingSettings | None = None
+    """As many replicas as the load needs, within bounds; null is a fixed number."""
     num_cpus: float = Field(default=0.1, ge=0)
+    """Cores that Ray reserves for each replica; they decide where it is placed and limit nothing."""
     nodes: Sequence[Mapping[str, str]] = ()
+    """Labels of the nodes that replicas may be on, in order of preference; an empty list is any node."""
 
     @property
     def first(self) -> int:
@@ -84,12 +83,12 @@ class ReplicaSettings(StrictModel):
 
     @property
     def most(self) -> int:
-        """Replicas that there may come to be."""
+        """Most replicas."""
         return self.num_replicas if self.autoscaling is None else self.autoscaling.max_replicas
 
     @property
     def fewest(self) -> int:
-        """Replicas that there always are."""
+        """Fewest replicas."""
         return self.num_replicas if self.autoscaling is None else self.autoscaling.min_replicas
 
     @model_validator(mode="after")
@@ -113,7 +112,7 @@ def codec_decoder(model: str) -> str:
 
 
 def language_model(model: str, queue: QueueClass = "realtime") -> str:
-    """The one that makes `realtime` requests has no mark, since it often makes all."""
+    """The one for `realtime` has no mark, since it often serves both classes."""
     return f"{model}-batch-language-model" if queue == "batch" else f"{model}-language-model"
 
 
@@ -123,6 +122,6 @@ def language_models(pools: Mapping[str, Sequence[QueueClass]]) -> list[str]:
 
 
 def all_of(pools: Mapping[str, Sequence[QueueClass]]) -> list[str]:
-    """Of the whole application."""
+    """The names of all deployments of the application. pools: as `language_models`."""
     beside = [name(model) for model in pools for name in (text_encoder, codec_decoder)]
     return [INGRESS, PIPELINE, *language_models(pools), *beside]

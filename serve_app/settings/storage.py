@@ -1,7 +1,4 @@
-"""What an operator may set of the cache.
-
-What an operator may set of the records.
-"""
+"""The settings of what is stored: the cache of generations, and the database (`records` in a deploy file)."""
 
 from __future__ import annotations
 
@@ -11,13 +8,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from deployments.checkpoints.sources import ROOT
+from deployments.liveness.timings import TIMINGS
+from deployments.paths import state_path
+from serve_app.settings import StrictModel
 from serve_app.settings.placement import FOLDER, Size, size_bytes
-from serve_app.settings.strict import StrictModel
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _PREFIX = re.compile(r"([A-Za-z0-9!_.*'()-]+/)*")
@@ -26,21 +24,21 @@ _KINDS = ("folder", "s3", "none")
 
 
 class FolderSettings(StrictModel):
-    """A folder: for one machine, or for several with a file system in common.
-
-    folder: written `/…`, `~…`, `./…` or `../…` (from the project's root). max_size: that it takes of the disk.
-    max_sound_size: of that, what finished sound takes; the rest is for codes, a hundred times smaller.
-    """
+    """A folder: for one machine, or for several that share a file system."""
 
     kind: Literal["folder"] = "folder"
+    """`folder`: cached entries are files in a folder."""
     folder: str = "./build/cache"
+    """The folder, written `/…`, `~…`, `./…` or `../…` (relative to the state folder)."""
     max_size: Size = "2GB"
+    """Disk space that the folder may use."""
     max_sound_size: Size = "1.5GB"
+    """The part of `max_size` for finished sound; the rest is for codes, which are a hundred times smaller."""
 
     @property
     def path(self) -> Path:
-        """Where the folder is."""
-        return (ROOT / Path(self.folder).expanduser()).resolve()
+        """The absolute path of the folder."""
+        return state_path(self.folder)
 
     @property
     def max_size_bytes(self) -> int:
@@ -67,24 +65,30 @@ class FolderSettings(StrictModel):
 
 
 class S3Settings(StrictModel):
-    """A bucket. Credentials are found as boto3 finds them (environment, profile, role); none is written here.
-
-    prefix: of every object's name; empty, or ending in `/`. endpoint_url: if it is not AWS. sse: encryption at rest.
-    sse_kms_key_id: with aws:kms; the account's own key if not said. tags: of every object, for rules that delete them:
-    a bucket has no limit of its own. max_attempts: of one call, with a jittered wait between two.
-    """
+    """A bucket. boto3 finds the credentials (environment, profile, role); none is written here."""
 
     kind: Literal["s3"]
+    """`s3`: cached entries are objects in a bucket."""
     bucket: str
+    """The bucket's name; a lifecycle rule of the bucket has to delete old objects, since the cache does not."""
     prefix: str = "musicgen/"
+    """Prefix of every object's name; empty, or ending in `/`."""
     endpoint_url: str | None = None
+    """URL of an S3 server; null is AWS."""
     region: str | None = None
+    """The bucket's region; null is the one that boto3 finds."""
     addressing: Literal["auto", "path", "virtual"] = "auto"
+    """Whether the bucket's name goes into the path or the host name of URLs; `auto` leaves it to boto3."""
     sse: Literal["AES256", "aws:kms"] | None = None
+    """Encryption at rest; null is the bucket's own."""
     sse_kms_key_id: str | None = None
+    """The KMS key for `sse: aws:kms`; null is the account's default key."""
     tags: Mapping[str, str] = Field(default={}, max_length=10)
+    """Tags of every object, for lifecycle rules."""
     connect_timeout_s: float = Field(default=1.0, gt=0, le=60)
+    """Seconds that connecting to the server may take."""
     max_attempts: int = Field(default=2, ge=1, le=10)
+    """Attempts of one call, with a random wait between two."""
 
     @field_validator("bucket")
     @classmethod
@@ -118,13 +122,14 @@ class S3Settings(StrictModel):
 
 
 class NoStore(StrictModel):
-    """Nothing is kept."""
+    """Nothing is cached."""
 
     kind: Literal["none"]
+    """`none`: nothing is cached."""
 
 
 def _with_its_kind(value: Any) -> Any:
-    """`none` → `{kind: none}`, `folder` likewise. Raises ValueError for no kind and for one that there isn't."""
+    """`none` → `{kind: none}`, `folder` likewise. Raises: ValueError for a missing or unknown kind."""
     if isinstance(value, str) and value in ("folder", "none"):
         return {"kind": value}
     kind = value.get("kind") if isinstance(value, dict) else value
@@ -142,58 +147,56 @@ StoreSettings = Annotated[
 
 
 class CacheSettings(StrictModel):
-    """What is kept of generations, where, and for how long.
-
-    codes_ttl_s: how long codes, their sound, and the seed of a request without one are found again; null is for ever.
-    read_timeout_s: after which a request is served without the store. write_timeout_s: after which an entry is given
-    up. max_calls: of the store at once, each in a thread. memory_size: of what was used last, held by each replica.
-    """
+    """What is cached of generations, where, and for how long."""
 
     store: StoreSettings = FolderSettings()
+    """Where entries are stored: `folder`, `none`, or a mapping with `kind`."""
     codes_ttl_s: float | None = Field(default=86_400.0, gt=0)
+    """Seconds for which codes, their sound, and the seed drawn for a request without one are reused; null is
+    forever."""
     read_timeout_s: float = Field(default=2.0, gt=0, le=60)
+    """Seconds after which a request goes on without the store's answer."""
     write_timeout_s: float = Field(default=10.0, gt=0, le=600)
+    """Seconds after which writing an entry is given up."""
     max_calls: int = Field(default=8, ge=1, le=64)
+    """Calls of the store at once, each in a thread."""
     memory_size: Size | Literal[0] = "64MB"
+    """Memory of each replica for the entries it used last; 0 is none."""
 
     @property
     def memory_bytes(self) -> int:
-        """0 where nothing is held in memory."""
+        """0 where no entries are held in memory."""
         return 0 if self.memory_size == 0 else size_bytes(self.memory_size)
 
 
 _EXAMPLES = "sqlite:///./build/records.sqlite or postgresql+psycopg://user@host/database"
-# No lease is granted for longer, so one that seems to be is from another clock: of a boot ago, or a server's moved one.
+# No lease is granted for longer. One that seems to be is from another clock: before a boot, or a server's moved one.
 MAX_LEASE_S = 300.0
-# Tries to renew a lease that may all run into their time-outs before it ends.
+# Attempts to renew a lease that may all time out before it expires.
 _TRIES_PER_LEASE = 3
 
 
-class RecordsSettings(StrictModel):
-    """Where records are kept, and for how long a lease holds.
-
-    url: of the database. SQLite is for one machine; its file is written `sqlite:///` and then `/…`, `~…`, `./…` or
-    `../…` (from the project's root). PostgreSQL is for several; its password may stay out of the URL, in PGPASSWORD or
-    a pgpass file, where libpq finds it.
-    lease_s: after which what a dead process was making may be made by another. timeout_s: of each call, after which a
-    request goes on without a lease. max_connections: to the database, of each process; each has a thread.
-    """
-
-    # Else pydantic repeats in its errors what it was given, passwords too.
-    model_config = ConfigDict(hide_input_in_errors=True)
+class DatabaseSettings(StrictModel):
+    """The database of jobs, API keys, leases and the audit, which all replicas share."""
 
     url: SecretStr = SecretStr("sqlite:///./build/records.sqlite")
-    lease_s: float = Field(default=15.0, ge=1, le=MAX_LEASE_S)
+    """The database: for one machine SQLite, `sqlite:///` and a file written `/…`, `~…`, `./…` or `../…` (relative to
+    the state folder); for several PostgreSQL, `postgresql+psycopg://user@host/database`, whose password may be in
+    PGPASSWORD or a pgpass file."""
+    lease_s: float = Field(default=TIMINGS.database_lease_s, ge=1, le=MAX_LEASE_S)
+    """Seconds after which another process may take over what a dead one was generating."""
     timeout_s: float = Field(default=2.0, gt=0, le=60)
+    """Seconds that a call of the database may take; then a request goes on without a lease."""
     max_connections: int = Field(default=4, ge=1, le=64)
+    """Connections of each process to the database, each with a thread."""
 
     @property
-    def database(self) -> URL:
-        """The URL, with its password, which is not shown; SQLite's file by its whole path."""
+    def resolved_url(self) -> URL:
+        """The URL, with its password, which is not shown; SQLite's file by its absolute path."""
         url = make_url(self.url.get_secret_value())
         if url.drivername != "sqlite":
             return url
-        return url.set(database=str((ROOT / Path(url.database or "").expanduser()).resolve()))
+        return url.set(database=str(state_path(url.database or "")))
 
     @field_validator("url")
     @classmethod
@@ -211,7 +214,7 @@ class RecordsSettings(StrictModel):
         return secret
 
     @model_validator(mode="after")
-    def _a_lease_outlasts_some_time_outs(self) -> RecordsSettings:
+    def _a_lease_outlasts_some_timeouts(self) -> DatabaseSettings:
         if _TRIES_PER_LEASE * self.timeout_s > self.lease_s:
             raise ValueError(
                 f"timeout_s is {self.timeout_s:g} and lease_s {self.lease_s:g}: a lease must outlast "
@@ -225,7 +228,7 @@ def _check_sqlite(url: URL) -> None:
     if url.host or url.username or url.password or url.query:
         raise ValueError("a SQLite URL is a path and nothing else: sqlite:///./build/records.sqlite")
     if path in ("", ":memory:"):
-        raise ValueError("records are shared by processes, so they need a file: sqlite:///./build/records.sqlite")
+        raise ValueError("several processes share the database, so they need a file: sqlite:///./build/records.sqlite")
     if not FOLDER.match(path):
         raise ValueError(f"{path!r} is not written as a file: sqlite:///./{path} or sqlite:////{path}")
     if path.endswith("/"):

@@ -1,9 +1,7 @@
-"""Containers: PCM in, the bytes of a sound file out.
+"""Containers: PCM in, the bytes of a sound file out; and the part of a file's cache key that the container decides.
 
 The same clip with the same tags gives the same bytes in wav, flac, mp3 and pcm. It does not in ogg: a Vorbis
 stream carries a serial number that libsndfile draws at random.
-
-What tells two files of the same sound apart: the name under which a file's bytes are kept.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Listens to a clip: one pass over its sound as it comes, whatever pieces it comes in.
+"""Measures how a clip sounds: one pass over the sound as it comes, in pieces of any size.
 
-It is looked at in frames of 60 ms (three of a codec's at 50 a second) and blocks of 16 frames. Their borders depend on
-nothing but the number of the sample, so that what is found does not depend on the pieces, not in its last bit.
+The sound is measured in frames of 60 ms (three of the codec's, at 50 a second) and blocks of 16 frames. Their borders
+depend on the sample's number only, so the result does not depend on the pieces, to the last bit.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from serve_app.job import SoundHealth
 from serve_app.sound.containers import check_pcm
 
 FRAME_S = 0.06
-# Of a frame's root mean square, relative to full scale: 60 dB below it.
+# The root mean square below which a frame is silent, relative to full scale: -60 dB.
 SILENCE = 1e-3
-# The largest value that 16 bits have; fewer samples in a row than this may be a peak that just reaches it.
+# The largest value of 16 bits. Fewer than MIN_RUN samples in a row may be a peak that just reaches it.
 FULL_SCALE = 1 - 2**-15
 MIN_RUN = 3
-# Fundamentals that are looked for.
+# The range of fundamentals that are searched for.
 MIN_PITCH_HZ, MAX_PITCH_HZ = 60.0, 1000.0
-# A clip has collapsed when it is dead at its end for this part of it, and for at least so long.
+# A clip has collapsed when its end is dead for at least this share of it, and for at least so many seconds.
 DEAD_PART, MIN_DEAD_S = 0.25, 1.0
 # Two frames are the same when no sample differs by more than a step of 16 bits.
 _SAME = 2**-15
-# At its very end a codec's sound differs even where its codes repeat: it knows that nothing follows.
+# The codec's last frames differ even where its codes repeat, because of its padding at the end.
 _END_FRAMES = 2
 _BLOCK_FRAMES = 16
 _SMALLEST = np.finfo(np.float32).tiny
@@ -41,7 +41,7 @@ class HealthMeter:
         self._own = self._autocorrelation(_power(self._window[None])[0])
         self._pieces: list[np.ndarray] = []
         self._num_pending = 0
-        self._num_samples = 0  # of a channel, and of those that were looked at
+        self._num_samples = 0  # per channel, measured so far
         self._num_channels = 0
         self._num_frames = 0
         self._num_silent = 0
@@ -69,7 +69,7 @@ class HealthMeter:
         self._num_pending -= end
 
     def health(self) -> SoundHealth:
-        """Of all that was added, which is now at its end. Raises: ValueError where that is nothing."""
+        """The health of the whole clip, once all of it was added. Raises: ValueError if nothing was."""
         if self._num_pending:
             pending = np.concatenate(self._pieces, axis=1)
             end = self._num_pending - self._num_pending % self._frame

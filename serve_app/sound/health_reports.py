@@ -1,9 +1,4 @@
-"""Who is told how the clips sound that are made.
-
-How the clips sound that were made, as figures.
-
-Sound on its way to whoever takes it, listened to on the side.
-"""
+"""Reports how the clips sound that are made: health measured while the sound passes, as metrics and in the log."""
 
 from __future__ import annotations
 
@@ -71,26 +66,29 @@ CLIP_HARMONICITY = Metric(
 )
 
 
+_log = logging.getLogger("ray.serve.sound")  # below Serve's own, whose files and format it shares
+
+
 class SoundRecorder(Protocol):
-    """Told once of each clip that was made, in whichever process: what was kept or is another's is no clip made."""
+    """Is told once of each new clip, in whichever process. Cached clips, and those of joined requests, do not count."""
 
     def sound_made(self, model: str, duration_s: float, health: SoundHealth) -> None:
-        """duration_s: of its sound. On an event loop: it neither waits nor raises."""
+        """Called on an event loop: neither waits nor raises. duration_s: of the clip."""
         ...
 
 
-class Unrecorded:
-    """Passes over all of it."""
+class NoSoundRecorder:
+    """Records nothing."""
 
     def sound_made(self, model: str, duration_s: float, health: SoundHealth) -> None:
         del model, duration_s, health
 
 
-UNRECORDED = Unrecorded()
+UNRECORDED = NoSoundRecorder()
 
 
-class SoundFigures:
-    """A `serve_app.sound.health_reports.SoundRecorder`. models: that are served; their series begin at once."""
+class SoundMetrics:
+    """A `SoundRecorder` of metrics. models: those that are served; their series start at once, at 0."""
 
     def __init__(self, recorder: Recorder, models: tuple[str, ...] = ()) -> None:
         self._recorder = recorder
@@ -99,7 +97,7 @@ class SoundFigures:
             recorder.add(CLIPS_COLLAPSED, 0, model=model)
 
     def sound_made(self, model: str, duration_s: float, health: SoundHealth) -> None:
-        """One clip of this model has been made, to its end. duration_s: of its sound; the codes' is counted already."""
+        """One whole clip of this model has been made. duration_s: not used here, as codes are counted already."""
         recorder = self._recorder
         recorder.add(CLIPS, model=model)
         recorder.add(CLIPS_COLLAPSED, int(health.collapsed), model=model)
@@ -111,18 +109,13 @@ class SoundFigures:
             recorder.observe(CLIP_HARMONICITY, health.harmonicity, model=model)
 
 
-_log = logging.getLogger("ray.serve.sound")  # below Serve's own, whose files and format it shares
-
-
-def is_new(start: GenerationStart) -> bool:
-    """Whether this request had the music made, or some of it: of all who hear it, one's did."""
+def made_new_music(start: GenerationStart) -> bool:
+    """Whether this request had music made. Of all requests for one generation, only the first did."""
     return start.outcome in ("miss", "extended")
 
 
-def tell_sound_made(
-    recorder: SoundRecorder, request: MusicRequest, start: GenerationStart, health: SoundHealth
-) -> None:
-    """That this request had a clip made, which sounds so. The log has only the collapsed ones."""
+def report_health(recorder: SoundRecorder, request: MusicRequest, start: GenerationStart, health: SoundHealth) -> None:
+    """Records the health of a clip that this request had made, and logs it if the clip has collapsed."""
     recorder.sound_made(request.model, request.duration_ms / 1000, health)
     if health.collapsed:
         CLIP_COLLAPSED.tell(
@@ -134,13 +127,18 @@ def tell_sound_made(
         )
 
 
-async def listened(
+async def measure_health(
     chunks: AsyncGenerator[PcmChunk, None], tell: Callable[[SoundHealth], None]
 ) -> AsyncGenerator[PcmChunk, None]:
-    """The same chunks, at least one. When all have been taken, and only then, it is told how they sound together.
+    """Passes chunks on, and calls `tell` with the clip's health once all of them were taken.
 
-    A chunk is listened to when it has been taken, so the first sound is not late for it. Closes the chunks.
-    Raises: what they raise; ValueError for what is no sound (see `HealthMeter`).
+    A chunk is measured after it was taken, so that this delays no sound.
+
+    Args:
+        chunks: of one clip, at least one. Closed at the end.
+        tell: not called for a clip that was not taken to its end.
+
+    Raises: what the chunks raise; ValueError for what is not sound (see `HealthMeter`).
     """
     meter: HealthMeter | None = None
     async with aclosing(chunks):

@@ -1,7 +1,7 @@
-"""One listener's codes, from whichever pipeline replica can go on with them.
+"""One request's codes, from whichever pipeline replica can make them: resumed on another when one is lost.
 
-What has been received goes along when the next replica is asked, with the text states that it was made with, so that
-what follows fits bit for bit.
+The next replica is given what was received so far, and the text states that it was made from, so that what follows
+fits bit for bit.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from contextlib import aclosing
 from logging import WARNING
 
 from deployments.liveness.stalls import within
-from deployments.messages import Beat, CodeFrames, GenerationStart, Resumption
+from deployments.liveness.timings import TIMINGS
+from deployments.messages import CodeFrames, GenerationStart, Heartbeat, Resumption
 from deployments.telemetry.log_event import LogEvent
 from serve_app.cache.keys import short_id
 from serve_app.errors import NotReady
-from serve_app.pipeline.running import LeaseLost
-from serve_app.pipeline.subscribers import Frames
+from serve_app.pipeline.running_generations import LeaseLost
+from serve_app.pipeline.subscribers import FrameBuffer
 from serve_app.pipeline.workers import MAX_LOSSES
 
 PIPELINE_SILENT = LogEvent(
@@ -37,42 +38,43 @@ PIPELINE_LOST = LogEvent(
 )
 
 
-# A replica says at once that it is there. One that doesn't is held up: another is asked, which the next attempt's name
-# leads to sooner or later.
-FIRST_SIGN_S = 3.0
-
-PipelineItem = GenerationStart | CodeFrames | Beat
-# attempt: from 0 on, so that each may go to another replica.
-Call = Callable[[int, Resumption | None], AsyncGenerator[PipelineItem, None]]
+PipelineItem = GenerationStart | CodeFrames | Heartbeat
+# Given the number of the attempt, from 0, so that each may go to another replica.
+PipelineCall = Callable[[int, Resumption | None], AsyncGenerator[PipelineItem, None]]
 
 _log = logging.getLogger("ray.serve.ingress")  # below Serve's own, whose files and format it shares
 
 
 class PipelineLost(Exception):
-    """The replica that was asked is gone."""
+    """The pipeline replica is gone."""
 
 
-async def lasting(
-    call: Call, silence_s: float, resumption: Resumption | None = None, *, request_id: str | None = None
+async def stream_with_failover(
+    call: PipelineCall, silence_s: float, resumption: Resumption | None = None, *, request_id: str | None = None
 ) -> AsyncGenerator[GenerationStart | CodeFrames, None]:
-    """The start and then the frames, each once; after a resumption the frames that follow it. Closing it gives the
-    place up.
+    """Yields the start of a generation and then its frames, each once, and retries on another replica after a loss.
 
-    call: raises PipelineLost. silence_s: without a sign of life, after which a replica has lost its leases.
-    request_id: for the log.
-    Raises: what a pipeline raises; NotReady after several replicas lost.
+    A replica sends its first heartbeat at once. One that does not is held up, and another is asked.
+
+    Args:
+        call: calls a pipeline replica; raises PipelineLost.
+        silence_s: seconds without a heartbeat after which a replica is given up; it has lost its leases by then.
+        resumption: what was received before; only the frames that follow it are yielded, and no start.
+        request_id: for the log.
+
+    Raises: what a pipeline raises; NotReady after several losses without a frame between them.
     """
     start = None if resumption is None else resumption.start
     has_codes = resumption is not None and resumption.codes.shape[1] > 0
-    frames, losses, attempt = Frames(resumption.codes if resumption and has_codes else None), 0, 0
+    frames, losses, attempt = FrameBuffer(resumption.codes if resumption and has_codes else None), 0, 0
     while True:
-        resumption = None if start is None else Resumption(start, frames.all())
+        resumption = None if start is None else Resumption(start, frames.codes())
         try:
             async with aclosing(call(attempt, resumption)) as items:
-                patience_s = FIRST_SIGN_S
+                timeout_s = TIMINGS.pipeline_first_sign_s
                 while True:
-                    item = await within(anext(items, None), patience_s)
-                    patience_s = silence_s
+                    item = await within(anext(items, None), timeout_s)
+                    timeout_s = silence_s
                     if isinstance(item, CodeFrames):
                         frames.append(item)
                         losses = 0
@@ -85,13 +87,13 @@ async def lasting(
                     elif item is None:
                         raise PipelineLost("its stream ended early")
         except asyncio.TimeoutError:
-            PIPELINE_SILENT.tell(_log, patience_s=patience_s, generation=_named(start), request_id=request_id)
+            PIPELINE_SILENT.tell(_log, patience_s=timeout_s, generation=_named(start), request_id=request_id)
         except (PipelineLost, LeaseLost) as error:
             losses += 1
             if losses == MAX_LOSSES:
                 raise NotReady("The workers that made this clip were lost one after the other; try again.") from error
             PIPELINE_LOST.tell(
-                _log, frame=frames.number, cause=str(error), generation=_named(start), request_id=request_id
+                _log, frame=frames.num_frames, cause=str(error), generation=_named(start), request_id=request_id
             )
         attempt += 1
 

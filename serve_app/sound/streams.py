@@ -1,6 +1,6 @@
 """Containers, piece by piece: the bytes of a sound file come out while its sound still comes in.
 
-Nothing that was given away is written again. WAV and PCM are byte for byte the file that `containers.encode` makes,
+Bytes that were handed out are never changed. WAV and PCM are byte for byte the file that `containers.encode` makes,
 since the length is known before the sound. The others lack what can only be known at the end: FLAC its checksum, MP3
 its table of seek points. Without that table only a constant bit rate lets a player tell an MP3's length.
 """
@@ -29,11 +29,14 @@ _FLAC_HEAD_BYTES = 4 + 4 + 18
 
 
 class SoundStream:
-    """One sound file on its way: `write` its sound in order, then `close`. Both give the bytes that are ready.
+    """One sound file as a stream: `write` its sound in order, then `close`. Both return the bytes that are ready.
 
-    num_samples: that will come, per channel. The rest as `containers.encode` takes it. Not thread-safe.
-    size_bytes: of the whole file, where it is known before the sound; None for the compressed ones.
-    Raises: as `containers.encode`; ValueError for more or fewer samples than were announced.
+    Not thread-safe. num_samples: per channel, in all. The other arguments are those of `containers.encode`.
+
+    Attributes:
+        size_bytes: of the whole file; None for compressed ones, where it is not known in advance.
+
+    Raises: as `containers.encode`; ValueError for more or fewer samples than announced.
     """
 
     def __init__(

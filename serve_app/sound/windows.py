@@ -1,12 +1,11 @@
-"""From codes to sound while they are made, at the pace of whoever takes the sound.
+"""Decodes codes to sound while they are made, one window at a time, at the pace of the reader.
 
 Codes are pushed: they are small (12 kB for 30 s), and making them waits for nobody. Sound is pulled: a window is
-decoded when the one before has been taken. So a reader however slow holds one window of sound (128 kB) and its clip's
-codes, and keeps neither the language model nor the codec from serving others.
+decoded when the one before has been taken. So even a slow reader holds only one window of sound (128 kB) and its clip's
+codes, and delays neither the language model nor the codec.
 
-Windows of sound decoded lately or just now: those who listen to one generation at once have it decoded once.
-
-Each listener carries its own state from window to window and needs nobody else, so what is not here is decoded again.
+`WindowCache` holds the windows decoded last, so that requests for one generation have it decoded once. Each request
+carries its own decoder state from window to window, so a window that is not cached is simply decoded again.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from serve_app.tasks import detached
 
 
 class Codec(Protocol):
-    """Codes to sound, one window at a time; nothing is kept between them."""
+    """Decodes one window at a time. It holds no state: the state travels with the windows."""
 
     async def decode(self, window: CodeWindow) -> DecodedWindow: ...
 
@@ -44,13 +43,19 @@ class IncompleteGeneration(Exception):
     """The language model's stream ended before its last frame."""
 
 
-async def sound_of(
+async def decode_stream(
     frames: AsyncGenerator[CodeFrames, None], request: MusicRequest, sound: SoundFormat, codec: Codec
 ) -> AsyncGenerator[PcmChunk, None]:
-    """The request's sound, window by window, each as soon as its codes are there; together exactly its duration.
+    """Yields the request's sound window by window, each as soon as its codes exist; together exactly its duration.
 
-    frames: of the request, and read without waiting for the reader: what makes them has to let them gather, as the
-    engine's and Serve's streams do. Closed at the end. Raises: what a stage raises; IncompleteGeneration.
+    Args:
+        frames: of the request; closed at the end. Its source must buffer them, as the engine's and Serve's streams do,
+            because they are read only when the reader takes sound.
+        request: for its duration.
+        sound: the codec's format.
+        codec: that decodes the windows.
+
+    Raises: what a stage raises; IncompleteGeneration.
     """
     frames_in_all = num_frames(request.duration_ms, sound.frame_rate)
     samples_left = num_samples(request.duration_ms, sound.sample_rate)
@@ -72,8 +77,8 @@ async def sound_of(
             yield PcmChunk(pcm, sound.sample_rate, codes[:, start:end])
 
 
-async def whole(chunks: AsyncIterator[PcmChunk]) -> Clip:
-    """The clip that the chunks, at least one, are the pieces of."""
+async def collect_clip(chunks: AsyncIterator[PcmChunk]) -> Clip:
+    """Joins the chunks, at least one, to the whole clip."""
     pieces = [chunk async for chunk in chunks]
     return Clip(
         pcm=np.concatenate([piece.pcm for piece in pieces], axis=1),
@@ -82,27 +87,27 @@ async def whole(chunks: AsyncIterator[PcmChunk]) -> Clip:
     )
 
 
-Name = tuple[str, int, int, int]
+WindowName = tuple[str, int, int, int]  # the generation's key, first frame, end, number of codes given
 
 
-class SharedWindows:
-    """max_bytes: of the sound that is held, the least recently used first out."""
+class WindowCache:
+    """The sound of the windows decoded last, of all generations. max_bytes: the least recently used goes first."""
 
     def __init__(self, max_bytes: int = 32 * 2**20) -> None:
         self._max_bytes = max_bytes
         self._size_bytes = 0
-        self._decoded: OrderedDict[Name, DecodedWindow] = OrderedDict()
-        self._under_way: dict[Name, asyncio.Task[DecodedWindow]] = {}
+        self._decoded: OrderedDict[WindowName, DecodedWindow] = OrderedDict()
+        self._under_way: dict[WindowName, asyncio.Task[DecodedWindow]] = {}
 
     async def decode(self, codec: Codec, generation: str, window: CodeWindow) -> DecodedWindow:
-        """As `codec.decode`. generation: its key, which with the window's place decides all of its sound."""
+        """As `codec.decode`. generation: its key, which with the window's position decides the sound."""
         start = 0 if window.state is None else window.state.num_frames
         name = (generation, start, window.end, window.codes.shape[1])
         if name in self._decoded:
             self._decoded.move_to_end(name)
             return self._decoded[name]
         if name not in self._under_way:
-            # A task of its own: whoever asked first may leave, and the others wait for it too.
+            # A task of its own: the first request may be cancelled while others wait for the window.
             self._under_way[name] = detached(self._decode(codec, name, window))
         return await asyncio.shield(self._under_way[name])
 
@@ -111,7 +116,7 @@ class SharedWindows:
         assert self._size_bytes == sum(each.pcm.nbytes for each in self._decoded.values())
         assert self._size_bytes <= self._max_bytes
 
-    async def _decode(self, codec: Codec, name: Name, window: CodeWindow) -> DecodedWindow:
+    async def _decode(self, codec: Codec, name: WindowName, window: CodeWindow) -> DecodedWindow:
         try:
             decoded = await codec.decode(window)
         finally:
@@ -125,11 +130,11 @@ class SharedWindows:
 
 
 @dataclass(frozen=True)
-class SharedCodec:
-    """A codec for one generation, whose windows are shared."""
+class CachingCodec:
+    """A codec for one generation whose windows are cached."""
 
     codec: Codec
-    windows: SharedWindows
+    windows: WindowCache
     generation: str
 
     async def decode(self, window: CodeWindow) -> DecodedWindow:

@@ -1,12 +1,12 @@
-"""EC2's notices, as its instance metadata service gives them (version 2: every question carries a token).
+"""The notices of EC2 and of Compute Engine, as their metadata servers give them.
 
-https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html: two minutes before a stop
-or termination, with hibernation at once; to be asked for every 5 s; 404 while there is none. The recommendation to
+EC2 (version 2 of its metadata service: every request carries a token) gives notice two minutes before a stop or a
+termination, and at once for a hibernation; it is to be polled every 5 s, and answers 404 while there is no notice:
+https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html. Its recommendation to
 rebalance: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/rebalance-recommendations.html.
 
-Compute Engine's notice: its metadata server tells whether the instance is being preempted.
-
-https://cloud.google.com/compute/docs/instances/create-use-preemptible: TRUE once it is, and 30 s are left then.
+Compute Engine says TRUE once the instance is being preempted, with 30 s left:
+https://cloud.google.com/compute/docs/instances/create-use-preemptible.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ import json
 from collections.abc import Sequence
 from datetime import datetime, timezone
 
-from serve_app.spot.metadata import Answer, Kind, MetadataError, MetadataServer, Notice
+from serve_app.spot.metadata import MetadataError, MetadataResponse, MetadataServer, Notice, NoticeKind
 
 TOKEN = "/latest/api/token"  # noqa: S105 (a path)
 ACTION = "/latest/meta-data/spot/instance-action"
 REBALANCE = "/latest/meta-data/events/recommendations/rebalance"
 TOKEN_HEADER = "X-aws-ec2-metadata-token"  # noqa: S105 (a name)
 TTL_HEADER = "X-aws-ec2-metadata-token-ttl-seconds"
-TOKEN_TTL_S = 6 * 3600  # the longest that it gives
+TOKEN_TTL_S = 6 * 3600  # the longest that EC2 grants
 _RENEWED_BEFORE_S = 60
-_KINDS = {kind.value: kind for kind in (Kind.TERMINATE, Kind.STOP, Kind.HIBERNATE)}
+_KINDS = {kind.value: kind for kind in (NoticeKind.TERMINATE, NoticeKind.STOP, NoticeKind.HIBERNATE)}
 
 
-class Aws:
-    """Of an instance on demand it learns that there is no notice, for ever, at two small questions a time."""
+class AwsCloud:
+    """EC2. An on-demand instance never gets a notice; polling it costs two small requests each time."""
 
     window_s = 120.0
     poll_s = 5.0
@@ -40,19 +40,19 @@ class Aws:
         self._token_until_s = 0.0  # by the loop's clock
 
     async def notices(self) -> Sequence[Notice]:
-        """The interruption; while there is none, the recommendation to rebalance. Raises: MetadataError."""
+        """Returns the interruption, or else the recommendation to rebalance. Raises: MetadataError."""
         if (action := await self._get(ACTION)) is not None:
             return [_interruption(action)]
         if (rebalance := await self._get(REBALANCE)) is not None:
-            return [Notice(Kind.REBALANCE, _text(_fields(REBALANCE, rebalance), "noticeTime"))]
+            return [Notice(NoticeKind.REBALANCE, _text(_fields(REBALANCE, rebalance), "noticeTime"))]
         return []
 
-    async def _get(self, path: str) -> Answer | None:
-        """None while there is nothing at the path. A token that is not taken any more is renewed once."""
-        answer = await self._server.ask("GET", path, {TOKEN_HEADER: await self._fresh_token()})
+    async def _get(self, path: str) -> MetadataResponse | None:
+        """Returns None while there is nothing at the path. A token that is refused is renewed once."""
+        answer = await self._server.request("GET", path, {TOKEN_HEADER: await self._fresh_token()})
         if answer.status == 401:
             self._token_until_s = 0.0
-            answer = await self._server.ask("GET", path, {TOKEN_HEADER: await self._fresh_token()})
+            answer = await self._server.request("GET", path, {TOKEN_HEADER: await self._fresh_token()})
         if answer.status == 404:
             return None
         if answer.status != 200:
@@ -64,7 +64,7 @@ class Aws:
         if now_s < self._token_until_s:
             return self._token
         try:
-            answer = await self._server.ask("PUT", TOKEN, {TTL_HEADER: str(TOKEN_TTL_S)})
+            answer = await self._server.request("PUT", TOKEN, {TTL_HEADER: str(TOKEN_TTL_S)})
         except MetadataError as error:
             raise MetadataError(
                 f"{error}; if this is a container with a network of its own, the instance's HttpPutResponseHopLimit "
@@ -82,8 +82,8 @@ class Aws:
         return token
 
 
-def _interruption(answer: Answer) -> Notice:
-    """An end is an end, whatever it is called, and though its time can't be read."""
+def _interruption(answer: MetadataResponse) -> Notice:
+    """The notice of an interruption. An unknown action, or a time that cannot be read, still means an end."""
     fields = _fields(ACTION, answer)
     said = _text(fields, "time")
     try:
@@ -92,10 +92,10 @@ def _interruption(answer: Answer) -> Notice:
         remaining_s = end.timestamp() - answer.now_s
     except ValueError:
         remaining_s = None
-    return Notice(_KINDS.get(_text(fields, "action"), Kind.UNKNOWN), said, remaining_s)
+    return Notice(_KINDS.get(_text(fields, "action"), NoticeKind.UNKNOWN), said, remaining_s)
 
 
-def _fields(path: str, answer: Answer) -> dict[str, object]:
+def _fields(path: str, answer: MetadataResponse) -> dict[str, object]:
     try:
         fields = json.loads(answer.text)
     except (ValueError, RecursionError) as error:
@@ -115,8 +115,8 @@ FLAVOR_HEADER = "Metadata-Flavor"
 FLAVOR = "Google"
 
 
-class Gcp:
-    """No time is given with the notice, and little is left: it is asked for more often."""
+class GcpCloud:
+    """Compute Engine. Its notice gives no time and leaves little, so it is polled more often."""
 
     window_s = 30.0
     poll_s = 1.0
@@ -126,7 +126,7 @@ class Gcp:
 
     async def notices(self) -> Sequence[Notice]:
         """Raises: MetadataError."""
-        answer = await self._server.ask("GET", PREEMPTED, {FLAVOR_HEADER: FLAVOR})
+        answer = await self._server.request("GET", PREEMPTED, {FLAVOR_HEADER: FLAVOR})
         if answer.status != 200:
             raise MetadataError(f"GET {PREEMPTED}: status {answer.status}")
         if answer.headers.get(FLAVOR_HEADER) != FLAVOR:
@@ -134,4 +134,4 @@ class Gcp:
         word = answer.text.strip()
         if word not in ("TRUE", "FALSE"):
             raise MetadataError(f"GET {PREEMPTED}: what it answers is neither TRUE nor FALSE")
-        return [Notice(Kind.PREEMPT)] if word == "TRUE" else []
+        return [Notice(NoticeKind.PREEMPT)] if word == "TRUE" else []

@@ -1,4 +1,4 @@
-"""The log of one node's watcher: one JSON object a line, with the keys that Serve's own have in JSON; and its events."""
+"""The log of one node's watcher and its events: one JSON object a line, with the keys of Serve's own JSON logs."""
 
 from __future__ import annotations
 
@@ -77,19 +77,19 @@ FIELDS = {
 EVENTS: tuple[LogEvent, ...] = tuple(each for each in list(vars().values()) if isinstance(each, LogEvent))
 
 
-class Events:
-    """fields: what each line carries, such as the node's id."""
+class WatcherLog:
+    """Writes events. fields: what each line carries, such as the node's id."""
 
     def __init__(self, out: TextIO, **fields: str) -> None:
         self._out = out
         self._fields = fields
 
-    def of(self, **fields: str) -> Events:
-        """The same log, each line with these fields too."""
-        return Events(self._out, **{**self._fields, **fields})
+    def of(self, **fields: str) -> WatcherLog:
+        """Returns the same log with these fields in each line too."""
+        return WatcherLog(self._out, **{**self._fields, **fields})
 
     def tell(self, event: LogEvent, **values: Value) -> None:
-        """Writes it down. Raises: ValueError for other fields than the event's own."""
+        """Writes an event. Raises: ValueError for other fields than the event's own."""
         message, said = event.said(values)
         now_ns = time.time_ns()
         line = {
@@ -101,5 +101,5 @@ class Events:
             **said,
             "timestamp_ns": now_ns,
         }
-        # ASCII, so that nothing that was read can end the line or steer a terminal.
+        # ASCII, so that text from outside can neither end the line nor control a terminal.
         print(json.dumps(line, ensure_ascii=True), file=self._out, flush=True)

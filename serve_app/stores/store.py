@@ -1,13 +1,13 @@
-"""What a store is: a place that holds entries under keys, and may be slow, full or gone.
+"""What a store is: it holds entries under keys, and may be slow, full or unreachable.
 
-A store knows nothing of what an entry means: it gives back what was put there, or nothing, or one of the errors below.
-A blocking store does the work; `Threaded` makes it one that an event loop can wait for.
-
-The store of a service that keeps nothing.
+A store knows nothing of what an entry means: it returns what was put there, or nothing, or raises one of the errors
+below. A blocking store does the work; `ThreadedStore` makes it one that an event loop can wait for.
 """
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import Literal, Protocol
 
 from serve_app.cache.entry import Packed
@@ -17,7 +17,7 @@ FaultKind = Literal["unreachable", "timeout", "busy", "denied", "full", "refused
 
 
 class StoreError(Exception):
-    """The store could not do as asked. kind: the sort of fault, for counters and the log."""
+    """The store failed. kind: the kind of fault, for counters and the log."""
 
     kind: FaultKind = "refused"
 
@@ -35,27 +35,43 @@ class StoreTimeout(StoreError):
 
 
 class StoreBusy(StoreError):
-    """Too many wait for the store already. Says nothing about how the store is."""
+    """Too many calls wait already. This says nothing about the state of the store."""
 
     kind = "busy"
 
 
 class StoreDenied(StoreError):
-    """The store is there and does not let us."""
+    """The store answers, and denies access."""
 
     kind = "denied"
 
 
 class StoreFull(StoreError):
-    """No room for one more entry."""
+    """There is no room for another entry."""
 
     kind = "full"
 
 
-class BlockingStore(Protocol):
-    """A store whose calls wait. Safe to call from several threads at once, and from several processes.
+_KIND_BY_ERRNO: dict[int | None, type[StoreError]] = {
+    errno.ENOSPC: StoreFull,
+    errno.EDQUOT: StoreFull,
+    errno.EFBIG: StoreFull,
+    errno.EACCES: StoreDenied,
+    errno.EPERM: StoreDenied,
+    errno.EROFS: StoreDenied,
+}
 
-    Every call raises StoreError, and nothing else, for what may go wrong with a store.
+
+def error_of_file(error: OSError, where: object) -> StoreError:
+    """The StoreError for an error of the file system. where: the file or folder."""
+    what = os.strerror(error.errno) if error.errno else type(error).__name__
+    return _KIND_BY_ERRNO.get(error.errno, StoreUnreachable)(f"{where}: {what}")
+
+
+class BlockingStore(Protocol):
+    """A store whose calls block. Safe to call from several threads at once, and from several processes.
+
+    Every call raises StoreError, and nothing else, for whatever goes wrong with a store.
     """
 
     def get(self, key: Key) -> Packed | None:
@@ -63,27 +79,27 @@ class BlockingStore(Protocol):
         ...
 
     def put(self, key: Key, entry: Packed) -> None:
-        """Keeps the entry, whole or not at all, in place of the one before. A store may drop any entry later."""
+        """Stores the whole entry or nothing, in place of the one before. A store may evict any entry later."""
         ...
 
     def delete(self, key: Key) -> None:
-        """Forgets the entry, if there is one."""
+        """Deletes the entry, if there is one."""
         ...
 
     def link(self, key: Key, expires_s: int, file_name: str) -> str | None:
-        """A URL that gives the entry's body to whoever has it, for so long; None from a store that has no URLs.
+        """A URL from which anyone can fetch the entry's body for `expires_s`; None from a store that has no URLs.
 
-        file_name: what a browser saves it as.
+        file_name: the name under which a browser saves it.
         """
         ...
 
     def close(self) -> None:
-        """Gives back what the store holds; no call follows."""
+        """Releases what the store holds; no call follows."""
         ...
 
 
 class Store(Protocol):
-    """The same for an event loop: no call holds it up, and each ends within its time-out."""
+    """The same for an event loop: no call blocks it, and each ends within its time-out."""
 
     async def get(self, key: Key) -> Packed | None: ...
 
@@ -96,8 +112,8 @@ class Store(Protocol):
     async def close(self) -> None: ...
 
 
-class NothingKept:
-    """Every entry is forgotten as it is put."""
+class NullStore:
+    """A store that stores nothing."""
 
     def get(self, key: Key) -> Packed | None:
         del key
@@ -114,4 +130,4 @@ class NothingKept:
         return None
 
     def close(self) -> None:
-        """Nothing is held."""
+        """There is nothing to release."""

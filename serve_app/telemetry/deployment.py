@@ -17,7 +17,7 @@ from ray.exceptions import RayError
 from deployments.liveness.stalls import within
 from deployments.telemetry.metric import Recorder
 from serve_app.errors import NotReady
-from serve_app.telemetry.metrics_page import Agent
+from serve_app.telemetry.metrics_page import NodeAgent
 from serve_app.telemetry.service_metrics import NODES, NODES_ENDED
 
 Market = Literal["spot", "on-demand", "none"]
@@ -59,9 +59,9 @@ async def nodes() -> list[Node]:
     return [_node(each) for each in found]
 
 
-async def agents() -> Sequence[Agent]:
+async def agents() -> Sequence[NodeAgent]:
     """Of all nodes that are alive. Raises: as `nodes`."""
-    return [Agent(node.node_id[:12], node.figures_url) for node in await nodes() if node.ended is None]
+    return [NodeAgent(node.node_id[:12], node.figures_url) for node in await nodes() if node.ended is None]
 
 
 def _node(found: Mapping[str, Any]) -> Node:

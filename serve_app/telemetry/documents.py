@@ -51,7 +51,7 @@ _SPOT_HEAD = """\
 
 # The watcher's log
 
-One JSON object a line, on the standard error of `python -m serve_app.cli.node`, with the same keys for level, message
+One JSON object a line, on the standard error of `musicgen node`, with the same keys for level, message
 and time (`asctime` is in UTC).
 """
 

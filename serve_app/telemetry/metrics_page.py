@@ -44,7 +44,7 @@ class Sample:
     value: float
 
 
-def samples_of(page: bytes, node: str) -> list[Sample]:
+def parse_samples(page: bytes, node: str) -> list[Sample]:
     """Ours among all that a node's agent shows; those of its processes as one. Raises: ValueError for another format.
 
     node: what to call it.
@@ -124,17 +124,17 @@ _AT_ONCE = 16
 
 
 @dataclass(frozen=True)
-class Agent:
+class NodeAgent:
     """Where a node shows its figures. node: what it is called, like no other."""
 
     node: str
     url: str
 
 
-class Agents:
+class NodeAgents:
     """find: those of all nodes that are alive. timeout_s: for each node."""
 
-    def __init__(self, find: Callable[[], Awaitable[Sequence[Agent]]], *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, find: Callable[[], Awaitable[Sequence[NodeAgent]]], *, timeout_s: float = TIMEOUT_S) -> None:
         self._find = find
         self._timeout_s = timeout_s
 
@@ -144,7 +144,7 @@ class Agents:
         # A proxy that the environment names is for what is outside.
         async with httpx.AsyncClient(trust_env=False, timeout=self._timeout_s) as client:
 
-            async def ask(agent: Agent) -> list[Sample] | None:
+            async def ask(agent: NodeAgent) -> list[Sample] | None:
                 async with turns:
                     try:
                         return await within(_asked(client, agent), self._timeout_s)
@@ -161,7 +161,7 @@ class Agents:
         ]
 
 
-async def _asked(client: httpx.AsyncClient, agent: Agent) -> list[Sample]:
+async def _asked(client: httpx.AsyncClient, agent: NodeAgent) -> list[Sample]:
     """Raises: httpx.HTTPError; ValueError for what is no page of figures, or too long a one."""
     page = bytearray()
     # Packing a page takes the agent longer than sending it as it is.
@@ -171,10 +171,10 @@ async def _asked(client: httpx.AsyncClient, agent: Agent) -> list[Sample]:
             page += part
             if len(page) > MAX_PAGE_BYTES:
                 raise ValueError("the page is too long")
-    return await asyncio.to_thread(samples_of, bytes(page), agent.node)
+    return await asyncio.to_thread(parse_samples, bytes(page), agent.node)
 
 
-class Page:
+class MetricsPage:
     """samples: of all nodes, as they are now.
 
     Nothing is kept for later: another replica's page may be newer than a kept one, and to whoever reads both in turn a

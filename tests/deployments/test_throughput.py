@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deployments.scaling_stats import Speedometer, WorkingSpeed
+from deployments.scaling_stats import BusyThroughput, ThroughputMeter
 
 
 class Clock:
@@ -17,24 +17,24 @@ class Clock:
 
 def test_a_speedometer_tells_the_last_interval_and_the_fastest() -> None:
     clock = Clock()
-    speed = Speedometer(clock)
+    speed = ThroughputMeter(clock)
     for counted, now, most in ((10, 5, 5), (40, 20, 20), (0, 0, 20)):
         speed.count(counted)
         clock.now_s += 2
         speed.read()
-        assert (speed.now_per_s, speed.most_per_s) == (now, most)
+        assert (speed.now_per_s, speed.peak_per_s) == (now, most)
 
 
 def test_readings_close_to_each_other_are_one() -> None:
     clock = Clock()
-    speed = Speedometer(clock)
+    speed = ThroughputMeter(clock)
     speed.count(10)
     clock.now_s += 1
     speed.read()
     speed.count(1000)
     clock.now_s += 0.01
     speed.read()
-    assert speed.most_per_s == 10
+    assert speed.peak_per_s == 10
     clock.now_s += 0.99
     speed.read()
     assert speed.now_per_s == 1000
@@ -42,7 +42,7 @@ def test_readings_close_to_each_other_are_one() -> None:
 
 def test_idle_time_is_not_work() -> None:
     clock = Clock()
-    speed = WorkingSpeed(clock)
+    speed = BusyThroughput(clock)
     assert speed.per_s == 0
     for _ in range(3):
         with speed.timed(5):
@@ -53,7 +53,7 @@ def test_idle_time_is_not_work() -> None:
 
 def test_the_last_work_counts_most_and_what_fails_not_at_all() -> None:
     clock = Clock()
-    speed = WorkingSpeed(clock)
+    speed = BusyThroughput(clock)
     for seconds in [1.0] * 50 + [0.1] * 50:
         with speed.timed(1):
             clock.now_s += seconds

@@ -29,7 +29,7 @@ from loadtests.demo.table import Comparison, table, verdict
 from loadtests.demo.workers import language_models
 from loadtests.demo_kill import save, wishes
 from loadtests.measuring.running import Running
-from serve_app.cli.progress import Progress
+from serve_app.cli.terminal import Progress
 
 PNG = b"\x89PNG\r\n\x1a\n"
 LINE = (

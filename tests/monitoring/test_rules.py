@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from deployments.checkpoints.sources import ROOT
+from deployments.paths import ROOT
 from serve_app import errors
 from serve_app.api.job_response import PATH
 from serve_app.errors import ClientClosedRequest, ServiceError, TooBusy

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from serve_app.tasks import Background
+from serve_app.tasks import BackgroundTask
 
 
 async def for_ever() -> None:
@@ -17,7 +17,7 @@ async def failing() -> None:
 
 def test_closing_ends_the_work() -> None:
     async def scenario() -> None:
-        work = Background(for_ever)
+        work = BackgroundTask(for_ever)
         await work.close()
         work.start()
         await asyncio.sleep(0)
@@ -30,7 +30,7 @@ def test_closing_ends_the_work() -> None:
 
 def test_what_ended_it_is_known_and_travels() -> None:
     async def scenario() -> None:
-        work = Background(failing)
+        work = BackgroundTask(failing)
         work.start()
         await asyncio.sleep(0)
         await asyncio.sleep(0)

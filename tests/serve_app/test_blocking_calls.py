@@ -5,14 +5,14 @@ import threading
 
 import pytest
 
-from serve_app.tasks import to_its_end
+from serve_app.tasks import finish_in_thread
 from tests.serve_app.api.middleware.test_hangup import assert_no_task_is_left
 
 
 def test_a_result_and_an_error_come_through() -> None:
-    assert asyncio.run(to_its_end(divmod, 7, 2)) == (3, 1)
+    assert asyncio.run(finish_in_thread(divmod, 7, 2)) == (3, 1)
     with pytest.raises(ZeroDivisionError):
-        asyncio.run(to_its_end(divmod, 7, 0))
+        asyncio.run(finish_in_thread(divmod, 7, 0))
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -26,7 +26,7 @@ def test_who_is_cancelled_however_often_waits_for_the_end_of_the_call(fails: boo
             raise ValueError("nobody hears this")
 
     async def scenario() -> None:
-        task = asyncio.create_task(to_its_end(call))
+        task = asyncio.create_task(finish_in_thread(call))
         await asyncio.to_thread(began.wait)
         for _ in range(3):
             task.cancel()

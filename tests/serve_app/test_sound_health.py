@@ -8,7 +8,7 @@ from typing import Any
 
 from serve_app.sound.health import HealthMeter
 from tests.serve_app.auth.gates import run
-from tests.serve_app.pipeline.scripted import SOUND
+from tests.serve_app.pipeline.scripted_stages import SOUND
 from tests.serve_app.tenants.house import MODEL, House, house
 from tests.serve_app.tenants.studio import steps_of
 

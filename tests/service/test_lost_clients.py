@@ -1,4 +1,4 @@
-"""A crowd that asks and is gone leaves nothing behind, in any process."""
+"""Clients that disconnect all at once leave nothing behind, in any process."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import pytest
 from deployments.language_model.engine.loop import EngineLoad
 from tests.service.conftest import PAIR as APP
 from tests.service.conftest import SLOTS, RunningService, processes
-from tests.service.support.pair import all_ready, body, clip, until
+from tests.service.support.two_replicas import all_ready, body, clip, until
 
 
 @pytest.mark.slow
-def test_five_hundred_clients_that_vanish_leave_nothing_behind(pair: RunningService) -> None:
+def test_five_hundred_clients_that_disconnect_leave_nothing_behind(pair: RunningService) -> None:
     """They connect, ask for a stream, and are gone within a second."""
     host, port = httpx.URL(pair.url).host, httpx.URL(pair.url).port
     assert port is not None
 
-    async def vanish(number: int) -> None:
+    async def disconnect(number: int) -> None:
         _, writer = await asyncio.open_connection(host, port)
         content = httpx.Request("POST", "http://x", json=body(10_000 + number, 30)).read()
         head = f"POST /{APP}/v1/music/stream HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content)}\r\n\r\n"
@@ -32,7 +32,7 @@ def test_five_hundred_clients_that_vanish_leave_nothing_behind(pair: RunningServ
         writer.transport.abort()
 
     async def storm(size: int) -> None:
-        await asyncio.gather(*(vanish(number) for number in range(size)))
+        await asyncio.gather(*(disconnect(number) for number in range(size)))
 
     async def settled() -> None:
         free = EngineLoad(slots_used=0, slots_free=SLOTS, waiting=0)
@@ -51,7 +51,7 @@ def test_five_hundred_clients_that_vanish_leave_nothing_behind(pair: RunningServ
 
     async def scenario() -> None:
         await all_ready(APP, "tiny-language-model")
-        await storm(100)  # what a process sets aside once, for its first crowd
+        await storm(100)  # what a process allocates once, for its first load
         await settled()
         handles, memory = held()
         await storm(500)

@@ -16,8 +16,8 @@ from ray import serve
 
 from tests.postgresql import PostgresqlServer
 from tests.redis_server import RedisServer
-from tests.service.conftest import REQUEST_TIMEOUT_S, RunningService, recorded_build, settings
-from tests.service.support.submitted import digest, ended, sound
+from tests.service.conftest import REQUEST_TIMEOUT_S, RunningService, build_with_recording, settings
+from tests.service.support.job_client import digest, fetch_sound, wait_until_ended
 from tests.tiny import tiny_checkpoint
 
 APP = "shared"
@@ -39,7 +39,7 @@ class Shared(RunningService):
 
 def made_key(records: str, tenant: str) -> str:
     """As an operator makes one."""
-    command = [sys.executable, "-m", "serve_app.cli.keys", "--records", records, "make", "--tenant", tenant]
+    command = [sys.executable, "-m", "serve_app.cli.main", "keys", "make", "--records", records, "--tenant", tenant]
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout.strip()
 
 
@@ -59,7 +59,7 @@ def shared(
     limits = {"audio_s_per_minute": AUDIO_S_PER_MINUTE, "storage": redis_server.url}
     args["access"] = {"keys": "required", "limits": limits}
     keys = {tenant: made_key(records, tenant) for tenant in ("a", "b", "limited")}
-    serve.run(recorded_build(args), name=APP, route_prefix=f"/{APP}")
+    serve.run(build_with_recording(args), name=APP, route_prefix=f"/{APP}")
     url = f"http://127.0.0.1:{ray_cluster}/{APP}"
     yield Shared(url, lambda name: serve.get_deployment_handle(name, APP), frames, folder, keys)
     serve.delete(APP)
@@ -76,7 +76,7 @@ def test_no_job_is_lost_and_none_is_doubled_when_postgresql_is_restarted_under_l
     refused: list[httpx.Response] = []
 
     async def submitter(client: httpx.AsyncClient, number: int) -> dict[int, str]:
-        """The ids of its jobs by seed; what is refused is asked again with the same key."""
+        """The ids of its jobs by seed; a refused request is retried with the same key."""
         ids: dict[int, str] = {}
         for i in range(JOBS_EACH):
             seed = 100 * number + i
@@ -108,13 +108,13 @@ def test_no_job_is_lost_and_none_is_doubled_when_postgresql_is_restarted_under_l
             assert all(int(response.headers["Retry-After"]) > 0 for response in refused)
             assert len(set(jobs.values())) == NUM_SUBMITTERS * JOBS_EACH
             for job_id in jobs.values():
-                assert (await ended(client, job_id))["state"] == "succeeded"
+                assert (await wait_until_ended(client, job_id))["state"] == "succeeded"
             answer = (await client.get("/v1/generations?limit=100")).json()
             listed = [each["id"] for each in answer["generations"]]
             assert sorted(listed) == sorted(jobs.values())
             for seed in (0, 100 * NUM_SUBMITTERS - 100 + JOBS_EACH - 1):
                 alone = await client.post("/v1/music", json={**body(seed), "cache": "off"})
-                assert digest(await sound(client, jobs[seed])) == digest(alone.content)
+                assert digest(await fetch_sound(client, jobs[seed])) == digest(alone.content)
 
     asyncio.run(scenario())
 
@@ -156,7 +156,7 @@ def test_tenants_of_a_running_service_see_their_own_only(shared: Shared) -> None
             submitted = await a.post("/v1/generations", json=body(900))
             assert submitted.status_code == 202
             job_id = submitted.json()["id"]
-            await ended(a, job_id)
+            await wait_until_ended(a, job_id)
             for path in ("", "/events", "/audio"):
                 theirs = await b.get(f"/v1/generations/{job_id}{path}")
                 nothing = await b.get(f"/v1/generations/{'0' * 32}{path}")

@@ -1,13 +1,10 @@
-"""The few phrases that the kernels of `kernels.py` and `arithmetic.py` are made of, over an LLVM builder: 16 lanes.
+"""What kernels are written with: an LLVM builder over vectors of 16 lanes, and sums that are fixed to the bit.
 
-No operation carries a fast-math flag; see `arithmetic`.
-
-float32 arithmetic of which every bit is written down: what is rounded, and in which order a sum is taken.
-
-A compiler that may choose (numba's `fastmath`) chooses anew for every copy of a function: the one that stands alone,
-and those inside each of its callers. Which copy a call finds depends on what came into the process before it, and that
-order is another one where kernels are compiled than where they are loaded from numba's cache. So no kernel here lets
-it choose. What that would gain, fused products and sums by vectors, is asked for with these intrinsics instead.
+Every bit of this float32 arithmetic is fixed: what is rounded, and in which order a sum is taken. A compiler that may
+choose (numba's `fastmath`) chooses anew for every copy of a function: the one that stands alone, and those inlined into
+its callers. Which copy a call finds depends on what the process loaded before it, and that order is another one where
+kernels are compiled than where they are loaded from numba's cache. So no operation here carries a fast-math flag. What
+that would gain, fused products and sums by vectors, these intrinsics do explicitly.
 """
 
 from __future__ import annotations
@@ -35,7 +32,7 @@ HAS_VNNI = bool(llvmlite.binding.get_host_cpu_features().get("avx512vnni"))
 
 
 class Emitter:
-    """A builder with the few phrases the kernels below are made of."""
+    """The few operations that kernels are made of, over an LLVM builder."""
 
     def __init__(self, builder: ir.IRBuilder) -> None:
         self.b = builder
@@ -186,7 +183,7 @@ def largest_of(context: Any, values: Any, num_vectors: Any) -> tuple[Any, Codege
 
 @intrinsic  # type: ignore[untyped-decorator]
 def largest_magnitude(context: Any, values: Any, num_vectors: Any) -> tuple[Any, Codegen]:
-    """As `largest_of`, of what they are without their signs."""
+    """As `largest_of`, of absolute values."""
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Sequence[ir.Value]) -> Any:
         e = Emitter(builder)

@@ -1,11 +1,8 @@
-"""How what a step works on lies in memory: weights, keys and values, scratch, rows. Plain addresses and arrays.
+"""How the data of a step lies in memory: weights, keys and values, scratch, rows. Plain addresses and arrays.
 
-Matrices as bytes, in the order the kernels read them.
-
-Weight-only figures: each output channel has one scale, its largest weight over 127, so that a weight is
-scale · integer in [-127, 127]. Stored 128 higher, as the processor's product of unsigned by signed bytes wants it.
-
-Keys and values of every slot, and the text each was given, for the 8-bit decoder.
+Weights are bytes, in the order the kernels read them. Each output channel has one scale, its largest weight over 127,
+so that a weight is scale · integer in [-127, 127]. It is stored 128 higher, as the processor's product of unsigned by
+signed bytes wants it.
 """
 
 from __future__ import annotations
@@ -41,11 +38,13 @@ class Matrices(NamedTuple):
     gelu: bool
 
 
-class Cache(NamedTuple):
-    """Addresses and strides in bytes of keys [layers, slots, 2, H, positions / 16, 64, 16] and values
-    [layers, slots, 2, H, positions, 64], both float16.
+class CacheLayout(NamedTuple):
+    """Addresses and strides in bytes of keys [layers, slots, 2, H, positions / 16, 64, 16] and values [layers, slots,
+    2, H, positions, 64], both float16.
 
-    text: address of a slot's text [layers, H, keys then values]; 0 for none. text_tokens: S of it.
+    Attributes:
+        text: address of a slot's text [layers, H, keys then values]; 0 for none.
+        text_tokens: S of it.
     """
 
     keys: int
@@ -58,7 +57,7 @@ class Cache(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """What a step writes on. For M rows and I the widest inner width."""
+    """Memory that a step overwrites. For M rows and I the widest inner width."""
 
     residual: np.ndarray  # float32 [M, D]
     wide: np.ndarray  # float32 [M, max(3 D, F)]
@@ -70,10 +69,10 @@ class Scratch(NamedTuple):
     scores: np.ndarray  # float32 [threads, positions]
     exponents: np.ndarray  # int32 [threads, positions]; and the same memory read as float32:
     powers: np.ndarray
-    barrier: np.ndarray  # int64 [1]: how many have ever arrived
+    barrier: np.ndarray  # int64 [1]: see `team.wait_at_barrier`
 
 
-class Rows(NamedTuple):
+class RowArrays(NamedTuple):
     """int64 [M, K], [M], [M], [M]."""
 
     tokens: np.ndarray
@@ -83,7 +82,7 @@ class Rows(NamedTuple):
 
 
 class Draws(NamedTuple):
-    """How R tokens' columns are drawn, and what is written on meanwhile. K codebooks, V tokens."""
+    """How the columns of R requests are drawn, and memory for it. K codebooks, V tokens."""
 
     guidance: np.ndarray  # float32 [R]
     temperature: np.ndarray  # float32 [R]
@@ -104,7 +103,12 @@ HUGE_PAGE_BYTES = 2**21
 
 @dataclass(frozen=True)
 class PackedMatrix:
-    """weights: uint8 [O / 64, I / 4, 64, 4], zeros (as 128) where O or I was filled up; scales: float32 [O]."""
+    """A matrix of 8-bit weights in the order the kernels read it.
+
+    Attributes:
+        weights: uint8 [O / 64, I / 4, 64, 4], zeros (as 128) where O or I was filled up.
+        scales: float32 [O].
+    """
 
     weights: np.ndarray
     scales: np.ndarray
@@ -142,9 +146,9 @@ def pack(matrix: Tensor) -> PackedMatrix:
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: type) -> np.ndarray:
-    """An array that begins at a multiple of 64 bytes, in huge pages where it is large: fewer misses of addresses.
+    """An array that begins at a multiple of 64 bytes, in huge pages where it is large: fewer TLB misses.
 
-    Untouched memory of it costs nothing. It reads as zeros.
+    Memory of it that is not touched costs nothing. It reads as zeros.
     """
     size_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
     # Private: the shared memory that mmap gives by default has no huge pages.
@@ -162,7 +166,7 @@ def round_up(size: int, unit: int) -> int:
 
 
 class Int8Cache:
-    """Keys and values of every slot, float16; see `Cache` for their order."""
+    """Keys and values of every slot, and the text each was given, float16; see `CacheLayout` for their order."""
 
     def __init__(self, config: DecoderConfig, num_slots: int, max_positions: int) -> None:
         positions = round_up(max_positions, POSITIONS)
@@ -170,7 +174,7 @@ class Int8Cache:
         self._keys, self._values = (aligned_empty(shape, np.float16) for _ in range(2))
         self._texts: list[np.ndarray | None] = [None] * num_slots
         layer_bytes, _, row_bytes, head_bytes, _, _ = self._keys.strides
-        self.layout = Cache(
+        self.layout = CacheLayout(
             keys=self._keys.ctypes.data,
             values=self._values.ctypes.data,
             layer_bytes=layer_bytes,
@@ -188,7 +192,11 @@ class Int8Cache:
         return self._texts[slot] is not None
 
     def set_text(self, slot: int, text: np.ndarray, num_tokens: int) -> None:
-        """text: as `Int8Decoder.text_keys_values` packs it."""
+        """Gives a slot its text's keys and values.
+
+        Args:
+            text: as `Int8Decoder.read_text` packs it.
+        """
         self._texts[slot] = text
         self.layout.text[slot], self.layout.text_tokens[slot] = text.ctypes.data, num_tokens
 

@@ -1,8 +1,8 @@
-"""The engine: in-flight batching of generations, one step at a time.
+"""The engine: in-flight batching of requests, one step at a time.
 
 Requests of different prompt, length, sampling and seed share every step; one joins when a slot is free and leaves
-when done, failed or aborted. A generation's codes depend on nothing but its request: not on neighbours, slot, or on
-being resumed from its own codes (for one build, instruction set, thread count and numeric type).
+when done, failed or aborted. A request's codes depend on the request alone: not on neighbours, slot, or on being
+resumed from its own codes (for one build, instruction set, thread count and numeric type).
 """
 
 from __future__ import annotations
@@ -14,25 +14,26 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from deployments.language_model.decoder import Decoder
-from deployments.language_model.engine.request import Generation, num_steps
+from deployments.language_model.decoder import Decoder, new_stepper, ran_out_of_memory
+from deployments.language_model.engine.request import EngineRequest, num_steps
 from deployments.language_model.engine.sampler import Draw
 from deployments.language_model.engine.scheduler import Scheduler
 from deployments.language_model.engine.step import MAX_TEXT_TOKENS, Step
-from deployments.language_model.engine.stepper import new_stepper, ran_out_of_memory
 from deployments.language_model.errors import OutOfMemory
 from deployments.messages import CodeFrames, CodeRequest
 
 LogitsObserver = Callable[[str, int, Tensor], None]
-Drawing = tuple[tuple[int, Generation], ...]  # with their slots
+Drawing = tuple[tuple[int, EngineRequest], ...]  # requests that get a token in a step, with their slots
 
 
 class Engine:
-    """Not thread-safe: one thread adds, aborts and steps (see `engine_loop`).
+    """Not thread-safe: one thread adds, aborts and steps (see `EngineLoop`).
 
-    max_frames: the longest generation, prompt codes included. memory_bytes: for the keys and values of all who run;
-    None: as many as the decoder has. on_logits: called with (request id, step, guided logits [K, V]) for every column
-    sampled; for tests and measurements.
+    Args:
+        max_frames: of a request, prompt codes included.
+        memory_bytes: for the keys and values of all that run; None: as many as the decoder has.
+        on_logits: called with (request id, step, guided logits [K, V]) for every column sampled; for tests and
+            measurements.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Engine:
 
     @property
     def numerics(self) -> str:
-        """What a generation's bits depend on: replicas that differ here never resume each other's."""
+        """What a request's bits depend on: replicas that differ here never resume each other's requests."""
         return f"{platform.machine()} torch {torch.__version__} {self.decoder.numerics}"
 
     @property
@@ -66,12 +67,17 @@ class Engine:
         return not self.scheduler.running and not self.scheduler.waiting
 
     def add(self, request: CodeRequest) -> None:
-        """Raises: ValueError for a request that can't be made here; EngineFull when too many wait."""
+        """Queues a request.
+
+        Raises:
+            ValueError: For a request that can't be made here.
+            EngineFull: When too many wait.
+        """
         self._check(request)
         size_bytes = self._bytes_of(request, request.num_frames)
         if not self._fits(size_bytes):
             raise ValueError(self._too_large(request, size_bytes))
-        self.scheduler.add(Generation(request, self.config.delays, self.config.pad_token, size_bytes))
+        self.scheduler.add(EngineRequest(request, self.config.delays, self.config.pad_token, size_bytes))
 
     def abort(self, request_id: str) -> None:
         """The slot is free when this returns. An unknown id, done already, is no error."""
@@ -85,29 +91,31 @@ class Engine:
         self.decoder.close()
 
     def admit(self) -> list[tuple[str, OutOfMemory | None]]:
-        """Gives slots to those who wait. Their ids, and the error of each who found no memory and is gone again."""
+        """Gives slots to those that wait. Their ids, and the error of each that found no memory and is gone again."""
         admitted: list[tuple[str, OutOfMemory | None]] = []
-        for slot, generation in self.scheduler.admit():
+        for slot, request in self.scheduler.admit():
             self._step = None
             try:
                 with torch.inference_mode():
-                    self._stepper.admit(slot, generation)
+                    self._stepper.admit(slot, request)
             except Exception as error:
                 if not ran_out_of_memory(error):
                     raise
-                self.abort(generation.request_id)
-                admitted.append((generation.request_id, _out_of_memory(generation, error)))
+                self.abort(request.request_id)
+                admitted.append((request.request_id, _out_of_memory(request, error)))
             else:
-                admitted.append((generation.request_id, None))
+                admitted.append((request.request_id, None))
         return admitted
 
     @torch.inference_mode()
     def step(self) -> list[CodeFrames]:
-        """Admit whoever is not yet, start one step for all, and give the frames that became whole.
+        """Admits those that wait, starts one step for all, and returns the frames that are now complete.
 
         Where tokens stay on a device their frames come with the step after theirs, which is under way by then.
-        Raises: OutOfMemory from an admission; the others are as they were, and another step can be made. Whatever
-        else is raised, memory that ran out in the middle of a step too, leaves an engine that can't go on.
+
+        Raises:
+            OutOfMemory: From an admission; the others are as they were, and another step can be made. Whatever else is
+                raised, memory that ran out in the middle of a step too, leaves an engine that can't go on.
         """
         for _, error in self.admit():
             if error:
@@ -123,31 +131,35 @@ class Engine:
         return made
 
     def check_integrity(self) -> None:
-        """Raises: AssertionError when a slot, a request or its memory is lost, shared or left behind."""
+        """Checks slots, requests and their memory.
+
+        Raises:
+            AssertionError: When a slot, a request or its memory is lost, shared or left behind.
+        """
         self.scheduler.check_integrity()
         self._stepper.check_integrity(set(self.scheduler.running))
         assert len(self._in_flight) <= self._stepper.steps_ahead, f"{len(self._in_flight)} steps are under way"
 
     def _next_step(self) -> Step | None:
-        if self._step is None or not self._step.following():
-            turns = self.scheduler.plan(self.decoder.max_rows)
-            self._step = Step(turns, self.config.vocab_size) if turns else None
+        if self._step is None or not self._step.become_next():
+            scheduled = self.scheduler.schedule(self.decoder.max_rows)
+            self._step = Step(scheduled, self.config.vocab_size) if scheduled else None
         return self._step
 
     def _accept(self, drawing: Drawing, draws: Callable[[], Draw] | None) -> list[CodeFrames]:
         if draws is None:
             return []
         draw, made = draws(), []
-        for i, (slot, generation) in enumerate(drawing):
-            if self.scheduler.running.get(slot) is not generation:  # aborted while the step was under way
+        for i, (slot, request) in enumerate(drawing):
+            if self.scheduler.running.get(slot) is not request:  # aborted while the step was under way
                 continue
             if self._on_logits:
-                self._on_logits(generation.request_id, generation.num_known_columns, draw.guided[i])
-            new = generation.accept(draw.tokens[i])
+                self._on_logits(request.request_id, request.num_known_columns, draw.guided[i])
+            new = request.accept(draw.tokens[i])
             if new:
                 made.append(new)
-            if generation.finished:
-                self.abort(generation.request_id)
+            if request.finished:
+                self.abort(request.request_id)
         return made
 
     def _check(self, request: CodeRequest) -> None:
@@ -183,9 +195,9 @@ class Engine:
         )
 
 
-def _out_of_memory(generation: Generation, error: Exception) -> OutOfMemory:
-    """In words alone: the error itself would keep alive what its frames hold."""
+def _out_of_memory(request: EngineRequest, error: Exception) -> OutOfMemory:
+    """The error's words alone: the error itself would keep alive what its stack frames hold."""
     words = " ".join(str(error).split()) or type(error).__name__
     return OutOfMemory(
-        f"there was no memory to begin a generation that takes {generation.size_bytes} bytes while it runs: {words}"
+        f"there was no memory to begin a generation that takes {request.size_bytes} bytes while it runs: {words}"
     )

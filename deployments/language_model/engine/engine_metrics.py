@@ -14,19 +14,19 @@ ENGINE_LAPSED = LogEvent(
     "engine_lapsed",
     WARNING,
     "no sign of life for more than %(lease_s)g s: %(load)s is given up",
-    "The replica was held up for so long that others may have taken its generations over.",
+    "The replica was suspended for so long that others may have taken its requests over.",
 )
 ENGINE_REFUSED = LogEvent(
     "engine_refused",
     WARNING,
     "generation %(generation)s: %(reason)s",
-    "The engine took a request in, and had no room for it after all.",
+    "The engine accepted a request, and had no memory for it when its turn came.",
 )
 ENGINE_BROKE = LogEvent(
     "engine_broke",
     CRITICAL,
     "the engine broke, and this replica ends with it",
-    "Serve starts another; what was under way goes on elsewhere.",
+    "Serve starts another replica; what was under way is resumed on others.",
 )
 SLOTS = Metric("musicgen_slots", "gauge", "Slots of engines that are up.", "slots", ("model", "pool"))
 SLOTS_IN_USE = Metric(

@@ -1,4 +1,4 @@
-"""Where one generation's frames go: from the engine's thread, in chunks, to a reader on an event loop."""
+"""The frames of one request on their way: from the engine's thread, in chunks, to a reader on an event loop."""
 
 from __future__ import annotations
 
@@ -7,65 +7,72 @@ from collections.abc import Callable, Collection
 
 import numpy as np
 
-from deployments.messages import Beat, CodeFrames
+from deployments.messages import CodeFrames, Heartbeat
 
-CHUNK_FRAMES = 10  # 0.2 s of sound: few enough messages, and fine enough for progress
+CHUNK_FRAMES = 10  # 0.2 s of sound: few messages, and progress that is shown often enough
 
 
-class Listener:
-    """Made and read on an event loop, told by another thread. Close it: until then it beats.
+class FrameStream:
+    """Made and read on an event loop, filled by another thread. Close it: until then it sends heartbeats.
 
-    Chunks end at the frames the request names, else where (frame number) % CHUNK_FRAMES = 0; and at the last. A beat is
-    sent when nothing else was for beat_s. on_sign: called on the event loop before each of both is.
+    Chunks end at the frames the request names, else where (frame number) % CHUNK_FRAMES = 0; and at the last.
+
+    Args:
+        heartbeat_s: a heartbeat is sent when nothing else was for so long.
+        on_send: called on the event loop before anything is sent.
     """
 
-    def __init__(self, chunk_ends: Collection[int], beat_s: float, on_sign: Callable[[], None]) -> None:
+    def __init__(self, chunk_ends: Collection[int], heartbeat_s: float, on_send: Callable[[], None]) -> None:
         self._ends = frozenset(chunk_ends)
-        self._beat_s = beat_s
-        self._on_sign = on_sign
-        self._items: asyncio.Queue[CodeFrames | Beat | Exception] = asyncio.Queue()
+        self._heartbeat_s = heartbeat_s
+        self._on_send = on_send
+        self._items: asyncio.Queue[CodeFrames | Heartbeat | Exception] = asyncio.Queue()
         self._running = False
-        self._gathered: list[CodeFrames] = []
+        self._chunk: list[CodeFrames] = []
         self._loop = asyncio.get_running_loop()
-        on_sign()
-        self._timer = self._loop.call_later(beat_s, self.beat)
+        on_send()
+        self._timer = self._loop.call_later(heartbeat_s, self.heartbeat)
 
     def close(self) -> None:
         self._timer.cancel()
 
-    async def next(self) -> CodeFrames | Beat:
-        """Raises: what the generation failed with, after all that came before."""
+    async def next(self) -> CodeFrames | Heartbeat:
+        """The next chunk or heartbeat.
+
+        Raises:
+            Exception: What the request failed with, after all that came before.
+        """
         item = await self._items.get()
         if isinstance(item, Exception):
             raise item
         return item
 
-    def beat(self) -> None:
-        """On the event loop: a sign of life, unless there is one that has not been read."""
+    def heartbeat(self) -> None:
+        """On the event loop: a heartbeat, unless something is there that has not been read."""
         if self._items.empty():
-            self._put(Beat(self._running))
+            self._put(Heartbeat(self._running))
         else:
-            self._sign()
+            self._sending()
 
     def added(self, error: Exception | None) -> None:
         """From any thread: the request is in, or was refused."""
         if error is None:
-            call_soon(self._loop, self.beat)
+            call_soon(self._loop, self.heartbeat)
         else:
             self.fail(error)
 
     def admitted(self) -> None:
-        """From the engine's thread: the generation has its slot."""
+        """From the engine's thread: the request has its slot."""
         call_soon(self._loop, self._admit)
 
     def frames(self, new: CodeFrames) -> None:
         """From the engine's thread."""
-        self._gathered.append(new)
+        self._chunk.append(new)
         end = new.first_frame + new.codes.shape[1]
         if new.finished or (end in self._ends if self._ends else end % CHUNK_FRAMES == 0):
-            codes = np.concatenate([part.codes for part in self._gathered], axis=1)
-            chunk = CodeFrames(new.request_id, self._gathered[0].first_frame, codes, new.finished)
-            self._gathered.clear()
+            codes = np.concatenate([part.codes for part in self._chunk], axis=1)
+            chunk = CodeFrames(new.request_id, self._chunk[0].first_frame, codes, new.finished)
+            self._chunk.clear()
             call_soon(self._loop, self._put, chunk)
 
     def fail(self, error: Exception) -> None:
@@ -74,18 +81,18 @@ class Listener:
 
     def _admit(self) -> None:
         self._running = True
-        self._put(Beat(running=True))
+        self._put(Heartbeat(running=True))
 
-    def _put(self, item: CodeFrames | Beat | Exception) -> None:
-        self._sign()
+    def _put(self, item: CodeFrames | Heartbeat | Exception) -> None:
+        self._sending()
         self._items.put_nowait(item)
 
-    def _sign(self) -> None:
+    def _sending(self) -> None:
         if self._timer.cancelled():  # closed; what was under way then comes here all the same
             return
-        self._on_sign()
+        self._on_send()
         self._timer.cancel()
-        self._timer = self._loop.call_later(self._beat_s, self.beat)
+        self._timer = self._loop.call_later(self._heartbeat_s, self.heartbeat)
 
 
 def call_soon(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *args: object) -> None:

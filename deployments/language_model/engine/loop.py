@@ -1,7 +1,7 @@
-"""The engine's thread, and an async skin over it.
+"""The engine's thread, and the async interface to it.
 
 The step loop has a thread of its own, so that the replica's event loop answers health checks while it computes.
-Everything that touches the engine runs in that thread, in the order it was asked for.
+Everything that touches the engine runs in that thread, as commands in their order.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from dataclasses import dataclass
 from deployments.batching import BATCH_SIZE
 from deployments.language_model.engine.engine import Engine
 from deployments.language_model.engine.engine_metrics import ENGINE_LAPSED, ENGINE_REFUSED
-from deployments.language_model.engine.frame_stream import Listener, call_soon
-from deployments.language_model.errors import EngineFailed, EngineFull, Lapsed
-from deployments.liveness.stalls import BEAT_S, Pulse
-from deployments.messages import Beat, CodeFrames, CodeRequest
-from deployments.scaling_stats import Speedometer
+from deployments.language_model.engine.frame_stream import FrameStream, call_soon
+from deployments.language_model.errors import EngineFailed, EngineFenced, EngineFull
+from deployments.liveness.self_fencing import SelfFencing
+from deployments.liveness.timings import TIMINGS
+from deployments.messages import CodeFrames, CodeRequest, Heartbeat
+from deployments.scaling_stats import ThroughputMeter
 from deployments.telemetry.metric import NOT_RECORDED, Recorder
 
-# How often one looks how many generations a step has: a step takes milliseconds, and telling it microseconds.
-_LOOK_S = 1.0
+# How often the batch size is recorded: a step takes milliseconds, and recording microseconds.
+_RECORD_S = 1.0
 _NOT_RECORDED = NOT_RECORDED.labelled(model="none")
 
 _log = logging.getLogger("ray.serve.language_model")  # below Serve's own, whose files and format it shares
@@ -34,7 +35,11 @@ _log = logging.getLogger("ray.serve.language_model")  # below Serve's own, whose
 
 @dataclass(frozen=True)
 class EngineLoad:
-    """slots_used + slots_free = all; waiting: requests without a slot."""
+    """How much of an engine is in use: slots_used + slots_free are all slots.
+
+    Attributes:
+        waiting: requests without a slot.
+    """
 
     slots_used: int
     slots_free: int
@@ -50,26 +55,34 @@ class EngineLoop:
         name: str = "engine",
         *,
         on_failure: Callable[[BaseException], None] = lambda error: None,
-        pulse: Pulse | None = None,
-        beat_s: float = BEAT_S,
+        fencing: SelfFencing | None = None,
+        heartbeat_s: float = TIMINGS.heartbeat_s,
         recorder: Recorder = _NOT_RECORDED,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Waits until the engine is built. Raises: whatever `build` raises.
+        """Waits until the engine is built.
 
-        on_failure: called in the engine's thread as soon as it has broken, before anybody else hears of it.
-        frames_made: counts what comes out.
-        pulse: whose lapse has it give up all it holds; one of its own by default. beat_s: as `Listener` takes it.
-        recorder: is told how many generations a step has; model is among its labels. clock: seconds, monotonic.
+        Args:
+            on_failure: called in the engine's thread as soon as it has broken, before anybody else hears of it.
+            fencing: when its lease expires all requests are given up; one of its own by default.
+            heartbeat_s: as `FrameStream` takes it.
+            recorder: of how many requests a step has; model is among its labels.
+            clock: seconds, monotonic.
+
+        Attributes:
+            frames_made: measures what comes out.
+
+        Raises:
+            BaseException: Whatever `build` raises.
         """
         self._commands: queue.SimpleQueue[_Command | None] = queue.SimpleQueue()
-        self._listeners: dict[str, Listener] = {}
-        self._pulse = pulse or Pulse()
-        self._beat_s = beat_s
+        self._streams: dict[str, FrameStream] = {}
+        self._fencing = fencing or SelfFencing()
+        self._heartbeat_s = heartbeat_s
         self._recorder = recorder
         self._clock = clock
-        self._looked_s = -math.inf
-        self.frames_made = Speedometer()
+        self._recorded_s = -math.inf
+        self.frames_made = ThroughputMeter()
         self._on_failure = on_failure
         self._failure: BaseException | None = None
         self._ended = False
@@ -87,7 +100,7 @@ class EngineLoop:
         self.close()
 
     def close(self) -> None:
-        """Ends the thread after the step it is in. Whoever still listens gets EngineFailed."""
+        """Ends the thread after the step it is in. Streams that are still open fail with EngineFailed."""
         self._commands.put(None)
         self._thread.join()
 
@@ -102,41 +115,56 @@ class EngineLoop:
 
     @property
     def num_frames_waiting(self) -> int:
-        """That are asked of those without a slot."""
+        """Of the requests that have no slot."""
         return self._engine.scheduler.num_frames_waiting
 
     def check_health(self) -> None:
-        """Raises: EngineFailed once the thread has ended."""
+        """Checks that the engine is up.
+
+        Raises:
+            EngineFailed: Once the thread has ended.
+        """
         if self._ended:
-            raise self._reason()
+            raise self._end_reason()
 
     async def check_integrity(self) -> None:
-        """Raises: AssertionError, EngineFailed."""
+        """Runs the engine's own check, in its thread.
+
+        Raises:
+            AssertionError: As `Engine.check_integrity`.
+            EngineFailed: Once the thread has ended.
+        """
         await self._in_thread(self._engine.check_integrity)
 
-    async def generate(self, request: CodeRequest) -> AsyncGenerator[CodeFrames | Beat, None]:
+    async def generate(self, request: CodeRequest) -> AsyncGenerator[CodeFrames | Heartbeat, None]:
         """The request's frames as they become whole. Leaving the iteration early frees the slot.
 
-        A beat comes once the request is in, one when it gets its slot, and one whenever nothing came for `beat_s`.
-        Raises: ValueError, EngineFull (from `Engine.add`), OutOfMemory, Lapsed, EngineFailed.
+        A heartbeat comes once the request is added, one when it gets its slot, and one whenever nothing came for
+        `heartbeat_s`.
+
+        Raises:
+            ValueError, EngineFull: From `Engine.add`.
+            OutOfMemory: When there is no memory for the request.
+            EngineFenced: When its requests were given up after a suspension.
+            EngineFailed: When the thread has ended.
         """
-        listener = Listener(request.chunk_ends, self._beat_s, self._beat)
+        stream = FrameStream(request.chunk_ends, self._heartbeat_s, self._renew)
         try:
-            self._post(_Command(lambda: self._add(request, listener), listener.added))
+            self._post(_Command(lambda: self._add(request, stream), stream.added))
             while True:
-                item = await listener.next()
+                item = await stream.next()
                 yield item
                 if isinstance(item, CodeFrames) and item.finished:
                     return
         finally:
-            listener.close()
-            self._post(_Command(lambda: self._forget(request.request_id, listener)))
+            stream.close()
+            self._post(_Command(lambda: self._forget(request.request_id, stream)))
 
-    def _beat(self) -> None:
-        self._pulse.beat(lambda: self._post(_Command(self._give_up)))
+    def _renew(self) -> None:
+        self._fencing.renew(lambda: self._post(_Command(self._give_up_all)))
 
     async def _in_thread(self, function: Callable[[], None]) -> None:
-        """Run a function between two steps. Given up by its waiter, it runs all the same."""
+        """Runs a function between two steps. It runs even if its waiter is cancelled."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
 
@@ -156,25 +184,25 @@ class EngineLoop:
         if self._ended:
             self._refuse_commands()
 
-    def _add(self, request: CodeRequest, listener: Listener) -> None:
+    def _add(self, request: CodeRequest, stream: FrameStream) -> None:
         self._engine.add(request)
-        self._listeners[request.request_id] = listener
+        self._streams[request.request_id] = stream
 
-    def _forget(self, request_id: str, listener: Listener) -> None:
-        if self._listeners.get(request_id) is listener:
-            del self._listeners[request_id]
+    def _forget(self, request_id: str, stream: FrameStream) -> None:
+        if self._streams.get(request_id) is stream:
+            del self._streams[request_id]
             self._engine.abort(request_id)
 
-    def _give_up(self) -> None:
-        """All who run and wait, so that the engine is idle: whoever listens to them will have gone elsewhere."""
+    def _give_up_all(self) -> None:
+        """Those that run and those that wait, so that the engine is idle: their readers will have gone elsewhere."""
         if self._engine.idle:
             return
-        silence = f"no sign of life for more than {self._pulse.lease_s:g} s"
-        ENGINE_LAPSED.tell(_log, lease_s=self._pulse.lease_s, load=str(self.load))
-        for request_id, listener in self._listeners.items():
+        silence = f"no sign of life for more than {self._fencing.lease_s:g} s"
+        ENGINE_LAPSED.tell(_log, lease_s=self._fencing.lease_s, load=str(self.load))
+        for request_id, stream in self._streams.items():
             self._engine.abort(request_id)
-            listener.fail(Lapsed(f"the replica gave {silence}, and its generations may have been taken over"))
-        self._listeners.clear()
+            stream.fail(EngineFenced(f"the replica gave {silence}, and its generations may have been taken over"))
+        self._streams.clear()
 
     def _run(self, build: Callable[[], Engine], built: threading.Event) -> None:
         try:
@@ -187,40 +215,40 @@ class EngineLoop:
                 raise
             finally:
                 self._engine.close()
-        except BaseException as error:  # noqa: BLE001 - it travels: to the builder, every listener, the health check
+        except BaseException as error:  # noqa: BLE001 - it travels: to the builder, every stream, the health check
             self._failure = error
         finally:
             self._ended = True
             built.set()
-            for listener in self._listeners.values():
-                listener.fail(self._reason())
+            for stream in self._streams.values():
+                stream.fail(self._end_reason())
             self._refuse_commands()
 
     def _work(self) -> None:
-        while self._obey():
+        while self._run_commands():
             for request_id, error in self._engine.admit():
                 if error is None:
-                    self._listeners[request_id].admitted()
+                    self._streams[request_id].admitted()
                 else:
                     ENGINE_REFUSED.tell(_log, generation=request_id.partition("-")[0], reason=str(error))
-                    self._listeners[request_id].fail(error)
-            self._look()
+                    self._streams[request_id].fail(error)
+            self._record_batch_size()
             for frames in self._engine.step():
                 self.frames_made.count(frames.codes.shape[1])
-                self._listeners[frames.request_id].frames(frames)
+                self._streams[frames.request_id].frames(frames)
 
-    def _look(self) -> None:
+    def _record_batch_size(self) -> None:
         now_s = self._clock()
-        if now_s - self._looked_s >= _LOOK_S and self._engine.scheduler.running:
-            self._looked_s = now_s
+        if now_s - self._recorded_s >= _RECORD_S and self._engine.scheduler.running:
+            self._recorded_s = now_s
             self._recorder.observe(BATCH_SIZE, len(self._engine.scheduler.running), stage="language_model")
 
-    def _obey(self) -> bool:
-        """Run what was asked for; wait for something when there is nothing to compute. False: the end."""
+    def _run_commands(self) -> bool:
+        """Runs the commands; waits for one when there is nothing to compute. False: the loop is to end."""
         while True:
-            # Before the commands are looked at: a beat that ends a lapse asks for the same by one of them.
-            if self._pulse.lapsed:
-                self._give_up()
+            # Before the commands are looked at: a renewal after the lease has expired gives up by one of them.
+            if self._fencing.expired:
+                self._give_up_all()
             if self._commands.empty() and not self._engine.idle:
                 return True
             command = self._commands.get()
@@ -235,9 +263,9 @@ class EngineLoop:
             except queue.Empty:  # another thread was faster
                 return
             if command is not None:
-                command.finish(self._reason())
+                command.finish(self._end_reason())
 
-    def _reason(self) -> EngineFailed:
+    def _end_reason(self) -> EngineFailed:
         return EngineFailed(
             "the engine was closed" if self._failure is None else f"the engine broke: {self._failure!r}"
         )
@@ -245,7 +273,7 @@ class EngineLoop:
 
 @dataclass(frozen=True)
 class _Command:
-    """Something to do in the engine's thread; `finish` hears how it went."""
+    """Something to do in the engine's thread. finish: called with its error, or None."""
 
     function: Callable[[], None]
     finish: Callable[[Exception | None], None] = lambda error: None

@@ -1,10 +1,8 @@
-"""The delay pattern (MusicGen, Copet et al. 2023, arXiv:2306.05284, section 2.2).
+"""A request in the engine, and the delay pattern of its codes. Plain Python and numpy.
 
-Codebook k lags `delays[k]` steps: the column of tokens made at step s holds, for codebook k, frame s - delays[k].
-Step s reads column s - 1 (all pads for s = 0). N frames take N + max(delays) steps, and frame t is whole once
-column t + max(delays) is.
-
-One generation's progress through the delay pattern. Plain Python and numpy.
+The delay pattern (MusicGen, Copet et al. 2023, arXiv:2306.05284, section 2.2): codebook k lags `delays[k]` steps. The
+column of tokens made at step s holds, for codebook k, frame s - delays[k]. Step s reads column s - 1 (all pads for
+s = 0). N frames take N + max(delays) steps, and frame t is complete once column t + max(delays) is.
 """
 
 from __future__ import annotations
@@ -27,7 +25,7 @@ def num_steps(num_frames: int, delays: tuple[int, ...]) -> int:
     return num_frames + max(delays)
 
 
-def delayed(codes: np.ndarray, delays: tuple[int, ...], steps: int, pad_token: int) -> np.ndarray:
+def apply_delay(codes: np.ndarray, delays: tuple[int, ...], steps: int, pad_token: int) -> np.ndarray:
     """Codes [K, N] → columns int64 [K, steps]: pads before a codebook's first frame, UNKNOWN after its last."""
     num_frames = codes.shape[1]
     columns = np.full((len(delays), steps), UNKNOWN, dtype=np.int64)
@@ -37,7 +35,7 @@ def delayed(codes: np.ndarray, delays: tuple[int, ...], steps: int, pad_token: i
     return columns
 
 
-def undelayed(columns: np.ndarray, delays: tuple[int, ...], first_frame: int, end_frame: int) -> np.ndarray:
+def undo_delay(columns: np.ndarray, delays: tuple[int, ...], first_frame: int, end_frame: int) -> np.ndarray:
     """Columns [K, steps] → codes int16 [K, end_frame - first_frame]."""
     codebooks, lags = _columns_of(delays)
     codes: np.ndarray = columns[codebooks, lags + np.arange(first_frame, end_frame)].astype(np.int16)
@@ -50,16 +48,19 @@ def _columns_of(delays: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     return np.arange(len(delays))[:, None], np.array(delays)[:, None]
 
 
-class Generation:
-    """What a request's positions read, how far they have been read, and how much of what was drawn has arrived.
+class EngineRequest:
+    """One request's progress: what its positions read, how far they have been read, and which tokens have arrived.
 
-    Position p reads column p - 1 and its logits are those of column p. A generation ends by its length alone, so its
+    Position p reads column p - 1 and its logits are those of column p. A request ends by its length alone, so its
     positions can be read (`advance`) before the tokens drawn there are known here (`accept`). The tokens sampled for
     frames past the last one are read like all others and then discarded: the first N frames never depend on how many
-    more are asked for.
+    more are requested.
 
-    tokens: int64 [steps + 1, K], what each position reads, pads first; UNKNOWN where it is not here yet.
-    size_bytes: of memory it takes while it runs.
+    Args:
+        size_bytes: of memory it takes while it runs.
+
+    Attributes:
+        tokens: int64 [steps + 1, K], what each position reads, pads first; UNKNOWN where it has not arrived yet.
     """
 
     def __init__(self, request: CodeRequest, delays: tuple[int, ...], pad_token: int, size_bytes: int = 0) -> None:
@@ -76,9 +77,9 @@ class Generation:
         self.size_bytes = size_bytes
         self.num_steps: int = num_steps(request.num_frames, delays)
         self.tokens = np.full((self.num_steps + 1, len(delays)), pad_token, dtype=np.int64)
-        self.tokens[1:] = delayed(codes, delays, self.num_steps, pad_token).T
+        self.tokens[1:] = apply_delay(codes, delays, self.num_steps, pad_token).T
         self.num_known_columns: int = codes.shape[1]
-        self._num_begun_columns = self.num_known_columns + self._max_delay  # those after hold nothing yet
+        self._num_begun_columns = self.num_known_columns + self._max_delay  # the columns after these hold nothing yet
         self.num_drawn_columns: int = self.num_known_columns
         self.num_emitted_frames: int = self.num_known_columns
         self.position = 0
@@ -87,12 +88,12 @@ class Generation:
 
     @property
     def num_readable(self) -> int:
-        """Positions that can be read now: one while decoding, many after a resume, none once all have been."""
+        """Positions that can be read now: one while decoding, many at its beginning, none once all have been read."""
         return min(self.num_drawn_columns + 1, self.num_steps) - self.position
 
     @property
     def num_frames_left(self) -> int:
-        """That it has still to give."""
+        """Frames it has still to give."""
         return self.num_steps - self._max_delay - self.num_emitted_frames
 
     @property
@@ -109,7 +110,7 @@ class Generation:
         self.num_drawn_columns = max(self.num_drawn_columns, self.position)
 
     def accept(self, tokens: np.ndarray) -> CodeFrames | None:
-        """tokens [K] of the next column; what was known beforehand stays. Gives newly whole frames."""
+        """tokens [K] of the next column; what was known beforehand stays. Returns the frames that are now complete."""
         self.num_known_columns += 1
         column = self.tokens[self.num_known_columns]
         if self.num_known_columns > self._num_begun_columns:
@@ -120,5 +121,5 @@ class Generation:
         if end <= first:
             return None
         self.num_emitted_frames = end
-        codes = undelayed(self.tokens[1:].T, self.delays, first, end)
+        codes = undo_delay(self.tokens[1:].T, self.delays, first, end)
         return CodeFrames(self.request_id, first, codes, self.finished)

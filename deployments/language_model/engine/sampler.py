@@ -1,13 +1,13 @@
-"""The noise of a draw: a pure function of (seed, frame, codebook, token), computed where the logits are.
+"""Logits to tokens, in this order: guidance, temperature, top_k, top_p, draw. Pure functions.
 
-Counter-based: three rounds of the splitmix64 finaliser (Steele, Lea & Flood 2014, "Fast splittable pseudorandom
-number generators"; constants: Stafford's Mix13), each adding one more part of the counter. No state, so a
-generation resumed anywhere draws what it would have drawn.
+R requests, K codebooks, V tokens. The tokens that may be drawn are those of transformers' TopKLogitsWarper and
+TopPLogitsWarper, ties included. A draw is the argmax of their scores plus Gumbel noise, which samples the softmax
+(Gumbel-max trick).
 
-Logits to tokens, in this order: guidance, temperature, top_k, top_p, draw. Pure functions.
-
-R generations, K codebooks, V tokens. The kept set is that of transformers' TopKLogitsWarper and TopPLogitsWarper,
-ties included. A draw is the argmax of kept scores plus Gumbel noise, which samples their softmax (Gumbel-max trick).
+The noise is a pure function of (seed, frame, codebook, token), computed where the logits are. It is counter-based:
+three rounds of the splitmix64 finaliser (Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators";
+constants: Stafford's Mix13), each adding one more part of the counter. There is no state, so a request resumed anywhere
+draws what it would have drawn.
 """
 
 from __future__ import annotations
@@ -59,10 +59,14 @@ def _shift_right(x: Tensor, bits: int) -> Tensor:
 
 @dataclass(frozen=True)
 class SamplingBatch:
-    """The settings of R generations, each [R].
+    """The settings of R requests, each [R].
 
-    guidance_scale, temperature (1 where greedy): float32; top_p (1 where off): float64, for 1 - top_p is rounded once;
-    greedy: bool; top_k (V where off): int64; seeds: uint64.
+    Attributes:
+        guidance_scale, temperature (1 where greedy): float32.
+        top_p (1 where off): float64, for 1 - top_p is rounded once.
+        greedy: bool.
+        top_k (V where off): int64.
+        seeds: uint64.
     """
 
     guidance_scale: np.ndarray
@@ -91,7 +95,12 @@ class SamplingBatch:
 
 @dataclass(frozen=True)
 class Draw:
-    """tokens: int64 [R, K]; guided: the logits they were drawn from, float32 [R, K, V], valid until the next draw."""
+    """The tokens of a step.
+
+    Attributes:
+        tokens: int64 [R, K].
+        guided: the logits they were drawn from, float32 [R, K, V], valid until the next draw.
+    """
 
     tokens: np.ndarray
     guided: Tensor
@@ -107,7 +116,7 @@ def sample(logits: Tensor, batch: SamplingBatch, frames: np.ndarray) -> Tensor:
     """Guided logits [R, K, V], frames int64 [R, K] → tokens int64 [R, K]."""
     device = logits.device
     scores = logits / _as_rows(batch.temperature, logits)
-    keep = kept(scores, batch)
+    keep = keep_mask(scores, batch)
     row, codebook, token = keep.nonzero(as_tuple=True)
     seeds = torch.from_numpy(batch.seeds.view(np.int64)).to(device)
     noise = gumbel(seeds[row], torch.from_numpy(frames).to(device)[row, codebook], codebook, token)
@@ -117,7 +126,7 @@ def sample(logits: Tensor, batch: SamplingBatch, frames: np.ndarray) -> Tensor:
     return torch.where(greedy[:, None], logits.argmax(-1), noisy.argmax(-1))
 
 
-def kept(scores: Tensor, batch: SamplingBatch) -> Tensor:
+def keep_mask(scores: Tensor, batch: SamplingBatch) -> Tensor:
     """Scores [R, K, V] → bool [R, K, V]: the tokens that may be drawn."""
     vocab_size, max_top_k = scores.shape[-1], int(batch.top_k.max())
     keep = torch.ones_like(scores, dtype=torch.bool)

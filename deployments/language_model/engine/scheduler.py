@@ -1,4 +1,4 @@
-"""Who waits, who runs, in which slot, and what each reads in the next step. Plain Python: no tensors here."""
+"""Which requests wait, which run in which slot, and what each reads in the next step. Plain Python, no tensors."""
 
 from __future__ import annotations
 
@@ -6,38 +6,40 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from deployments.language_model.engine.request import Generation
+from deployments.language_model.engine.request import EngineRequest
 from deployments.language_model.errors import EngineFull
 
 
 @dataclass(frozen=True)
-class Turn:
-    """In this step, `generation` in `slot` reads its next `num_positions` positions."""
+class ScheduledRequest:
+    """In this step `request`, in `slot`, reads its next `num_positions` positions."""
 
-    generation: Generation
+    request: EngineRequest
     slot: int
     num_positions: int
 
 
 class Scheduler:
-    """First come, first served, those with priority before the others. A generation holds one slot, and its memory,
-    from its admission until it is done or aborted. Nobody overtakes one who waits for memory, unless by priority, so
-    whoever fits at all gets in.
+    """First come, first served, those with priority before the others.
 
-    memory_bytes: for all who run at once; None: no limit.
+    A request holds one slot, and its memory, from its admission until it is done or aborted. None overtakes one that
+    waits for memory, unless by priority, so every request that fits at all gets in.
+
+    Args:
+        memory_bytes: for all that run at once; None: no limit.
     """
 
     def __init__(self, num_slots: int, max_waiting: int, memory_bytes: int | None = None) -> None:
         self.num_slots = num_slots
         self.max_waiting = max_waiting
         self.memory_bytes = memory_bytes
-        self.waiting: deque[Generation] = deque()
-        self.running: dict[int, Generation] = {}
+        self.waiting: deque[EngineRequest] = deque()
+        self.running: dict[int, EngineRequest] = {}
         self._free = list(range(num_slots - 1, -1, -1))
         self._used_bytes = 0
 
     def __contains__(self, request_id: str) -> bool:
-        return any(generation.request_id == request_id for generation in self._everyone())
+        return any(request.request_id == request_id for request in self._all())
 
     @property
     def num_waiting(self) -> int:
@@ -45,90 +47,97 @@ class Scheduler:
 
     @property
     def num_frames_waiting(self) -> int:
-        """That are asked of those who wait. To be read in any thread: a tuple of a deque is taken in one go."""
-        return sum(generation.num_frames_left for generation in tuple(self.waiting))
+        """Of the requests that wait. May be read in any thread: a tuple of a deque is made in one go."""
+        return sum(request.num_frames_left for request in tuple(self.waiting))
 
     @property
     def num_free(self) -> int:
         return len(self._free)
 
-    def add(self, generation: Generation) -> None:
-        """Raises: ValueError for an id in use; EngineFull when `max_waiting` wait beside those who join next, but never
-        for one with priority.
+    def add(self, request: EngineRequest) -> None:
+        """Queues a request. One with priority is never refused.
+
+        Raises:
+            ValueError: For an id in use.
+            EngineFull: When `max_waiting` wait beside those that join next.
         """
-        if generation.request_id in self:
+        if request.request_id in self:
             raise ValueError("a request with this id is already here")
-        if generation.priority:
-            self.waiting.insert(self._num_waiting_first, generation)
+        if request.priority:
+            self.waiting.insert(self._num_with_priority, request)
             return
-        if self.num_waiting >= self.max_waiting + self._num_joining(generation):
+        if self.num_waiting >= self.max_waiting + self._num_joining(request):
             raise EngineFull(
                 f"{len(self.running)} of {self.num_slots} slots are taken, {self.num_waiting} requests wait, "
                 f"and no more than {self.max_waiting} may wait for a slot"
             )
-        self.waiting.append(generation)
+        self.waiting.append(request)
 
-    def admit(self) -> Iterator[tuple[int, Generation]]:
-        """Move those who wait into free slots, one by one, as long as the first of them fits."""
+    def admit(self) -> Iterator[tuple[int, EngineRequest]]:
+        """Moves waiting requests into free slots, one by one, as long as the first of them fits."""
         while self.waiting and self._free and self._fits(self._used_bytes + self.waiting[0].size_bytes):
-            slot, generation = self._free.pop(), self.waiting.popleft()
-            self.running[slot] = generation
-            self._used_bytes += generation.size_bytes
-            yield slot, generation
+            slot, request = self._free.pop(), self.waiting.popleft()
+            self.running[slot] = request
+            self._used_bytes += request.size_bytes
+            yield slot, request
 
     def release(self, request_id: str) -> int | None:
-        """Forget a request, done or not. Gives the slot it held, or None; unknown ids are nobody's loss."""
-        for slot, generation in self.running.items():
-            if generation.request_id == request_id:
+        """Forgets a request, done or not. Returns the slot it held, or None; an unknown id is no error."""
+        for slot, request in self.running.items():
+            if request.request_id == request_id:
                 del self.running[slot]
                 self._free.append(slot)
-                self._used_bytes -= generation.size_bytes
+                self._used_bytes -= request.size_bytes
                 return slot
         self.waiting = deque(g for g in self.waiting if g.request_id != request_id)
         return None
 
-    def plan(self, max_rows: int) -> list[Turn]:
-        """One position for everybody who has one left; what is left of `max_rows` goes to those with more to read."""
-        reading = [(slot, generation) for slot, generation in self.running.items() if generation.num_readable]
-        spare = max_rows - sum(generation.num_branches for _, generation in reading)
-        turns = []
-        for slot, generation in reading:
-            extra = min(generation.num_readable - 1, spare // generation.num_branches)
-            spare -= extra * generation.num_branches
-            turns.append(Turn(generation, slot, 1 + extra))
-        return turns
+    def schedule(self, max_rows: int) -> list[ScheduledRequest]:
+        """One position for each that has one left; what is left of `max_rows` goes to those with more to read."""
+        reading = [(slot, request) for slot, request in self.running.items() if request.num_readable]
+        spare = max_rows - sum(request.num_branches for _, request in reading)
+        scheduled = []
+        for slot, request in reading:
+            extra = min(request.num_readable - 1, spare // request.num_branches)
+            spare -= extra * request.num_branches
+            scheduled.append(ScheduledRequest(request, slot, 1 + extra))
+        return scheduled
 
     def check_integrity(self) -> None:
-        """Raises: AssertionError when slots or memory are lost or shared, or a request is here twice."""
+        """Checks slots, memory and requests.
+
+        Raises:
+            AssertionError: When slots or memory are lost or shared, or a request is here twice.
+        """
         slots = sorted([*self._free, *self.running])
         assert slots == list(range(self.num_slots)), f"slots {slots} are not each there once"
-        used_bytes = sum(generation.size_bytes for generation in self.running.values())
+        used_bytes = sum(request.size_bytes for request in self.running.values())
         assert self._used_bytes == used_bytes, f"{self._used_bytes} bytes are counted, and {used_bytes} are used"
         assert self._fits(used_bytes), f"{used_bytes} bytes are used, and there are {self.memory_bytes}"
-        ids = [generation.request_id for generation in self._everyone()]
+        ids = [request.request_id for request in self._all()]
         assert len(ids) == len(set(ids)), "a request is here twice"
-        assert not any(generation.finished for generation in self._everyone()), "a finished generation holds on"
-        first = [generation.priority for generation in self.waiting]
-        assert first == sorted(first, reverse=True), "someone waits before one with priority"
+        assert not any(request.finished for request in self._all()), "a finished request holds on"
+        first = [request.priority for request in self.waiting]
+        assert first == sorted(first, reverse=True), "a request waits before one with priority"
 
     @property
-    def _num_waiting_first(self) -> int:
-        """Those with priority; they are at the head."""
-        return sum(generation.priority for generation in self.waiting)
+    def _num_with_priority(self) -> int:
+        """Waiting requests with priority; they are at the head."""
+        return sum(request.priority for request in self.waiting)
 
     def _fits(self, size_bytes: int) -> bool:
         return self.memory_bytes is None or size_bytes <= self.memory_bytes
 
-    def _num_joining(self, newcomer: Generation) -> int:
-        """How many of those who wait, and of the newcomer after them, the next step will admit."""
+    def _num_joining(self, newcomer: EngineRequest) -> int:
+        """How many of those that wait, and of the newcomer after them, the next step will admit."""
         used_bytes, number = self._used_bytes, 0
-        for generation in (*self.waiting, newcomer):
-            used_bytes += generation.size_bytes
+        for request in (*self.waiting, newcomer):
+            used_bytes += request.size_bytes
             if number == self.num_free or not self._fits(used_bytes):
                 break
             number += 1
         return number
 
-    def _everyone(self) -> Iterator[Generation]:
+    def _all(self) -> Iterator[EngineRequest]:
         yield from self.running.values()
         yield from self.waiting

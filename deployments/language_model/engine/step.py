@@ -1,12 +1,10 @@
-"""The rows of one step.
+"""One step of all running requests: its rows, and which of the requests draw a token.
 
 A row is one (slot, branch, position): decoding is one position a slot, prefill many, through the same code, so that
-a resumed generation computes the very same numbers.
+a resumed request computes the very same numbers.
 
-One step of everybody who runs: its rows, and who gets a token from which of them.
-
-While nobody joins, leaves or resumes, a step is the one before it one position on: it is moved on in place rather
-than made anew.
+While no request joins, leaves or resumes, a step is the one before it one position on: it is changed in place rather
+than built anew.
 """
 
 from __future__ import annotations
@@ -16,15 +14,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deployments.language_model.engine.request import Generation
+from deployments.language_model.engine.request import EngineRequest
 from deployments.language_model.engine.sampler import SamplingBatch
-from deployments.language_model.engine.scheduler import Turn
+from deployments.language_model.engine.scheduler import ScheduledRequest
 
 MAX_TEXT_TOKENS = 2048  # of a prompt; compiled steps set memory aside for this many
 
 
 @dataclass(frozen=True)
-class Place:
+class SlotPosition:
     """One position of one slot: its branches are rows `row` … `row + num_branches - 1` of the batch."""
 
     slot: int
@@ -35,64 +33,73 @@ class Place:
 
 @dataclass(frozen=True)
 class Rows:
-    """tokens: int64 [M, K]; slots, branches (0 has the text, 1 has none), positions: int64 [M]."""
+    """What a step reads, row by row.
+
+    Attributes:
+        tokens: int64 [M, K].
+        slots, branches (0 has the text, 1 has none), positions: int64 [M].
+    """
 
     tokens: np.ndarray
     slots: np.ndarray
     branches: np.ndarray
     positions: np.ndarray
-    places: Sequence[Place]
+    slot_positions: Sequence[SlotPosition]
 
     def __len__(self) -> int:
         return len(self.tokens)
 
 
 class Step:
-    """M rows of which R are sampled from. All arrays are int64 and stand until `following`.
+    """M rows of which R are sampled from. All arrays are int64 and valid until `become_next`.
 
-    slots, branches, positions: [M], as in `Rows`. drawing: the R generations that get a token, with their slots;
-    with_text, without_text: [R], their rows, the same one where there is no guidance; drawn: [2 R], both together;
-    frames: [R, K], see `sampler`.
+    Attributes:
+        slots, branches, positions: [M], as in `Rows`.
+        drawing: the R requests that get a token, with their slots.
+        with_text, without_text: [R], their rows, the same one where there is no guidance.
+        drawn: [2 R], both together.
+        frames: [R, K], see `sampler`.
     """
 
-    def __init__(self, turns: Sequence[Turn], vocab_size: int) -> None:
-        self.turns = turns
-        self._firsts = [turn.generation.position for turn in turns]
+    def __init__(self, scheduled: Sequence[ScheduledRequest], vocab_size: int) -> None:
+        self.scheduled = scheduled
+        self._firsts = [each.request.position for each in scheduled]
         index = np.array(
             [
-                (turn.slot, branch, first + i)
-                for turn, first in zip(turns, self._firsts, strict=True)
-                for i in range(turn.num_positions)
-                for branch in range(turn.generation.num_branches)
+                (each.slot, branch, first + i)
+                for each, first in zip(scheduled, self._firsts, strict=True)
+                for i in range(each.num_positions)
+                for branch in range(each.request.num_branches)
             ]
         )
         self.slots, self.branches, self.positions = np.ascontiguousarray(index.T)
-        branches = np.array([turn.generation.num_branches for turn in turns])
-        self._repeats = np.repeat(branches, [turn.num_positions for turn in turns])
-        ends = np.cumsum(branches * np.array([turn.num_positions for turn in turns]))
-        draws = np.array([turn.generation.draws_after(turn.num_positions) for turn in turns])
-        drawing = [turn for turn, each in zip(turns, draws, strict=True) if each]
-        self.drawing: tuple[tuple[int, Generation], ...] = tuple((turn.slot, turn.generation) for turn in drawing)
+        branches = np.array([each.request.num_branches for each in scheduled])
+        self._repeats = np.repeat(branches, [each.num_positions for each in scheduled])
+        ends = np.cumsum(branches * np.array([each.num_positions for each in scheduled]))
+        draws = np.array([each.request.draws_after(each.num_positions) for each in scheduled])
+        self.drawing: tuple[tuple[int, EngineRequest], ...] = tuple(
+            (each.slot, each.request) for each, has_draw in zip(scheduled, draws, strict=True) if has_draw
+        )
         self.with_text, self.without_text = (ends - branches)[draws], (ends - 1)[draws]
         self.drawn = np.concatenate([self.with_text, self.without_text])
-        generations = [generation for _, generation in self.drawing]
-        self.batch = SamplingBatch.of([g.sampling for g in generations], [g.seed for g in generations], vocab_size)
-        delays = np.array(turns[0].generation.delays)
+        requests = [request for _, request in self.drawing]
+        self.batch = SamplingBatch.of([r.sampling for r in requests], [r.seed for r in requests], vocab_size)
+        delays = np.array(scheduled[0].request.delays)
         self.frames = self.positions[self.with_text][:, None] - delays
-        self._num_following = 0
-        if draws.all() and all(turn.num_positions == 1 for turn in turns):
-            self._num_following = min(g.num_steps - g.position for g in generations) - 1
+        self._num_simple_steps = 0  # after this one
+        if draws.all() and all(each.num_positions == 1 for each in scheduled):
+            self._num_simple_steps = min(each.num_steps - each.position for each in requests) - 1
 
     def advance(self) -> None:
-        """Tells the generations that this step is on its way."""
-        for turn in self.turns:
-            turn.generation.advance(turn.num_positions)
+        """Tells the requests that this step is on its way."""
+        for each in self.scheduled:
+            each.request.advance(each.num_positions)
 
-    def following(self) -> bool:
-        """Becomes the step after it, for the same generations. False, and unchanged, where that is not this simple."""
-        if not self._num_following:
+    def become_next(self) -> bool:
+        """Becomes the step after it, for the same requests. False, and unchanged, where that is not this simple."""
+        if not self._num_simple_steps:
             return False
-        self._num_following -= 1
+        self._num_simple_steps -= 1
         self.positions += 1
         self.frames += 1
         self._firsts = [first + 1 for first in self._firsts]
@@ -101,16 +108,16 @@ class Step:
     def rows(self) -> Rows:
         """With the tokens they read, for a decoder that is given them."""
         read = [
-            turn.generation.tokens[first : first + turn.num_positions]
-            for turn, first in zip(self.turns, self._firsts, strict=True)
+            each.request.tokens[first : first + each.num_positions]
+            for each, first in zip(self.scheduled, self._firsts, strict=True)
         ]
         tokens = np.repeat(np.concatenate(read), self._repeats, axis=0)
-        return Rows(tokens, self.slots, self.branches, self.positions, self._places())
+        return Rows(tokens, self.slots, self.branches, self.positions, self._slot_positions())
 
-    def _places(self) -> list[Place]:
-        places, row = [], 0
-        for turn, first in zip(self.turns, self._firsts, strict=True):
-            for position in range(first, first + turn.num_positions):
-                places.append(Place(turn.slot, position, row, turn.generation.num_branches))
-                row += turn.generation.num_branches
-        return places
+    def _slot_positions(self) -> list[SlotPosition]:
+        slot_positions, row = [], 0
+        for each, first in zip(self.scheduled, self._firsts, strict=True):
+            for position in range(first, first + each.num_positions):
+                slot_positions.append(SlotPosition(each.slot, position, row, each.request.num_branches))
+                row += each.request.num_branches
+        return slot_positions

@@ -1,4 +1,4 @@
-"""Who asks: at the door of everything under /v1, with or without API keys."""
+"""Authentication: finds out whose request it is, with or without API keys, for all paths below /v1; audits each one."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve_app.api.middleware.boundary import METHODS
-from serve_app.auth import keys as binding
-from serve_app.auth import keys as credentials
+from serve_app.api.middleware.observability import method_of, route_of
 from serve_app.auth.gate import Gate
+from serve_app.auth.keys import address_of, presented_key, without_credentials
 from serve_app.errors import (
     ClientClosedRequest,
     Internal,
@@ -30,34 +29,41 @@ from serve_app.identity import ApiKey, AuditRecord, Caller
 
 @dataclass
 class _Outcome:
-    """What is known of the answer by now. begun: its status. is_whole: all of it was sent. has_failed: the service
-    has, before or in the middle of it.
+    """What is known of the answer by now.
+
+    Attributes:
+        started: the status that was sent; that of a hang-up until then.
+        is_whole: all of it was sent.
+        has_failed: the service failed, before it or in the middle of it.
     """
 
-    begun: int = ClientClosedRequest.status
+    started: int = ClientClosedRequest.status
     is_whole: bool = False
     has_failed: bool = False
 
     @property
     def status(self) -> int:
-        """What became of it: an answer that broke off is none."""
+        """The status for the audit: an answer that broke off counts as none."""
         if self.has_failed:
             return Internal.status
-        return self.begun if self.is_whole else ClientClosedRequest.status
+        return self.started if self.is_whole else ClientClosedRequest.status
 
 
-class Access:
-    """ASGI middleware inside Boundary. Other paths than /v1 and what is below it pass as they are.
+class Authentication:
+    """ASGI middleware inside ErrorBoundary. Paths other than /v1 and those below it pass unchanged.
 
-    To whoever handles the request further it gives, in `request.state`: caller, a Caller; until_answered, an
-    AsyncExitStack that is closed when the answer is over, cancelled or failed; extra_headers, a dict that is added to
-    the answer's headers; admit and allow_prompt, as `permission` has them. The key itself it takes out of the request.
+    It takes the key out of the request, and sets in `request.state`:
+        caller: a Caller.
+        until_answered: an AsyncExitStack that is closed when the answer is over, cancelled or failed.
+        extra_headers: a dict that is added to the answer's headers.
+        admit, allow_prompt: see `serve_app.api.requests.permit`.
+        wrong_key: only where the request was refused for its key. Such requests are counted, not logged one by one.
 
-    When the answer is over the audit has one record of it, with what is then in `request.state`: model, audio_s,
-    generation and prompt, as far as they are set. Where `request.state.turned_away` is set the request was refused for
-    its key, is counted, and deserves no line of its own in the log.
+    When the answer is over, the audit gets one record of it, with model, audio_s, generation and prompt from
+    `request.state`, as far as they are set.
 
-    clock: seconds since 1970.
+    Args:
+        clock: seconds since 1970.
     """
 
     def __init__(self, app: ASGIApp, gate: Gate, *, clock: Callable[[], float] = time.time) -> None:
@@ -66,7 +72,7 @@ class Access:
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not _asks_who(scope):
+        if scope["type"] != "http" or not _needs_caller(scope):
             await self.app(scope, receive, send)
             return
         began_s, ticks_s = self._clock(), time.perf_counter()
@@ -75,7 +81,7 @@ class Access:
 
         async def send_observed(message: Message) -> None:
             if message["type"] == "http.response.start":
-                outcome.begun = message["status"]
+                outcome.started = message["status"]
                 MutableHeaders(scope=message).update(state["extra_headers"])
             await send(message)
             outcome.is_whole = message["type"] == "http.response.body" and not message.get("more_body", False)
@@ -101,16 +107,16 @@ class Access:
             self._gate.audit.put(_record(scope, key, began_s, seconds, outcome.status))
 
     async def _key(self, scope: Scope) -> ApiKey | None:
-        """The right API key that the request shows, None where none is asked for. Raises: ServiceError."""
-        shown = credentials.presented(scope["headers"])
-        # In place: the routes note in this very scope what they are.
-        scope["headers"] = credentials.without(scope["headers"])
-        if self._gate.keyring is None:
+        """The valid API key that the request presents; None where the service has no keys. Raises: ServiceError."""
+        shown = presented_key(scope["headers"])
+        # In place: the router sets `route` in this very scope.
+        scope["headers"] = without_credentials(scope["headers"])
+        if self._gate.api_keys is None:
             _check_is_local(scope)
             return None
-        key = await self._gate.keyring.find(shown)
+        key = await self._gate.api_keys.find(shown)
         if key is None:
-            scope["state"]["turned_away"] = True
+            scope["state"]["wrong_key"] = True
             await self._refuse(scope)
         return key
 
@@ -132,8 +138,8 @@ class Access:
         return Caller(key.tenant, key.id, "" if self._gate.settings.share_cache else key.tenant)
 
 
-def _asks_who(scope: Scope) -> bool:
-    """Whether the path, as the routes see it, is /v1 or below."""
+def _needs_caller(scope: Scope) -> bool:
+    """Whether the path, as the routes see it, is /v1 or below it."""
     path, root = scope["path"], scope.get("root_path", "")
     if root and (path == root or path.startswith(f"{root}/")):
         path = path[len(root) :]
@@ -141,11 +147,11 @@ def _asks_who(scope: Scope) -> bool:
 
 
 def _check_is_local(scope: Scope) -> None:
-    """Raises: NotOpen for a request that reached the server by an address of the network, where no keys are asked for.
+    """Raises: NotOpen for a request that reached the server at an address of the network, on a service without keys.
 
-    The server says which of its addresses that was; it is no name, and nothing that the client can choose.
+    That address comes from the server's own socket, so a client can't choose it.
     """
-    address = binding.address_of(str((scope.get("server") or ("",))[0]))
+    address = address_of(str((scope.get("server") or ("",))[0]))
     if address is not None and not address.is_loopback:
         raise NotOpen("This service has no API keys, and serves its own machine only: ask its operator for keys.")
 
@@ -159,8 +165,8 @@ def _record(scope: Scope, key: ApiKey | None, began_s: float, seconds: float, st
         tenant="" if caller is None else caller.tenant,
         key_id="" if key is None else key.id,
         key_hash="" if key is None else key.digest.hex(),
-        method=scope["method"] if scope["method"] in METHODS else "other",
-        route=getattr(scope.get("route"), "path", "none"),
+        method=method_of(scope),
+        route=route_of(scope),
         status=status,
         model=state.get("model"),
         audio_s=state.get("audio_s", 0.0),

@@ -1,4 +1,4 @@
-"""No request body beyond the limit is read, nor waited for beyond its time."""
+"""The limits of a request body: its size, and the time in which it has to arrive."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from serve_app.errors import MalformedRequest, PayloadTooLarge, RequestTimeout, 
 
 
 class BodyLimit:
-    """ASGI middleware: answers 413 at once where too much is declared; `receive` raises it where too much comes, and
-    408 where the whole has not come in time.
+    """ASGI middleware: answers 413 at once where Content-Length is too large.
 
-    timeout_s: from when the body is first asked for.
+    `receive` raises PayloadTooLarge where more than the limit arrives, and RequestTimeout where the body is late.
+
+    Args:
+        timeout_s: counted from the first `receive`.
     """
 
     def __init__(self, app: ASGIApp, max_body_bytes: int, timeout_s: float) -> None:

@@ -1,7 +1,4 @@
-"""Clients that are gone, told as ASGI has it.
-
-Waiting for work on behalf of a client that may hang up.
-"""
+"""Disconnects: clients that hang up, and work that is cancelled when they do."""
 
 from __future__ import annotations
 
@@ -13,12 +10,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.errors import ClientClosedRequest, DeadlineExceeded, Internal
 
+T = TypeVar("T")
 
-class Departures:
-    """ASGI middleware: where `receive` raises one of `gone`, there is nobody any more, and a disconnect is received.
+_CANCEL_AGAIN_S = 1.0
 
-    Serve's proxy asks a replica's process for what its client says; when the client goes, that call may be cancelled
-    before it has said so.
+
+class Disconnects:
+    """ASGI middleware: an exception of the kind `gone`, raised by `receive`, becomes a disconnect message.
+
+    A replica of Serve calls its proxy for the client's messages. When the client hangs up, that call may be cancelled
+    before it has reported so.
     """
 
     def __init__(self, app: ASGIApp, gone: type[Exception]) -> None:
@@ -39,17 +40,17 @@ class Departures:
         await self.app(scope, receive_or_disconnect, send)
 
 
-T = TypeVar("T")
-
-_AGAIN_S = 1.0
-
-
 async def while_connected(work: Coroutine[Any, Any, T], receive: Receive, deadline_s: float) -> T:
-    """The work's result. The work is cancelled, and its end awaited, as soon as nobody wants it any more.
+    """The work's result. When the client disconnects, the work is cancelled and its end awaited.
 
-    receive: the request's ASGI channel, its body read to the end, so that a disconnect is all that can still come.
-    Raises ClientClosedRequest when the client hangs up, DeadlineExceeded after `deadline_s`, Internal if the work was
-    cancelled from elsewhere, and whatever the work raises. Cancelling the caller cancels the work too.
+    Args:
+        receive: the request's ASGI channel, after the whole body was read: only a disconnect can still come.
+
+    Raises:
+        ClientClosedRequest: the client hung up.
+        DeadlineExceeded: the work took longer than `deadline_s`.
+        Internal: the work was cancelled from elsewhere.
+        Exception: whatever the work raises. Cancelling the caller cancels the work too.
     """
     # Serve cancels the handler when the client goes; a plain ASGI server only says so on `receive`.
     working = asyncio.create_task(work)
@@ -65,16 +66,16 @@ async def while_connected(work: Coroutine[Any, Any, T], receive: Receive, deadli
             raise ClientClosedRequest("The client hung up.")
         raise DeadlineExceeded(f"The clip was not made within {deadline_s:g} s: ask for a shorter one, or later.")
     finally:
-        await _ended({working, hanging_up})
+        await _cancel({working, hanging_up})
 
 
-async def _ended(tasks: set[asyncio.Task[Any]]) -> None:
-    """Cancels them until they have ended: Python 3.11's `asyncio.wait_for` may swallow a cancellation."""
+async def _cancel(tasks: set[asyncio.Task[Any]]) -> None:
+    """Cancels the tasks again until they have ended: Python 3.11's `asyncio.wait_for` may swallow a cancellation."""
     left = tasks
     while left:
         for task in left:
             task.cancel()
-        left = (await asyncio.wait(left, timeout=_AGAIN_S))[1]
+        left = (await asyncio.wait(left, timeout=_CANCEL_AGAIN_S))[1]
     await asyncio.gather(*tasks, return_exceptions=True)
 
 

@@ -1,4 +1,4 @@
-"""Alembic's way in: the connection, and the transaction that it is in, are handed over by `migration.py`."""
+"""What Alembic runs: `schema.py` hands over the connection, which is in a transaction."""
 
 from __future__ import annotations
 

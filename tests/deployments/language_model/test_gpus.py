@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from deployments.language_model.gpu.devices import layer_devices, limit_memory, memory_share, require_gpus
+from deployments.language_model.gpu.decoder import layer_devices, limit_memory, memory_share, require_gpus
 from deployments.language_model.placement import (
     Offloaded,
     OnCpu,

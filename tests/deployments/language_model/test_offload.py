@@ -14,7 +14,7 @@ from deployments.checkpoints.checkpoint import Checkpoint
 from deployments.language_model.config import DecoderConfig
 from deployments.language_model.decoder import Decoder
 from deployments.language_model.engine.engine import Engine
-from deployments.language_model.gpu.devices import limit_memory
+from deployments.language_model.gpu.decoder import limit_memory
 from deployments.language_model.loading import describe, load_decoder
 from deployments.language_model.model import MusicgenDecoder
 from deployments.language_model.offload import DISK, SAFETY, OffloadedDecoder, plan_offload, reserved_bytes

@@ -1,25 +1,24 @@
-"""A caller answers for its calls, to whoever asks, and isn't held up by anybody."""
+"""A caller answers whether it wants a call, and no replica can hold it up."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
-from deployments.liveness import heartbeat as presence
-from deployments.liveness.heartbeat import BEAT, UNWANTED, WANTED, Presence
+from deployments.liveness import heartbeat
+from deployments.liveness.heartbeat import HEARTBEAT, UNWANTED, WANTED, CallerHeartbeat
+from deployments.liveness.timings import TIMINGS
 
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(presence, "BEAT_S", 0.01)
+QUICK = replace(TIMINGS, heartbeat_s=0.01)
 
 
 @asynccontextmanager
-async def present() -> AsyncIterator[Presence]:
-    here = Presence("127.0.0.1")
+async def new_caller() -> AsyncIterator[CallerHeartbeat]:
+    here = CallerHeartbeat("127.0.0.1", QUICK)
     try:
         yield here
     finally:
@@ -38,17 +37,17 @@ async def connected(caller: str) -> AsyncIterator[tuple[asyncio.StreamReader, as
 
 
 async def answer(caller: str, line: bytes) -> bytes:
-    """What comes beside beats."""
+    """What comes beside heartbeats."""
     async with connected(caller) as (reader, writer):
         writer.write(line)
-        while (byte := await asyncio.wait_for(reader.read(1), 10)) == BEAT:
+        while (byte := await asyncio.wait_for(reader.read(1), 10)) == HEARTBEAT:
             pass
         return byte
 
 
 def test_a_call_is_wanted_while_its_block_runs() -> None:
     async def scenario() -> None:
-        async with present() as here, here.call() as first:
+        async with new_caller() as here, here.call() as first:
             async with here.call() as second:
                 assert first != second
                 assert first.partition("/")[0] == second.partition("/")[0], "one port for all calls"
@@ -61,7 +60,7 @@ def test_a_call_is_wanted_while_its_block_runs() -> None:
 
 def test_a_call_whose_block_fails_or_is_cancelled_is_not_wanted_any_more() -> None:
     async def scenario() -> None:
-        async with present() as here:
+        async with new_caller() as here:
             callers = []
 
             async def calling(fault: Exception | None = None) -> None:
@@ -87,31 +86,31 @@ def test_a_call_whose_block_fails_or_is_cancelled_is_not_wanted_any_more() -> No
 @pytest.mark.parametrize("line", [b"\n", b"no such call\n", b"\xff\xfe\n", b"cut off"])
 def test_what_is_no_call_of_it_is_not_wanted(line: bytes) -> None:
     async def scenario() -> None:
-        async with present() as here, here.call() as caller, connected(caller) as (reader, writer):
+        async with new_caller() as here, here.call() as caller, connected(caller) as (reader, writer):
             writer.write(line)
             writer.write_eof()
-            assert (await reader.readexactly(100)).replace(BEAT, b"") == UNWANTED
+            assert (await reader.readexactly(100)).replace(HEARTBEAT, b"") == UNWANTED
 
     asyncio.run(scenario())
 
 
-def test_whoever_says_more_than_a_line_is_given_no_more_than_beats() -> None:
+def test_whoever_says_more_than_a_line_is_given_no_more_than_heartbeats() -> None:
     async def scenario() -> None:
-        async with present() as here, here.call() as caller:
+        async with new_caller() as here, here.call() as caller:
             async with connected(caller) as (reader, writer):
                 writer.write(b"x" * 100_000)
-                assert await reader.readexactly(100) == 100 * BEAT
+                assert await reader.readexactly(100) == 100 * HEARTBEAT
             async with connected(caller) as (reader, writer):
                 writer.write(b"a\n" * 1000)
-                assert (await reader.readexactly(100)).replace(BEAT, b"") == UNWANTED
+                assert (await reader.readexactly(100)).replace(HEARTBEAT, b"") == UNWANTED
 
     asyncio.run(scenario())
 
 
-def test_beats_go_on_without_a_question_and_end_with_the_process() -> None:
+def test_heartbeats_go_on_without_a_question_and_end_with_the_process() -> None:
     async def scenario() -> None:
-        async with present() as here, here.call() as caller, connected(caller) as (reader, _):
-            assert await reader.readexactly(2) == 2 * BEAT
+        async with new_caller() as here, here.call() as caller, connected(caller) as (reader, _):
+            assert await reader.readexactly(2) == 2 * HEARTBEAT
             await here.close()
             assert await reader.read() == b""
 
@@ -119,14 +118,14 @@ def test_beats_go_on_without_a_question_and_end_with_the_process() -> None:
 
 
 def test_one_connection_too_many_ends_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(presence, "MAX_CONNECTIONS", 1)
+    monkeypatch.setattr(heartbeat, "MAX_CONNECTIONS", 1)
 
     async def scenario() -> None:
-        async with present() as here, here.call() as caller, connected(caller) as (reader, _):
-            assert await reader.readexactly(1) == BEAT
+        async with new_caller() as here, here.call() as caller, connected(caller) as (reader, _):
+            assert await reader.readexactly(1) == HEARTBEAT
             async with connected(caller) as (refused, _):
                 assert await refused.read() == b""
-            assert await reader.readexactly(2) == 2 * BEAT
+            assert await reader.readexactly(2) == 2 * HEARTBEAT
         assert not here._connections
 
     asyncio.run(scenario())

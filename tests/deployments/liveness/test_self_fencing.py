@@ -1,68 +1,71 @@
-"""The pulse: when a replica must take its generations for lost, and that nobody sees a moment in between."""
+"""Self-fencing: when a replica must give up its requests, and that nobody sees a moment in between."""
 
 from __future__ import annotations
 
 import time
 
-from deployments.liveness.stalls import BEAT_S, LEASE_S, Pulse, uptime_s
+from deployments.liveness.self_fencing import SelfFencing
+from deployments.liveness.timings import TIMINGS, uptime_s
 from tests.deployments.language_model.engine.clock import Clock
+
+LEASE_S, HEARTBEAT_S = TIMINGS.engine_lease_s, TIMINGS.heartbeat_s
 
 
 def never() -> None:
-    raise AssertionError("this was no lapse")
+    raise AssertionError("the lease has not expired")
 
 
-def test_it_lapses_once_the_lease_is_over_and_not_before() -> None:
+def test_it_expires_once_the_lease_is_over_and_not_before() -> None:
     clock = Clock()
-    pulse = Pulse(clock=clock)
+    fencing = SelfFencing(clock=clock)
     clock.advance(LEASE_S)
-    assert not pulse.lapsed
+    assert not fencing.expired
     clock.advance(0.001)
-    assert pulse.lapsed
+    assert fencing.expired
 
 
-def test_beats_keep_it_alive_however_long() -> None:
+def test_renewals_keep_it_alive_however_long() -> None:
     clock = Clock()
-    pulse = Pulse(clock=clock)
+    fencing = SelfFencing(clock=clock)
     for _ in range(100):
-        clock.advance(LEASE_S - BEAT_S)
-        pulse.beat(never)
-        assert not pulse.lapsed
+        clock.advance(LEASE_S - HEARTBEAT_S)
+        fencing.renew(never)
+        assert not fencing.expired
 
 
-def test_the_beat_after_a_lapse_gives_up_while_it_is_still_seen() -> None:
+def test_the_renewal_after_it_expired_gives_up_while_that_is_still_seen() -> None:
     clock, seen = Clock(), []
-    pulse = Pulse(clock=clock)
+    fencing = SelfFencing(clock=clock)
     clock.advance(LEASE_S + 1)
-    pulse.beat(lambda: seen.append(pulse.lapsed))
+    fencing.renew(lambda: seen.append(fencing.expired))
     assert seen == [True]
-    assert not pulse.lapsed
-    pulse.beat(never)
+    assert not fencing.expired
+    fencing.renew(never)
 
 
-def test_who_is_stopped_between_giving_up_and_the_beat_wakes_with_a_pulse_that_has_lapsed() -> None:
+def test_one_suspended_between_giving_up_and_renewing_wakes_with_an_expired_lease() -> None:
     clock = Clock()
-    pulse = Pulse(clock=clock)
+    fencing = SelfFencing(clock=clock)
     clock.advance(LEASE_S + 1)
-    pulse.beat(lambda: clock.advance(LEASE_S + 1))
-    assert pulse.lapsed
+    fencing.renew(lambda: clock.advance(LEASE_S + 1))
+    assert fencing.expired
 
 
-def test_a_beat_in_the_middle_of_asking_has_given_up_before_the_answer() -> None:
-    """Who asks first and then looks for what it is told sees the one or the other."""
+def test_a_renewal_in_the_middle_of_looking_has_given_up_before_the_answer() -> None:
+    """One that looks at the lease first and then at its commands sees the one or the other."""
     clock, told = Clock(), []
 
     def interrupted() -> float:
         now_s = clock()
         if not told:
-            told.append("being asked")
-            pulse.beat(lambda: told.append("give up"))
+            told.append("being looked at")
+            fencing.renew(lambda: told.append("give up"))
         return now_s
 
-    pulse = Pulse(clock=clock)
+    fencing = SelfFencing(clock=clock)
     clock.advance(LEASE_S + 1)
-    pulse._clock = interrupted
-    assert pulse.lapsed or "give up" in told
+    fencing._clock = interrupted
+    assert fencing.expired or "give up" in told
 
 
 def test_its_clock_goes_on_while_the_machine_sleeps() -> None:

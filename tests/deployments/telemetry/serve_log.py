@@ -24,7 +24,7 @@ class ServeLog:
         self._at = 0
 
     def new(self) -> str:
-        """What was written since it was last asked for."""
+        """What was written since the last call."""
         with self._file.open(encoding="utf-8", newline="") as file:
             file.seek(self._at)
             text = file.read()

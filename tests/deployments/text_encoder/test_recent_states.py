@@ -19,7 +19,7 @@ def states(value: int, num_tokens: int = 4) -> np.ndarray:
 
 def test_what_is_kept_is_found_and_cannot_be_changed() -> None:
     recent = RecentStates()
-    recent.keep("a", states(1))
+    recent.put("a", states(1))
     found = recent.get("a")
     assert found is not None
     assert np.array_equal(found, states(1))
@@ -30,26 +30,26 @@ def test_what_is_kept_is_found_and_cannot_be_changed() -> None:
 
 def test_the_least_recently_asked_for_goes_first() -> None:
     recent = RecentStates(max_bytes=2 * states(0).nbytes)
-    recent.keep("a", states(1))
-    recent.keep("b", states(2))
+    recent.put("a", states(1))
+    recent.put("b", states(2))
     recent.get("a")
-    recent.keep("c", states(3))
+    recent.put("c", states(3))
     assert [recent.get(prompt) is not None for prompt in "abc"] == [True, False, True]
 
 
-def test_states_larger_than_the_limit_are_not_kept() -> None:
+def test_states_larger_than_the_limit_are_not_cached() -> None:
     recent = RecentStates(max_bytes=states(0).nbytes)
-    recent.keep("a", states(1, num_tokens=5))
+    recent.put("a", states(1, num_tokens=5))
     assert recent.get("a") is None
     recent.check_integrity()
 
 
-@given(asked=st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(1, 6), st.booleans())))
-def test_the_limit_holds_whatever_is_asked(asked: list[tuple[str, int, bool]]) -> None:
+@given(calls=st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(1, 6), st.booleans())))
+def test_the_limit_holds_whatever_is_called(calls: list[tuple[str, int, bool]]) -> None:
     recent = RecentStates(max_bytes=10 * 8 * 4)
-    for prompt, num_tokens, kept in asked:
-        if kept:
-            recent.keep(prompt, states(0, num_tokens))
+    for prompt, num_tokens, is_put in calls:
+        if is_put:
+            recent.put(prompt, states(0, num_tokens))
         else:
             recent.get(prompt)
         recent.check_integrity()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from loadtests.measuring.exit_status import exit_status
-from serve_app.cli.progress import Progress
+from serve_app.cli.terminal import Progress
 
 
 class CannotBe(Exception):

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from deployments.messages import Outcome
 from serve_app.api.routes import music as routes
-from serve_app.api.spool import Gathering
+from serve_app.api.music_response import StreamBufferPool
 from serve_app.sound.containers import CONTAINER_FORMATS
 from tests.serve_app.api.asgi import DISCONNECT, Exchange, body, post_scope
 from tests.serve_app.api.middleware.test_hangup import PATIENCE_S, assert_no_task_is_left, forever
@@ -125,7 +125,7 @@ def test_refresh_makes_it_again_with_another_seed_and_that_is_kept(path: str) ->
 @BOTH
 def test_off_asks_for_nothing_kept_and_keeps_nothing(path: str) -> None:
     class Blind(SineBackend):
-        async def kept(self, *_: object) -> Any:
+        async def cached(self, *_: object) -> Any:
             raise AssertionError("asked for what is kept")
 
     backend = Blind()
@@ -145,26 +145,26 @@ def test_any_other_way_of_using_it_is_refused_with_the_right_ones(value: object)
 
 
 @pytest.fixture
-def gatherings(monkeypatch: pytest.MonkeyPatch) -> list[Gathering]:
+def gatherings(monkeypatch: pytest.MonkeyPatch) -> list[StreamBufferPool]:
     """The rooms of all services that the test builds."""
-    built: list[Gathering] = []
+    built: list[StreamBufferPool] = []
 
-    def build(max_bytes: int) -> Gathering:
-        built.append(Gathering(max_bytes))
+    def build(max_bytes: int) -> StreamBufferPool:
+        built.append(StreamBufferPool(max_bytes))
         return built[-1]
 
     monkeypatch.setattr(routes, "Gathering", build)
     return built
 
 
-def assert_nothing_is_held(backend: SineBackend, gatherings: list[Gathering]) -> None:
+def assert_nothing_is_held(backend: SineBackend, gatherings: list[StreamBufferPool]) -> None:
     [gathering] = gatherings
     gathering.check_integrity()
     assert gathering.size_bytes == 0
     assert backend.open_takes == 0
 
 
-def test_a_stream_beyond_the_room_for_gathering_is_sent_whole_and_not_kept(gatherings: list[Gathering]) -> None:
+def test_a_stream_beyond_the_room_for_gathering_is_sent_whole_and_not_kept(gatherings: list[StreamBufferPool]) -> None:
     backend = SineBackend()
     app = service(backend, max_gathered_bytes=50_000)
     expected = ask(service(), seed=3).content
@@ -178,7 +178,7 @@ def test_a_stream_beyond_the_room_for_gathering_is_sent_whole_and_not_kept(gathe
 
 
 @pytest.mark.parametrize("pieces", range(4))
-def test_a_stream_that_fails_is_not_kept_and_holds_nothing(pieces: int, gatherings: list[Gathering]) -> None:
+def test_a_stream_that_fails_is_not_kept_and_holds_nothing(pieces: int, gatherings: list[StreamBufferPool]) -> None:
     backend = Pieces(after=failing_after(pieces, RuntimeError("broken")))
     with pytest.raises(RuntimeError, match="broken") if pieces else nullcontext():
         ask(service(backend), STREAM)
@@ -195,7 +195,7 @@ async def until(is_so: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize("how", ["hang up", "cancel"])
-def test_a_stream_whose_client_leaves_is_not_kept_and_holds_nothing(how: str, gatherings: list[Gathering]) -> None:
+def test_a_stream_whose_client_leaves_is_not_kept_and_holds_nothing(how: str, gatherings: list[StreamBufferPool]) -> None:
     async def scenario() -> None:
         backend = Pieces(after=lambda taken: taken == 2 or None)
         exchange = Exchange(body(b'{"prompt": "a", "music_length_ms": 1000}'))
@@ -215,7 +215,7 @@ def test_a_stream_whose_client_leaves_is_not_kept_and_holds_nothing(how: str, ga
     asyncio.run(scenario())
 
 
-def test_a_stream_for_a_reader_who_sleeps_at_the_end_is_kept_and_holds_nothing(gatherings: list[Gathering]) -> None:
+def test_a_stream_for_a_reader_who_sleeps_at_the_end_is_kept_and_holds_nothing(gatherings: list[StreamBufferPool]) -> None:
     async def scenario() -> None:
         backend = SineBackend()
         exchange = Exchange(body(b'{"prompt": "a", "music_length_ms": 100}'))

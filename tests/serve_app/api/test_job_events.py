@@ -9,7 +9,7 @@ import pytest
 
 from serve_app.errors import NotReady
 from serve_app.job import Fault, Job
-from serve_app.proxy.flow_control import Acknowledge
+from serve_app.proxy.flow_control import Acknowledgements
 from tests import virtual_time
 from tests.serve_app.api.asgi import DISCONNECT
 from tests.serve_app.api.followed import Followed, Reader, events_in
@@ -197,7 +197,7 @@ def test_a_slow_reader_gets_the_last_state_and_has_one_event_waiting() -> None:
         job = await Followed.one()
         serve = Unlimited(job.app)
         reader = Reader(job.path, takes=lambda: asyncio.sleep(10))
-        reading = asyncio.create_task(reader.run(Acknowledge(serve), reader.scope))
+        reading = asyncio.create_task(reader.run(Acknowledgements(serve), reader.scope))
         job.jobs.begin(job.id)
         for _ in range(200):
             job.jobs.save(job.id, 1)
@@ -220,7 +220,7 @@ def test_a_reader_that_sleeps_for_hours_is_not_left_nor_sent_heartbeats() -> Non
         serve = Unlimited(job.app)
         wakes = asyncio.Event()
         reader = Reader(job.path, takes=wakes.wait)
-        reading = asyncio.create_task(reader.run(Acknowledge(serve), reader.scope))
+        reading = asyncio.create_task(reader.run(Acknowledgements(serve), reader.scope))
         await asyncio.sleep(3 * 3600)
         assert serve.held_bytes < 100
         job.jobs.succeed(job.id)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.api.conditional_requests import requested_range
+from serve_app.api.file_response import requested_range
 from serve_app.errors import RangeNotSatisfiable
 
 SIZE = 100

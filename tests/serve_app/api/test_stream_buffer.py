@@ -7,11 +7,11 @@ from contextlib import ExitStack
 
 import pytest
 
-from serve_app.api.spool import Gathering
+from serve_app.api.music_response import StreamBufferPool
 
 
 def test_a_file_is_its_pieces_in_order() -> None:
-    gathering = Gathering(10)
+    gathering = StreamBufferPool(10)
     with gathering.one() as gathered:
         for piece in (b"abc", b"", b"de"):
             gathered.add(piece)
@@ -22,7 +22,7 @@ def test_a_file_is_its_pieces_in_order() -> None:
 
 
 def test_the_file_for_which_there_is_no_room_is_given_up_and_leaves_its_room_to_the_others() -> None:
-    gathering = Gathering(10)
+    gathering = StreamBufferPool(10)
     with gathering.one() as small, gathering.one() as large:
         small.add(b"1234")
         large.add(b"123456")
@@ -36,14 +36,14 @@ def test_the_file_for_which_there_is_no_room_is_given_up_and_leaves_its_room_to_
 
 
 def test_no_room_at_all_gathers_nothing() -> None:
-    gathering = Gathering(0)
+    gathering = StreamBufferPool(0)
     with gathering.one() as gathered:
         gathered.add(b"1")
         assert gathered.whole() is None
 
 
 def test_an_error_lets_go_of_what_was_gathered() -> None:
-    gathering = Gathering(10)
+    gathering = StreamBufferPool(10)
 
     def gather_and_fail() -> None:
         with gathering.one() as gathered:
@@ -60,7 +60,7 @@ def test_an_error_lets_go_of_what_was_gathered() -> None:
 def test_after_any_steps_of_any_streams_the_count_is_right(seed: int) -> None:
     """Beside the obvious reference: what each file would be if there were room for all."""
     draw = random.Random(seed)
-    gathering = Gathering(64)
+    gathering = StreamBufferPool(64)
     with ExitStack() as streams:
         files = [streams.enter_context(gathering.one()) for _ in range(8)]
         sent = [b""] * len(files)

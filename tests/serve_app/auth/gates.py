@@ -14,13 +14,12 @@ from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response, StreamingResponse
 
-from serve_app.api.middleware.authentication import Access
-from serve_app.api.middleware.boundary import Boundary
+from serve_app.api.middleware.authentication import Authentication
+from serve_app.api.middleware.observability import ErrorBoundary, RequestId
 from serve_app.auth.gate import Gate
 from serve_app.errors import ServiceError, error_response
 from serve_app.identity import AuditRecord
-from serve_app.proxy.client_headers import RequestId
-from serve_app.settings.application import AccessSettings, AuditSettings, LimitsSettings
+from serve_app.settings.application import AuditSettings, AuthSettings, LimitsSettings
 from tests.serve_app.auth.stores import HeldKeys, HeldLines
 
 # Longer than any machine is busy: where Redis is up, no test is to find it down.
@@ -56,7 +55,7 @@ async def house(
 ) -> AsyncIterator[House]:
     """One whose gate is open. limits, settings: as in the settings; keys: makes them required."""
     held, lines = keys or HeldKeys(), HeldLines()
-    access = AccessSettings(
+    access = AuthSettings(
         keys="none" if keys is None else "required",
         limits=LimitsSettings(storage=SecretStr(redis_url), **(limits or {})),
         audit=AuditSettings(prompts=settings.pop("prompts", "kept")),
@@ -84,7 +83,7 @@ def _app(house: House) -> FastAPI:
         return error_response(error)
 
     app = FastAPI(
-        middleware=[Middleware(RequestId), Middleware(Boundary), Middleware(Access, gate=house.gate)],
+        middleware=[Middleware(RequestId), Middleware(ErrorBoundary), Middleware(Authentication, gate=house.gate)],
         exception_handlers={ServiceError: answered_as_it_is},
     )
 

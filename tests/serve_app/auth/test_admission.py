@@ -25,10 +25,10 @@ async def forget(server: RedisServer) -> None:
         client.flushall()
 
 
-def places_of(which: House) -> int:
-    places = which.gate.admission._places
-    assert places is not None
-    return int(getattr(places, "num_held", None) or getattr(places, "num_taken", 0))
+def slots_of(which: House) -> int:
+    limit = which.gate.admission._concurrency
+    assert limit is not None
+    return int(getattr(limit, "num_held", 0))
 
 
 @pytest.mark.parametrize("storage", ["memory", "redis"])
@@ -76,7 +76,7 @@ def test_a_key_has_so_many_requests_at_once(storage: str, redis_server: RedisSer
             assert (answer.headers["x-ratelimit-limit"], answer.headers["x-ratelimit-remaining"]) == ("2", "0")
             replica.opened.set()
             assert statuses(await asyncio.gather(*under_way)) == {200: 2}
-            await until(lambda: places_of(replica) == 0)
+            await until(lambda: slots_of(replica) == 0)
 
     run(test)
 
@@ -175,7 +175,7 @@ def test_a_limit_that_is_not_set_asks_no_redis() -> None:
 
 
 @pytest.mark.parametrize("storage", ["memory", "redis"])
-def test_a_place_is_given_back_when_the_request_is_cancelled_fails_or_is_refused(
+def test_a_slot_is_given_back_when_the_request_is_cancelled_fails_or_is_refused(
     storage: str, redis_server: RedisServer
 ) -> None:
     async def test() -> None:
@@ -197,12 +197,12 @@ def test_a_place_is_given_back_when_the_request_is_cancelled_fails_or_is_refused
     run(test)
 
 
-def test_a_streams_place_is_given_back_at_its_end_or_when_it_breaks() -> None:
+def test_a_streams_slot_is_given_back_at_its_end_or_when_it_breaks() -> None:
     async def test() -> None:
         async with house(limits={"at_once": 1}) as replica:
             for query in ("", "?broken=true"):
                 asking = asyncio.create_task(replica.ask("GET", f"/v1/stream/a{query}"))
-                await until(lambda: places_of(replica) == 1)
+                await until(lambda: slots_of(replica) == 1)
                 assert (await replica.music(0)).status_code == 429
                 replica.opened.set()
                 await asyncio.wait({asking})
@@ -213,7 +213,7 @@ def test_a_streams_place_is_given_back_at_its_end_or_when_it_breaks() -> None:
 
 
 async def _free(replica: House) -> None:
-    await until(lambda: places_of(replica) == 0)
-    settled = getattr(replica.gate.admission._places, "settled", None)
+    await until(lambda: slots_of(replica) == 0)
+    settled = getattr(replica.gate.admission._concurrency, "settled", None)
     if settled is not None:
         await settled()

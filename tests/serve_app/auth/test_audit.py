@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from serve_app.auth.audit import BATCH, EVERY_S, MAX_KEPT, SWEEP_EVERY_S, Audit
+from serve_app.auth.audit import BATCH_SIZE, MAX_WAITING, SWEEP_EVERY_S, WRITE_EVERY_S, Audit
 from serve_app.database.auth_tables import AuditTable
 from serve_app.database.engines import SqliteDatabase
 from serve_app.faults import Faults
 from serve_app.identity import AuditRecord
 from serve_app.settings.application import AuditSettings
-from serve_app.stores.threads import Threads
+from serve_app.stores.threads import ThreadPool
 from tests.serve_app.auth.clock import Clock, until
 from tests.serve_app.auth.stores import RECORD, HeldLines, unreachable
 
@@ -31,13 +31,13 @@ def run(test: Test, lines: HeldLines | None = None, **settings: Any) -> Faults:
 
     async def within() -> None:
         held, clock = lines or HeldLines(), Clock()
-        audit = Audit(held, Threads(1, "audit"), faults, AuditSettings(**settings), clock=clock, sleep=clock.sleep)
+        audit = Audit(held, ThreadPool(1, "audit"), faults, AuditSettings(**settings), clock=clock, sleep=clock.sleep)
         try:
             await test(held, audit, clock)
         finally:
             closing = asyncio.create_task(audit.close())
             while not closing.done():
-                clock.advance(EVERY_S)
+                clock.advance(WRITE_EVERY_S)
                 await asyncio.sleep(0.001)
             await closing
 
@@ -60,12 +60,12 @@ def test_records_are_written_a_second_later_in_one_batch_and_in_their_order() ->
     async def test(lines: HeldLines, audit: Audit, clock: Clock) -> None:
         audit.start()
         await until(lambda: clock.num_asleep == 1)
-        put(audit, 0, BATCH - 1)
+        put(audit, 0, BATCH_SIZE - 1)
         await asyncio.sleep(0.005)
         assert lines.batches == []
-        clock.advance(EVERY_S)
+        clock.advance(WRITE_EVERY_S)
         await until(lambda: audit.num_waiting == 0 and bool(lines.batches))
-        assert [numbers(batch) for batch in lines.batches] == [list(range(BATCH - 1))]
+        assert [numbers(batch) for batch in lines.batches] == [list(range(BATCH_SIZE - 1))]
 
     run(test)
 
@@ -74,9 +74,9 @@ def test_a_full_batch_waits_for_no_clock() -> None:
     async def test(lines: HeldLines, audit: Audit, clock: Clock) -> None:
         audit.start()
         await until(lambda: clock.num_asleep == 1)
-        put(audit, 0, 5 * BATCH + 1)
-        await until(lambda: len(lines.records) == 5 * BATCH + 1)
-        assert [len(batch) for batch in lines.batches] == [BATCH] * 5 + [1]
+        put(audit, 0, 5 * BATCH_SIZE + 1)
+        await until(lambda: len(lines.records) == 5 * BATCH_SIZE + 1)
+        assert [len(batch) for batch in lines.batches] == [BATCH_SIZE] * 5 + [1]
 
     run(test)
 
@@ -120,17 +120,17 @@ def test_while_the_records_are_down_the_newest_ten_thousand_wait(caplog: pytest.
 
     async def test(_: HeldLines, audit: Audit, clock: Clock) -> None:
         audit.start()
-        put(audit, 0, MAX_KEPT + 300)
+        put(audit, 0, MAX_WAITING + 300)
         for _round in range(5):
             await until(lambda: clock.num_asleep == 1)
-            clock.advance(EVERY_S)
+            clock.advance(WRITE_EVERY_S)
         await until(lambda: clock.num_asleep == 1)
-        assert audit.num_waiting == MAX_KEPT
+        assert audit.num_waiting == MAX_WAITING
         lines.error = None
 
     with caplog.at_level(logging.WARNING):
         faults = run(test, lines)
-    assert numbers(lines.records) == list(range(300, MAX_KEPT + 300))
+    assert numbers(lines.records) == list(range(300, MAX_WAITING + 300))
     assert faults.counts["audit dropped"] == 300
     assert faults.counts["audit write unreachable"] >= 5
     assert len(caplog.records) == 2
@@ -165,7 +165,7 @@ def test_what_is_old_is_swept_away_now_and_then() -> None:
         audit.start()
         for _round in range(5):
             await until(lambda: clock.num_asleep == 1)
-            clock.advance(EVERY_S)
+            clock.advance(WRITE_EVERY_S)
         await until(lambda: clock.num_asleep == 1)
         assert lines.swept_before_s == [900.0, 901.0, 902.0]
         clock.advance(SWEEP_EVERY_S)
@@ -204,7 +204,7 @@ def test_it_writes_to_a_real_table(tmp_path: Path) -> None:
 
     async def scenario() -> None:
         audit = Audit(
-            table, Threads(1, "audit"), Faults(lambda: 0.0), AuditSettings(keep_s=100.0), clock=lambda: 1050.0
+            table, ThreadPool(1, "audit"), Faults(lambda: 0.0), AuditSettings(keep_s=100.0), clock=lambda: 1050.0
         )
         put(audit, 0, 2500)
         assert await audit.flush()

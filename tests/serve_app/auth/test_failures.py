@@ -2,16 +2,16 @@ from __future__ import annotations
 
 import asyncio
 
-from serve_app.auth.gate import PER_MINUTE, Failures
+from serve_app.auth.gate import PER_MINUTE, AuthFailures
 
 
-async def fail(failures: Failures, address: str, times: int) -> list[float | None]:
+async def fail(failures: AuthFailures, address: str, times: int) -> list[float | None]:
     return [await failures.count(address) for _ in range(times)]
 
 
 def test_after_a_hundred_in_a_minute_an_address_is_told_to_wait() -> None:
     async def scenario() -> None:
-        failures = Failures()
+        failures = AuthFailures()
         assert await fail(failures, "10.0.0.1", PER_MINUTE) == [None] * PER_MINUTE
         for wait_s in await fail(failures, "10.0.0.1", 10):
             assert wait_s is not None
@@ -22,7 +22,7 @@ def test_after_a_hundred_in_a_minute_an_address_is_told_to_wait() -> None:
 
 def test_the_addresses_of_one_ipv6_network_are_counted_together() -> None:
     async def scenario() -> None:
-        failures = Failures()
+        failures = AuthFailures()
         waits_s = [await failures.count(f"2001:db8::{number:x}") for number in range(PER_MINUTE + 1)]
         assert waits_s[:-1] == [None] * PER_MINUTE
         assert waits_s[-1] is not None
@@ -32,7 +32,7 @@ def test_the_addresses_of_one_ipv6_network_are_counted_together() -> None:
 
 def test_a_client_of_many_addresses_takes_no_memory() -> None:
     async def scenario() -> None:
-        failures = Failures()
+        failures = AuthFailures()
         for number in range(20_000):
             await failures.count(f"10.{number // 65536}.{number // 256 % 256}.{number % 256}")
         storage = failures._limiter.storage
@@ -45,6 +45,6 @@ def test_a_client_of_many_addresses_takes_no_memory() -> None:
 def test_whatever_the_server_says_of_the_client_is_counted() -> None:
     async def scenario() -> None:
         for address in ("", "testclient", "/run/socket", "fe80::1%eth0", "::ffff:10.0.0.1"):
-            assert await Failures().count(address) is None
+            assert await AuthFailures().count(address) is None
 
     asyncio.run(scenario())

@@ -8,10 +8,10 @@ from pydantic import SecretStr
 
 from serve_app.auth.gate import Gate
 from serve_app.auth.prompt_policy import PolicyError
-from serve_app.settings.application import AccessSettings, LimitsSettings
+from serve_app.settings.application import AuthSettings, LimitsSettings
 from tests.serve_app.auth.stores import RECORD, HeldKeys, HeldLines, unreachable
 
-ALL = AccessSettings(
+ALL = AuthSettings(
     keys="required",
     limits=LimitsSettings(at_once=2, audio_s_per_minute=60, storage=SecretStr("redis://127.0.0.1:1/0")),
     policy="tests.serve_app.auth.stores:unreachable",
@@ -52,11 +52,11 @@ def test_records_that_are_down_do_not_keep_it_from_ending() -> None:
 
 
 def test_it_has_only_what_the_settings_ask_for() -> None:
-    gate = Gate(AccessSettings(), HeldKeys(), HeldLines(), timeout_s=2.0)
-    assert gate.keyring is None
+    gate = Gate(AuthSettings(), HeldKeys(), HeldLines(), timeout_s=2.0)
+    assert gate.api_keys is None
     assert gate.policy is None
 
 
 def test_a_policy_that_is_not_there_is_told_at_once() -> None:
     with pytest.raises(PolicyError, match="no_such_rules"):
-        Gate(AccessSettings(policy="no_such_rules:check"), HeldKeys(), HeldLines(), timeout_s=2.0)
+        Gate(AuthSettings(policy="no_such_rules:check"), HeldKeys(), HeldLines(), timeout_s=2.0)

@@ -6,21 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.auth import limits as windows
-from serve_app.auth.limits import Limits
+from serve_app.auth.limits import AudioLimits, in_memory_storage
 from serve_app.errors import InvalidRequest
 from serve_app.settings.application import LimitsSettings
 from tests.serve_app.auth.wall_clock import wall_clock
 
 
-def limits(minute: int | None, day: int | None) -> Limits:
-    return Limits(LimitsSettings(audio_s_per_minute=minute, audio_s_per_day=day), windows.memory())
+def limits(minute: int | None, day: int | None) -> AudioLimits:
+    return AudioLimits(LimitsSettings(audio_s_per_minute=minute, audio_s_per_day=day), in_memory_storage())
 
 
-async def remaining(of: Limits, audio_s: float, key: str = "k") -> list[int] | None:
+async def remaining(of: AudioLimits, audio_s: float, key: str = "k") -> list[int] | None:
     """After the charge; None where it is refused."""
     charge = await of.charge(key, audio_s)
-    return None if charge.retry_after_s is not None else [each.remaining for each in charge.standings]
+    return None if charge.retry_after_s is not None else [each.remaining for each in charge.statuses]
 
 
 def test_what_is_granted_is_charged_to_every_limit_and_what_is_refused_to_none() -> None:

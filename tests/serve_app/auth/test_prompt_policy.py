@@ -11,19 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.auth.prompt_policy import Function, Policy, PolicyError, load
+from serve_app.auth.prompt_policy import PolicyError, PolicyFunction, PromptPolicy, load_policy
 from serve_app.errors import NotReady, PromptRefused
 from serve_app.faults import Faults
-from serve_app.stores.threads import Threads
+from serve_app.stores.threads import ThreadPool
 
 CANARY = "canary-c2f9"
 
 
 def check(
-    function: Function, prompt: str = CANARY, *, timeout_s: float = 30.0, after: Callable[[], object] = int
+    function: PolicyFunction, prompt: str = CANARY, *, timeout_s: float = 30.0, after: Callable[[], object] = int
 ) -> None:
     async def scenario() -> None:
-        policy = Policy(function, Threads(2, "policy"), Faults(lambda: 0.0), timeout_s=timeout_s)
+        policy = PromptPolicy(function, ThreadPool(2, "policy"), Faults(lambda: 0.0), timeout_s=timeout_s)
         try:
             await policy.check(prompt, "tenant")
         finally:
@@ -72,7 +72,7 @@ async def failing_later(prompt: str, tenant: str) -> None:
     "function", [failing, failing_later, lambda prompt, tenant: True, lambda prompt, tenant: False, lambda one: None]
 )
 def test_a_function_that_fails_lets_nothing_through_and_the_prompt_is_told_nowhere(
-    function: Function, caplog: pytest.LogCaptureFixture
+    function: PolicyFunction, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG, "serve_app"), pytest.raises(NotReady) as raised:
         check(function)
@@ -100,7 +100,7 @@ def test_the_function_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "house_rules.py").write_text("number = 1\ndef check(prompt, tenant): return 'no'\n")
     (tmp_path / "broken_rules.py").write_text("import no_such_library\n")
     monkeypatch.syspath_prepend(tmp_path)
-    assert load("house_rules:check")("", "") == "no"
+    assert load_policy("house_rules:check")("", "") == "no"
     for path, fault in (
         ("no_such_rules:check", "there is no module 'no_such_rules'"),
         ("house_rules.more:check", "there is no module 'house_rules.more'"),
@@ -108,7 +108,7 @@ def test_the_function_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.M
         ("house_rules:number", "'number' in the module 'house_rules' is no function"),
     ):
         with pytest.raises(PolicyError, match=fault):
-            load(path)
+            load_policy(path)
     with pytest.raises(ModuleNotFoundError, match="no_such_library"):
-        load("broken_rules:check")
+        load_policy("broken_rules:check")
     del sys.modules["house_rules"]

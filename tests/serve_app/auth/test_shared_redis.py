@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from serve_app.auth.shared_redis import RedisDown, SharedRedis
 from serve_app.faults import Faults
-from serve_app.stores.guarded import FAILURES_TO_OPEN
+from serve_app.stores.circuit_breaker import FAILURES_TO_OPEN
 from tests.redis_server import RedisServer
 from tests.serve_app.auth.clock import Clock
 from tests.serve_app.auth.gates import PATIENT_S
@@ -37,7 +37,7 @@ def with_redis(
 
 
 async def ping(redis: SharedRedis) -> bool:
-    return bool(await redis.ask(redis.client.ping))
+    return bool(await redis.call(redis.client.ping))
 
 
 async def fail(redis: SharedRedis, times: int) -> None:
@@ -92,7 +92,7 @@ def test_a_redis_that_was_started_again_between_two_calls_fails_none(redis_serve
 def test_a_redis_that_takes_nothing_in_is_down(redis_server: RedisServer) -> None:
     async def test(redis: SharedRedis, faults: Faults, clock: Clock) -> None:
         async def write() -> object:
-            return await redis.ask(lambda: redis.client.set("a", "b"))
+            return await redis.call(lambda: redis.client.set("a", "b"))
 
         with redis_server.client() as admin:
             admin.config_set("maxmemory", "1")
@@ -128,12 +128,12 @@ def test_a_call_that_is_cancelled_leaves_a_connection_that_answers_the_right_que
 ) -> None:
     async def test(redis: SharedRedis, faults: Faults, clock: Clock) -> None:
         for turns in range(30):
-            asking = asyncio.create_task(redis.ask(lambda: redis.client.echo("old")))
+            asking = asyncio.create_task(redis.call(lambda: redis.client.echo("old")))
             for _ in range(turns):
                 await asyncio.sleep(0)
             asking.cancel()
             await asyncio.wait({asking})
-            assert await redis.ask(lambda turns=turns: redis.client.echo(f"new {turns}")) == f"new {turns}".encode()
+            assert await redis.call(lambda turns=turns: redis.client.echo(f"new {turns}")) == f"new {turns}".encode()
 
     with_redis(redis_server.url, test)
 

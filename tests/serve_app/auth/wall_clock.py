@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from serve_app.auth import limits as windows
+from serve_app.auth import limits
 
 
 @contextmanager
@@ -17,6 +17,6 @@ def wall_clock() -> Iterator[SimpleNamespace]:
     wall = SimpleNamespace(now_s=1_000_000.0)
     wall.time = lambda: wall.now_s
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("limits.aio.storage.memory", "limits.aio.strategies", "limits.storage.base", windows.__name__):
+        for module in ("limits.aio.storage.memory", "limits.aio.strategies", "limits.storage.base", limits.__name__):
             patch.setattr(f"{module}.time", SimpleNamespace(time=wall.time), raising=False)
         yield wall

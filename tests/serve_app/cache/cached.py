@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from deployments.messages import Sampling
-from serve_app.cache.cache import Cache, Recent, drawn_seed
-from serve_app.cache.entry import KeptSound, Packed
+from serve_app.cache.cache import Cache, RecentEntries, drawn_seed
+from serve_app.cache.entry import CachedSound, Packed
 from serve_app.cache.keys import GenerationRequest, Key, Kind, ModelIdentity
 from serve_app.faults import Faults
-from serve_app.stores.guarded import Guarded
+from serve_app.stores.circuit_breaker import GuardedStore
 from serve_app.stores.store import BlockingStore
-from serve_app.stores.threads import Threaded
+from serve_app.stores.threads import ThreadedStore
 
 MODEL = ModelIdentity(name="tiny", revision="ab" * 20, numerics="x86_64 torch 2.13 float32", vocab_size=2048)
 REQUEST = GenerationRequest(scope="everyone", model=MODEL, prompt="a slow blues", sampling=Sampling())
@@ -39,9 +39,9 @@ def codes_of(request: GenerationRequest, seed: int, num_frames: int) -> np.ndarr
     return np.frombuffer(b"".join(frames), np.uint8).reshape(-1, 4, 2)[:, :, 0].T.astype(np.int16)
 
 
-def sound_of(codes: np.ndarray, created_s: float) -> KeptSound:
+def sound_of(codes: np.ndarray, created_s: float) -> CachedSound:
     """A file that could be the codes'."""
-    return KeptSound(codes.tobytes(), "audio/wav", 32_000, 1, 20 * codes.shape[1], created_s)
+    return CachedSound(codes.tobytes(), "audio/wav", 32_000, 1, 20 * codes.shape[1], created_s)
 
 
 class Clock:
@@ -91,9 +91,9 @@ async def with_cache(
 ) -> None:
     """Runs the test with a cache of the store, and closes it."""
     faults = Faults(breaker_clock or Clock())
-    threaded = Threaded(store, num_threads=num_threads, read_timeout_s=timeout_s, write_timeout_s=timeout_s)
-    guarded = Guarded(threaded, faults, clock=breaker_clock or Clock(), jitter=lambda: 0.0)
-    cache = Cache(guarded, Recent(memory_bytes), faults, ttl_s=ttl_s, clock=clock or Clock(), draw=draw)
+    threaded = ThreadedStore(store, num_threads=num_threads, read_timeout_s=timeout_s, write_timeout_s=timeout_s)
+    guarded = GuardedStore(threaded, faults, clock=breaker_clock or Clock(), jitter=lambda: 0.0)
+    cache = Cache(guarded, RecentEntries(memory_bytes), faults, ttl_s=ttl_s, clock=clock or Clock(), draw=draw)
     try:
         await test(cache)
     finally:

@@ -6,21 +6,21 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.cache.cache import Recent
-from serve_app.cache.entry import KeptCodes
+from serve_app.cache.cache import RecentEntries
+from serve_app.cache.entry import CachedCodes
 from tests.serve_app.cache.cached import key
 
 LIMIT = 20_000
 
 
-def kept(num_frames: int) -> KeptCodes:
-    return KeptCodes(np.zeros((4, num_frames), np.int16), "", 0.0)
+def kept(num_frames: int) -> CachedCodes:
+    return CachedCodes(np.zeros((4, num_frames), np.int16), "", 0.0)
 
 
 @given(st.lists(st.tuples(st.sampled_from(["get", "put", "drop"]), st.integers(0, 30), st.integers(0, 400))))
 def test_it_holds_the_last_used_and_never_more_than_its_limit(doings: list[tuple[str, int, int]]) -> None:
-    recent = Recent(LIMIT)
-    order: dict[int, KeptCodes] = {}
+    recent = RecentEntries(LIMIT)
+    order: dict[int, CachedCodes] = {}
     for what, number, frames in doings:
         if what == "get":
             got = recent.get(key(number))
@@ -43,7 +43,7 @@ def test_it_holds_the_last_used_and_never_more_than_its_limit(doings: list[tuple
 
 
 def test_the_one_used_longest_ago_goes_first_and_one_too_large_is_not_held() -> None:
-    recent = Recent(LIMIT)
+    recent = RecentEntries(LIMIT)
     for number in range(10):
         recent.put(key(number), kept(180))
     assert recent.get(key(0))
@@ -56,6 +56,6 @@ def test_the_one_used_longest_ago_goes_first_and_one_too_large_is_not_held() -> 
 
 
 def test_none_is_held_where_there_is_no_room() -> None:
-    recent = Recent(0)
+    recent = RecentEntries(0)
     recent.put(key(1), kept(1))
     assert recent.get(key(1)) is None

@@ -59,7 +59,7 @@ def start(tmp_path: Path, port: int, project_root: Path) -> Iterator[Start]:
             **options,
         }
         run = subprocess.Popen(
-            [*prefix, sys.executable, "-m", "serve_app.cli.serve"],
+            [*prefix, sys.executable, "-m", "serve_app.cli.main", "serve"],
             cwd=tmp_path,
             env=environment,
             stdout=subprocess.PIPE,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from serve_app.database.database import Database
 from serve_app.database.engines import open_database
-from serve_app.settings.storage import RecordsSettings
+from serve_app.settings.storage import DatabaseSettings
 from tests.postgresql import PostgresqlServer
 
 
@@ -22,7 +22,7 @@ class Home:
     def open(self, *, max_connections: int = 2, timeout_s: float = 60.0) -> Database:
         """Once more."""
         settings = {"url": self.url, "max_connections": max_connections, "timeout_s": timeout_s, "lease_s": 300.0}
-        self._opened.append(open_database(RecordsSettings.model_validate(settings)))
+        self._opened.append(open_database(DatabaseSettings.model_validate(settings)))
         return self._opened[-1]
 
     def close(self) -> None:

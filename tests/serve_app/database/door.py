@@ -8,10 +8,10 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from serve_app.database.lease_table import Held, Lease, LeaseTable, Taken
+from serve_app.database.lease_table import HeldLease, Lease, LeaseTable, TakenLease
 from serve_app.database.leases import Leases
 from serve_app.faults import Faults
-from serve_app.stores.threads import Threads
+from serve_app.stores.threads import ThreadPool
 from tests.serve_app.database.tables import LEASE_S, Clock, database
 
 OURS = "ours"
@@ -27,7 +27,7 @@ class Door(LeaseTable):
         self.reached = threading.Semaphore(0)
         self.num_takes = 0
 
-    def take(self, name: str, holder: str, value: str = "") -> Lease | Taken:
+    def take(self, name: str, holder: str, value: str = "") -> Lease | TakenLease:
         self.num_takes += 1
         outcome = super().take(name, holder, value)
         self.reached.release()
@@ -46,7 +46,7 @@ def run_leases(folder: Path, test: Test, *, timeout_s: float = 60.0, store_timeo
         table = Door(database(folder, timeout_s=store_timeout_s), lease_s=LEASE_S, clock=clock)
         leases = Leases(
             table,
-            Threads(2, "records"),
+            ThreadPool(2, "records"),
             Faults(lambda: clock.now_s),
             holder=OURS,
             timeout_s=timeout_s,
@@ -66,7 +66,7 @@ def run_leases(folder: Path, test: Test, *, timeout_s: float = 60.0, store_timeo
     assert threading.active_count() <= before
 
 
-async def held(leases: Leases, name: str = "a") -> Held:
+async def held(leases: Leases, name: str = "a") -> HeldLease:
     outcome = await leases.take(name)
-    assert isinstance(outcome, Held), outcome
+    assert isinstance(outcome, HeldLease), outcome
     return outcome

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from serve_app.database.database import Database
 from serve_app.database.engines import SqliteDatabase
-from serve_app.database.lease_table import LeaseTable, Moment
+from serve_app.database.lease_table import ClockReading, LeaseTable
 
 LEASE_S = 15.0
 
@@ -23,9 +23,9 @@ class Clock:
         self.now_s = 1000.0
         self.boots = 0
 
-    def __call__(self, connection: Connection | None = None) -> Moment:
+    def __call__(self, connection: Connection | None = None) -> ClockReading:
         del connection
-        return Moment(self.now_s, f"boot {self.boots}")
+        return ClockReading(self.now_s, f"boot {self.boots}")
 
     def boot(self) -> None:
         """The machine starts anew, and its clock with it."""

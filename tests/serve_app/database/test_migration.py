@@ -16,11 +16,11 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 
-from serve_app.database import migration
+from serve_app.database import schema
 from serve_app.database.auth_tables import AuditTable, KeyTable
 from serve_app.database.job_table import JobTable
-from serve_app.database.lease_table import Lease, LeaseTable, Taken
-from serve_app.database.migration import BASE, NEWEST, REVISIONS
+from serve_app.database.lease_table import Lease, LeaseTable, TakenLease
+from serve_app.database.schema import BASE, NEWEST, REVISIONS
 from serve_app.database.schema import metadata
 from serve_app.identity import ApiKey, AuditRecord
 from serve_app.job import VariationId
@@ -71,7 +71,7 @@ def test_what_migrations_make_is_what_the_code_expects(home: Home) -> None:
 
 
 def test_the_revisions_known_are_those_that_there_are() -> None:
-    scripts = ScriptDirectory(str(ROOT / "serve_app" / "records" / "migrations"))
+    scripts = ScriptDirectory(str(ROOT / "serve_app" / "database" / "migrations"))
     assert tuple(script.revision for script in reversed(list(scripts.walk_revisions()))) == REVISIONS
 
 
@@ -82,9 +82,9 @@ def test_a_database_goes_back_and_up_again_with_what_older_releases_know(home: H
     assert all(everything.values())
     database = home.open()
     (job,) = JobTable(database).page("ours", 9, None)
-    database.move("0002")
+    database.migrate("0002")
     assert (database.revision(), sizes(home)) == ("0002", everything)
-    database.move(NEWEST)
+    database.migrate(NEWEST)
     unheard = replace(job.variations[0], health=None)
     assert JobTable(database).page("ours", 9, None) == [replace(job, variations=(unheard, job.variations[1]))]
     made = JobTable(database).made("ours", job.id, 0)
@@ -93,15 +93,15 @@ def test_a_database_goes_back_and_up_again_with_what_older_releases_know(home: H
     JobTable(database).check_integrity()
     with database.reading() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
-    database.move("0001")
+    database.migrate("0001")
     assert database.revision() == "0001"
     assert sizes(home) == {"leases": 1, "swept_leases": 1, "alembic_version": 1}
-    database.move(NEWEST)
-    assert isinstance(LeaseTable(home.open(), lease_s=300).peek("held"), Taken)
+    database.migrate(NEWEST)
+    assert isinstance(LeaseTable(home.open(), lease_s=300).peek("held"), TakenLease)
     assert JobTable(home.open()).page("ours", 9, None) == []
     fill_again = home.open()
     JobTable(fill_again).submit(submission(), 9)
-    database.move(BASE)
+    database.migrate(BASE)
     assert (database.revision(), sizes(home)) == (BASE, {"alembic_version": 0})
     fill(home)
     assert sizes(home) == everything
@@ -134,7 +134,7 @@ def test_a_newer_releases_database_is_left_as_it_is(home: Home) -> None:
     for ask in (
         lambda: JobTable(database).page("ours", 9, None),
         database.revision,
-        lambda: database.move("0001"),
+        lambda: database.migrate("0001"),
     ):
         with pytest.raises(StoreError, match=r"revision '0099', and this release knows base, 0001, 0002, 0003") as told:
             ask()
@@ -181,9 +181,9 @@ def test_whoever_opens_a_database_that_is_up_to_date_needs_no_alembic(tmp_path: 
 
 def test_two_databases_that_are_brought_up_at_once_do_not_mix(tmp_path: Path) -> None:
     homes = [databases.sqlite(tmp_path / str(number)) for number in range(8)]
-    migration.load()
+    schema.load_alembic()
     with ThreadPoolExecutor(8) as threads:
-        list(threads.map(lambda home: home.open().move(NEWEST), homes))
+        list(threads.map(lambda home: home.open().migrate(NEWEST), homes))
     for home in homes:
         assert sizes(home).keys() == {*metadata.tables, "alembic_version"}
         home.close()

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import delete, event
 
 from serve_app.database.engines import SqliteDatabase
-from serve_app.database.lease_table import Lease, Taken
+from serve_app.database.lease_table import Lease, TakenLease
 from serve_app.database.schema import leases
 from serve_app.stores.store import StoreDenied, StoreError, StoreFull, StoreTimeout, StoreUnreachable
 from tests.serve_app.database.tables import Clock, database, lease_table, locked
@@ -48,7 +48,7 @@ def test_a_file_that_was_deleted_is_made_again(tmp_path: Path) -> None:
         shutil.rmtree(tmp_path / "build")
         assert isinstance(other.take("a", "two"), Lease)
         found = table.take("a", "three")
-        assert isinstance(found, Taken)
+        assert isinstance(found, TakenLease)
         assert found.holder == "two", "it went on with a file that nobody else sees"
 
 
@@ -57,7 +57,7 @@ def test_whoever_reads_waits_for_no_writer_and_whoever_writes_does_not_wait_for_
         lease = table.take("a", "one")
         assert isinstance(lease, Lease)
         with locked(tmp_path):
-            assert isinstance(table.peek("a"), Taken)
+            assert isinstance(table.peek("a"), TakenLease)
             for write in (lambda: table.take("b", "one"), lambda: table.renew(lease), lambda: table.release(lease)):
                 with pytest.raises(StoreTimeout, match=r"records.sqlite: database is locked"):
                     write()
@@ -71,7 +71,7 @@ def test_a_full_disk_is_told_and_leases_can_still_be_read(tmp_path: Path) -> Non
         event.listen(table.database.engine, "connect", pragma("max_page_count=1"))
         with pytest.raises(StoreFull, match=r"records.sqlite: database or disk is full"):
             _ = [table.take(f"{number:0200}", "one") for number in range(1000)]
-        assert isinstance(table.peek("a"), Taken)
+        assert isinstance(table.peek("a"), TakenLease)
 
 
 def test_a_disk_that_can_only_be_read_is_told_as_denied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

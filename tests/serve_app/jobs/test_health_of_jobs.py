@@ -13,10 +13,10 @@ import pytest
 from deployments.messages import MusicRequest, Outcome, Resumption
 from serve_app.errors import Gone, WorkerLostTwice
 from serve_app.job import ENDED, Job, SoundHealth
-from serve_app.jobs.maker import PATIENCE_S, Listener
+from serve_app.jobs.maker import HEALTH_TIMEOUT_S, JobHealthMeter
 from tests.serve_app.jobs.examples import FRAMES, request, start, submission
 from tests.serve_app.jobs.replicas import CHUNK, CHUNK_S, Cluster
-from tests.serve_app.pipeline.scripted import codes_of
+from tests.serve_app.pipeline.scripted_stages import codes_of
 from tests.serve_app.tenants.sounds_made import SoundsMade
 from tests.virtual_time import run
 
@@ -57,7 +57,7 @@ def scenario(
     """One job as it has ended; what is to befall its cluster does so when half of it is made."""
 
     async def whole() -> Job:
-        cluster = Cluster(tmp_path / "records.sqlite", listener=Listener(ears.hear, sounds_made))
+        cluster = Cluster(tmp_path / "records.sqlite", health_meter=JobHealthMeter(ears.hear, sounds_made))
         try:
             cluster.start()
             job, _ = await cluster.jobs[0].submit(submission(seeds=(5,)))
@@ -96,7 +96,7 @@ def test_another_who_goes_on_listens_to_the_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "ears",
-    [Ears(WorkerLostTwice()), Ears(Gone("another model")), Ears(hear_s=10 * PATIENCE_S)],
+    [Ears(WorkerLostTwice()), Ears(Gone("another model")), Ears(hear_s=10 * HEALTH_TIMEOUT_S)],
     ids=["kills codecs", "another model", "no answer"],
 )
 def test_what_can_not_be_listened_to_has_succeeded_all_the_same(
@@ -122,7 +122,7 @@ def test_only_what_a_job_had_made_is_counted_as_made(outcome: Outcome, number: i
     sounds_made = SoundsMade()
     begun = start()
     made = Resumption(type(begun)(begun.key, begun.seed, outcome, begun.identity), codes_of(1, FRAMES))
-    listener = Listener(Ears().hear, sounds_made)
-    listener.tell(request(), made, HEALTH)
-    listener.tell(request(), made, None)
+    health_meter = JobHealthMeter(Ears().hear, sounds_made)
+    health_meter.report(request(), made, HEALTH)
+    health_meter.report(request(), made, None)
     assert len(sounds_made.told) == number

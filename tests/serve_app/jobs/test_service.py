@@ -14,7 +14,7 @@ from deployments.messages import CodeFrames, GenerationStart, MusicRequest, Resu
 from serve_app.database.engines import open_database, open_leases
 from serve_app.jobs.service import JobService
 from serve_app.settings.application import JobsSettings
-from serve_app.settings.storage import RecordsSettings
+from serve_app.settings.storage import DatabaseSettings
 from tests.serve_app.auth.clock import until
 from tests.serve_app.jobs.examples import submission
 
@@ -28,7 +28,7 @@ async def no_frames(
 
 @asynccontextmanager
 async def running(folder: Path) -> AsyncIterator[JobService]:
-    records = RecordsSettings(url=SecretStr(f"sqlite:///{folder}/records.sqlite"))
+    records = DatabaseSettings(url=SecretStr(f"sqlite:///{folder}/records.sqlite"))
     database = open_database(records)
     service = JobService(database, open_leases(records, database), no_frames, ["tiny"], records, JobsSettings())
     async with service.running():

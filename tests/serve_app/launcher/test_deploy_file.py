@@ -153,7 +153,7 @@ def test_a_file_that_is_no_deploy_file_is_one_sentence(tmp_path: Path, text: str
 
 def test_the_check_command_says_it_and_fails(tmp_path: Path) -> None:
     wrong = changed(tmp_path, lambda file, app: file.update(http_option={}))
-    command = [sys.executable, "-m", "serve_app.cli.check", str(CONFIGS / "local.yaml"), str(wrong)]
+    command = [sys.executable, "-m", "serve_app.cli.main", "check", str(CONFIGS / "local.yaml"), str(wrong)]
     check = subprocess.run(command, capture_output=True, text=True, check=False)
     assert check.returncode == 1
     assert check.stdout == f"{CONFIGS / 'local.yaml'}: right\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from serve_app.launcher.driver_events import root_cause
+from serve_app.launcher.service import root_cause
 
 REPLICA_FAILED = """The deployment failed to start 3 times in a row. See controller logs for details. Error:
 \x1b[36mray::ServeReplica:x:LanguageModel.initialize_and_get_metadata()\x1b[39m (pid=1, ip=10.0.0.1, actor_id=5)

@@ -1,4 +1,4 @@
-"""Those who listen to one generation come and go, and each hears what it asked for."""
+"""Subscribers to one generation come and go, and each gets the frames that it asked for."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import asyncio
 
 import numpy as np
 
-from deployments.messages import Beat
-from serve_app.pipeline.workers import MOST_FRAMES
-from tests.serve_app.pipeline.making import begun, heard
-from tests.serve_app.pipeline.scripted import ScriptedStages, Waits, codes_of
+from deployments.messages import Heartbeat
+from serve_app.pipeline.workers import MAX_CHUNK_FRAMES
+from tests.serve_app.pipeline.scripted_generation import new_generation, receive_all
+from tests.serve_app.pipeline.scripted_stages import Queues, ScriptedStages, codes_of
 from tests.virtual_time import run
 
 
-def test_listeners_hear_the_whole_from_the_beginning_whenever_they_come() -> None:
+def test_subscribers_get_every_frame_from_the_first_whenever_they_join() -> None:
     async def scenario() -> None:
         stages = ScriptedStages(step_s=0.1)
-        generation = begun(stages)
+        generation = new_generation(stages)
         lengths = [300, 100, 300, 450, 20]
-        listening = [asyncio.create_task(heard(generation.join(lengths[0])))]
+        listening = [asyncio.create_task(receive_all(generation.join(lengths[0])))]
         running = asyncio.create_task(generation.run())
         for length in lengths[1:]:
             await asyncio.sleep(5)
-            listening.append(asyncio.create_task(heard(generation.join(length))))
+            listening.append(asyncio.create_task(receive_all(generation.join(length))))
         await running
         for length, codes in zip(lengths, await asyncio.gather(*listening), strict=True):
             assert np.array_equal(codes, codes_of(1, length))
@@ -32,23 +32,23 @@ def test_listeners_hear_the_whole_from_the_beginning_whenever_they_come() -> Non
     run(scenario())
 
 
-def test_a_listener_without_frames_hears_a_beat_every_second() -> None:
+def test_a_subscriber_without_frames_gets_a_heartbeat_every_second() -> None:
     async def scenario() -> None:
-        generation = begun(ScriptedStages([Waits(10)]))
-        ticket = generation.join(20)
+        generation = new_generation(ScriptedStages([Queues(10)]))
+        subscription = generation.join(20)
         running = asyncio.create_task(generation.run())
-        assert ticket is not None
-        beats = [item async for item in ticket.listen() if isinstance(item, Beat)]
+        assert subscription is not None
+        beats = [item async for item in subscription.stream() if isinstance(item, Heartbeat)]
         assert 9 <= len(beats) <= 11
         await running
 
     run(scenario())
 
 
-def test_the_last_to_leave_frees_the_slot_and_one_who_comes_then_is_too_late() -> None:
+def test_the_last_to_leave_frees_the_slot_and_nobody_can_join_then() -> None:
     async def scenario() -> None:
         stages = ScriptedStages(step_s=0.1)
-        generation = begun(stages)
+        generation = new_generation(stages)
         first, second = generation.join(300), generation.join(300)
         running = asyncio.create_task(generation.run())
         assert first is not None
@@ -61,23 +61,23 @@ def test_the_last_to_leave_frees_the_slot_and_one_who_comes_then_is_too_late() -
         second.close()
         await running
         assert stages.num_running == 0
-        assert 0 < generation.frames.number < 300
+        assert 0 < generation.frames.num_frames < 300
         assert generation.join(300) is None
 
     run(scenario())
 
 
-def test_when_who_wanted_most_has_left_no_more_is_made_than_the_others_want() -> None:
+def test_when_the_longest_subscription_ends_no_more_is_made_than_the_others_want() -> None:
     async def scenario() -> None:
         stages = ScriptedStages(step_s=0.1)
-        generation = begun(stages)
+        generation = new_generation(stages)
         short, long = generation.join(100), generation.join(1500)
         running = asyncio.create_task(generation.run())
         assert long is not None
         await asyncio.sleep(2)
         long.close()
-        assert np.array_equal(await heard(short), codes_of(1, 100))
+        assert np.array_equal(await receive_all(short), codes_of(1, 100))
         await running
-        assert generation.frames.number < 100 + 2 * MOST_FRAMES
+        assert generation.frames.num_frames < 100 + 2 * MAX_CHUNK_FRAMES
 
     run(scenario())

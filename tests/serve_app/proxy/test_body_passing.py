@@ -8,7 +8,7 @@ import pickle
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve_app.proxy.body_passing import MAX_ENCLOSED_BYTES, EncloseBody, TakeEnclosed
+from serve_app.proxy.body_passing import MAX_PASSED_BYTES, PassBodyInScope, ReadBodyFromScope
 from tests.serve_app.api.asgi import DISCONNECT, Exchange, body, post_scope
 from tests.serve_app.api.middleware.test_hangup import assert_no_task_is_left
 
@@ -55,10 +55,10 @@ def run(
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await whole(read, hang_up, scope, receive, send)
 
-    serve = Serve(TakeEnclosed(app) if taken else app)
+    serve = Serve(ReadBodyFromScope(app) if taken else app)
 
     async def scenario() -> None:
-        await Exchange(*messages).run(EncloseBody(serve), post_scope(headers))
+        await Exchange(*messages).run(PassBodyInScope(serve), post_scope(headers))
         assert_no_task_is_left()
 
     asyncio.run(scenario())
@@ -84,7 +84,7 @@ def test_an_application_that_knows_nothing_of_it_gets_the_body_as_ever() -> None
     ("headers", "messages"),
     [
         ([declared(4)], [body(b"{1", more=True), body(b"2}")]),
-        ([declared(MAX_ENCLOSED_BYTES + 1)], [body(b"x" * (MAX_ENCLOSED_BYTES + 1))]),
+        ([declared(MAX_PASSED_BYTES + 1)], [body(b"x" * (MAX_PASSED_BYTES + 1))]),
         ([declared(b"9" * 30)], [body(b"{12}")]),
         ([declared(b"+4")], [body(b"{12}")]),
         ([declared(4), declared(4)], [body(b"{12}")]),
@@ -99,8 +99,8 @@ def test_any_other_body_is_fetched(headers: list[tuple[bytes, bytes]], messages:
 
 
 def test_a_body_larger_than_declared_is_not_enclosed() -> None:
-    read, fetched = run([declared(4)], body(b"x" * (MAX_ENCLOSED_BYTES + 1)))
-    assert len(read) == MAX_ENCLOSED_BYTES + 1
+    read, fetched = run([declared(4)], body(b"x" * (MAX_PASSED_BYTES + 1)))
+    assert len(read) == MAX_PASSED_BYTES + 1
     assert len(fetched) == 1
 
 
@@ -115,7 +115,7 @@ def test_a_body_that_comes_late_is_waited_for_by_the_application(monkeypatch: py
     exchange = Exchange()
 
     async def scenario() -> None:
-        await exchange.run(EncloseBody(TakeEnclosed(app)), post_scope([declared(4)]))
+        await exchange.run(PassBodyInScope(ReadBodyFromScope(app)), post_scope([declared(4)]))
         assert_no_task_is_left()
 
     asyncio.run(scenario())
@@ -137,7 +137,7 @@ def test_who_gives_up_waiting_for_the_body_loses_nothing_of_it() -> None:
     exchange = Exchange()
 
     async def scenario() -> None:
-        await exchange.run(EncloseBody(app), post_scope([declared(4)]))
+        await exchange.run(PassBodyInScope(app), post_scope([declared(4)]))
         assert_no_task_is_left()
 
     asyncio.run(scenario())
@@ -150,7 +150,7 @@ def test_whoever_leaves_leaves_nothing_behind() -> None:
 
     async def scenario() -> None:
         with pytest.raises(ArithmeticError):
-            await Exchange().run(EncloseBody(app), post_scope([declared(4)]))
+            await Exchange().run(PassBodyInScope(app), post_scope([declared(4)]))
         assert_no_task_is_left()
 
     asyncio.run(scenario())

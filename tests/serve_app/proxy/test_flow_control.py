@@ -9,9 +9,9 @@ import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.errors import DeadlineExceeded
-from serve_app.proxy.body_passing import EncloseBody
-from serve_app.proxy.client_headers import ClientHeaders
-from serve_app.proxy.flow_control import TAKEN, WINDOW_BYTES, Acknowledge, Credit, middlewares
+from serve_app.proxy.body_passing import PassBodyInScope
+from serve_app.proxy.flow_control import ACKNOWLEDGED, WINDOW_BYTES, Acknowledgements, CreditWindow, middlewares
+from serve_app.proxy.header_filter import HeaderFilter
 from tests.serve_app.api.asgi import DISCONNECT, Exchange, post_scope
 from tests.serve_app.api.asgi import body as request_body
 from tests.serve_app.api.middleware.test_hangup import PATIENCE_S, assert_no_task_is_left, forever
@@ -77,7 +77,7 @@ class Reader(Exchange):
 def test_what_a_slow_reader_has_not_taken_stays_within_the_window_and_a_piece() -> None:
     serve = Unlimited(service(Pieces(NUM_PIECES)))
     reader = Reader(lambda: asyncio.sleep(0.002))
-    asyncio.run(reader.run(Acknowledge(serve), dict(STREAM)))
+    asyncio.run(reader.run(Acknowledgements(serve), dict(STREAM)))
     assert reader.content == call(service(), "POST", "/v1/music", json=TEN_SECONDS).content
     assert serve.held_bytes <= WINDOW_BYTES + PIECE_BYTES
 
@@ -98,7 +98,7 @@ def test_a_stalled_reader_that_hangs_up_closes_the_stream() -> None:
         backend = Pieces(NUM_PIECES)
         reader = Reader(forever)
         serve = Unlimited(service(backend))
-        running = asyncio.create_task(reader.run(Acknowledge(serve), dict(STREAM)))
+        running = asyncio.create_task(reader.run(Acknowledgements(serve), dict(STREAM)))
         while serve.held_bytes <= WINDOW_BYTES:
             await asyncio.sleep(0.001)
         assert backend.taken < NUM_PIECES
@@ -114,8 +114,8 @@ def test_a_stalled_reader_that_hangs_up_closes_the_stream() -> None:
 def test_a_reader_that_sleeps_too_long_is_left() -> None:
     async def scenario() -> None:
         exchange = Exchange()
-        scope = {**STREAM, "extensions": {TAKEN: {}}}
-        limited = Credit(scope, exchange.receive, exchange.send, stall_s=0.01)
+        scope = {**STREAM, "extensions": {ACKNOWLEDGED: {}}}
+        limited = CreditWindow(scope, exchange.receive, exchange.send, stall_s=0.01)
         await limited.send({"type": "http.response.body", "body": bytes(WINDOW_BYTES + 1), "more_body": True})
         with pytest.raises(DeadlineExceeded, match="taken nothing"):
             await limited.send({"type": "http.response.body", "body": b"more"})
@@ -131,7 +131,7 @@ def test_the_server_s_own_messages_and_the_acknowledgements_all_arrive() -> None
         seen: list[Message] = []
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            assert TAKEN in scope["extensions"]
+            assert ACKNOWLEDGED in scope["extensions"]
             seen.append(await receive())
             await send({"type": "http.response.start", "status": 200, "headers": []})
             for content in (b"abc", b"de"):
@@ -142,11 +142,11 @@ def test_the_server_s_own_messages_and_the_acknowledgements_all_arrive() -> None
             seen.append(await receive())
 
         exchange = Exchange(ASKED)
-        await exchange.run(Acknowledge(app), dict(STREAM))
+        await exchange.run(Acknowledgements(app), dict(STREAM))
         assert_no_task_is_left()
         return seen
 
-    assert asyncio.run(scenario()) == [ASKED, {"type": TAKEN, "num_bytes": 5}, DISCONNECT]
+    assert asyncio.run(scenario()) == [ASKED, {"type": ACKNOWLEDGED, "num_bytes": 5}, DISCONNECT]
 
 
 def test_an_answer_in_one_piece_and_what_is_no_request_pass_untouched() -> None:
@@ -157,8 +157,8 @@ def test_an_answer_in_one_piece_and_what_is_no_request_pass_untouched() -> None:
 
     scopes: list[Scope] = []
     exchange = Exchange()
-    asyncio.run(exchange.run(Acknowledge(app), {"type": "websocket"}))
+    asyncio.run(exchange.run(Acknowledgements(app), {"type": "websocket"}))
     assert scopes == [{"type": "websocket"}]
     assert len(exchange.sent) == 2
-    outermost_last: list[object] = [Acknowledge, EncloseBody, ClientHeaders]
+    outermost_last: list[object] = [Acknowledgements, PassBodyInScope, HeaderFilter]
     assert [each.cls for each in middlewares()] == outermost_last

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from serve_app.settings.application import AccessSettings, LimitsSettings
+from serve_app.settings.application import AuthSettings, LimitsSettings
 
 
 @pytest.mark.parametrize(
@@ -24,5 +24,5 @@ def test_anything_else_is_refused_with_what_would_be_right_and_without_what_came
 
 
 def test_a_redis_password_is_not_shown() -> None:
-    settings = AccessSettings(limits=LimitsSettings(storage=SecretStr("redis://:canary-0f@host:6379/0")))
+    settings = AuthSettings(limits=LimitsSettings(storage=SecretStr("redis://:canary-0f@host:6379/0")))
     assert "canary" not in f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"

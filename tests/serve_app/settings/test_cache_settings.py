@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from deployments.checkpoints.sources import ROOT
+from deployments.paths import ROOT
+from serve_app.settings import sentence
 from serve_app.settings.storage import CacheSettings, FolderSettings, NoStore, S3Settings
-from serve_app.settings.strict import sentence
 from serve_app.stores.folder import FolderStore
 from serve_app.stores.opening import blocking_store, open_cache
 from serve_app.stores.s3 import S3Store
-from serve_app.stores.store import NothingKept
+from serve_app.stores.store import NullStore
 from tests.serve_app.cache.cached import MODEL, REQUEST, codes_of
 
 
@@ -95,7 +95,7 @@ def test_settings_are_frozen() -> None:
 def test_each_kind_opens_its_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     stores = {"none": "none", "folder": {"kind": "folder", "folder": str(tmp_path)}, "s3": s3()}
-    for kind, expected in {"none": NothingKept, "folder": FolderStore, "s3": S3Store}.items():
+    for kind, expected in {"none": NullStore, "folder": FolderStore, "s3": S3Store}.items():
         store = blocking_store(settings(store=stores[kind]))
         assert type(store) is expected
         store.close()

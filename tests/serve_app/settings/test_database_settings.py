@@ -13,17 +13,17 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from deployments.checkpoints.sources import ROOT
-from serve_app.database.engines import open_leases, own_name
-from serve_app.database.lease_table import Held, Taken
-from serve_app.settings.storage import RecordsSettings
-from serve_app.settings.strict import sentence
+from deployments.paths import ROOT
+from serve_app.database.engines import open_leases, process_name
+from serve_app.database.lease_table import HeldLease, TakenLease
+from serve_app.settings import sentence
+from serve_app.settings.storage import DatabaseSettings
 
 POSTGRESQL = "postgresql+psycopg://me:canary@db.example:5433/music?sslmode=require"
 
 
-def settings(**values: Any) -> RecordsSettings:
-    return RecordsSettings.model_validate(values)
+def settings(**values: Any) -> DatabaseSettings:
+    return DatabaseSettings.model_validate(values)
 
 
 def complaint(**values: Any) -> str:
@@ -87,19 +87,19 @@ def test_a_password_is_not_repeated_in_what_is_said_of_a_mistake(values: dict[st
 def test_a_password_reaches_the_database_and_nobody_else(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     records = settings(url=POSTGRESQL)
-    assert records.database.password == "canary"
-    assert records.database.query == {"sslmode": "require"}
-    shown = f"{records!r} {records} {records.model_dump()} {records.model_dump_json()} {records.database!r}"
-    assert "canary" not in f"{shown} {records.database} {caplog.text}"
+    assert records.resolved_url.password == "canary"
+    assert records.resolved_url.query == {"sslmode": "require"}
+    shown = f"{records!r} {records} {records.model_dump()} {records.model_dump_json()} {records.resolved_url!r}"
+    assert "canary" not in f"{shown} {records.resolved_url} {caplog.text}"
     assert pickle.loads(pickle.dumps(records)) == records
 
 
 def test_a_file_begins_at_the_projects_root_or_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert settings().database.database == str(ROOT / "build" / "records.sqlite")
-    assert settings(url="sqlite:///../my.db").database.database == str(ROOT.parent / "my.db")
-    assert settings(url="sqlite:////var/lib/my.db").database.database == "/var/lib/my.db"
+    assert settings().resolved_url.database == str(ROOT / "build" / "records.sqlite")
+    assert settings(url="sqlite:///../my.db").resolved_url.database == str(ROOT.parent / "my.db")
+    assert settings(url="sqlite:////var/lib/my.db").resolved_url.database == "/var/lib/my.db"
     monkeypatch.setenv("HOME", "/home/me")
-    assert settings(url="sqlite:///~/my.db").database.database == "/home/me/my.db"
+    assert settings(url="sqlite:///~/my.db").resolved_url.database == "/home/me/my.db"
 
 
 def test_settings_are_frozen() -> None:
@@ -112,13 +112,13 @@ def test_two_openings_of_one_file_are_two_holders(tmp_path: Path) -> None:
         leases = [open_leases(settings(url=f"sqlite:///{tmp_path}/my.db", lease_s=20)) for _ in range(2)]
         assert os.listdir(tmp_path) == []
         first, second = [await each.take("a", value="7") for each in leases]
-        assert isinstance(first, Held)
-        assert isinstance(second, Taken)
+        assert isinstance(first, HeldLease)
+        assert isinstance(second, TakenLease)
         assert (second.holder, second.value) == (leases[0].holder, "7")
         assert leases[0].lease_s == 20
-        async with leases[0].kept(first) as kept:
+        async with leases[0].renewing(first) as kept:
             assert kept.is_surely_held()
-        assert isinstance(await leases[1].take("a"), Held)
+        assert isinstance(await leases[1].take("a"), HeldLease)
         for each in leases:
             await each.close()
 
@@ -126,5 +126,5 @@ def test_two_openings_of_one_file_are_two_holders(tmp_path: Path) -> None:
 
 
 def test_no_two_holders_have_one_name() -> None:
-    assert len({own_name() for _ in range(100)}) == 100
-    assert all(name.isprintable() and len(name) < 150 for name in (own_name(), own_name()))
+    assert len({process_name() for _ in range(100)}) == 100
+    assert all(name.isprintable() and len(name) < 150 for name in (process_name(), process_name()))

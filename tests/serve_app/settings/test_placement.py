@@ -9,11 +9,11 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from deployments.checkpoints.sources import ROOT
 from deployments.language_model.placement import Offloaded, OnCpu, OnGpu, OnGpus, Placement
+from deployments.paths import ROOT
+from serve_app.settings import sentence
 from serve_app.settings.model import ModelSettings
 from serve_app.settings.placement import size_bytes
-from serve_app.settings.strict import sentence
 
 MODEL: dict[str, Any] = {"source": "./somewhere", "license": "CC0-1.0"}
 

@@ -10,9 +10,9 @@ import yaml
 from pydantic import ValidationError
 
 from deployments.language_model.placement import CpuShare, Offloaded
+from serve_app.settings import sentence
 from serve_app.settings.application import Settings
 from serve_app.settings.model import ModelSettings
-from serve_app.settings.strict import sentence
 
 CONFIGS = Path(__file__).parents[3] / "serve_app" / "configs"
 COMMIT = "4c8334b02c6ec4e8664a91979669a501ec497792"

@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 import soundfile
 
-from serve_app.sound.containers import CONTAINER_FORMATS, DEFAULT_FORMAT, Tags, encode, to_int16
+from serve_app.sound.containers import (
+    CONTAINER_FORMATS,
+    DEFAULT_FORMAT,
+    ContainerFormat,
+    Tags,
+    container_key,
+    encode,
+    to_int16,
+)
+from serve_app.sound.streams import SoundStream
 
 SAMPLE_RATE = 32_000
 TAGS = Tags(generation_id="00ff" * 8, seed=2**64 - 1, duration_ms=2_500, model="etude", license="CC-BY-NC-4.0")
@@ -131,10 +140,28 @@ def test_a_name_beyond_ascii_is_spelt_out_in_the_tags(name: str) -> None:
         (np.array([[np.inf, -np.inf]], np.float32), "2 of 2 samples"),
     ],
 )
-def test_what_is_no_sound_is_refused(pcm: np.ndarray, message: str) -> None:
+def test_invalid_pcm_is_refused(pcm: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         encode(pcm, SAMPLE_RATE, DEFAULT_FORMAT, TAGS)
 
 
 def test_wav_is_the_default() -> None:
     assert DEFAULT_FORMAT is CONTAINER_FORMATS["wav"]
+
+
+@pytest.mark.parametrize("container", CONTAINER_FORMATS.values(), ids=list(CONTAINER_FORMATS))
+def test_one_key_stands_for_one_files_bytes(container: ContainerFormat) -> None:
+    pcm = np.sin(np.arange(3200, dtype=np.float32) / 10)[None]
+    whole = encode(pcm, 32_000, container, TAGS)
+    stream = SoundStream(32_000, 1, pcm.shape[1], container, TAGS)
+    streamed = stream.write(pcm[:, :1000]) + stream.write(pcm[:, 1000:]) + stream.close()
+    assert (whole == streamed) == (container_key(container) == container_key(container, streamed=True))
+
+
+def test_no_two_forms_share_a_key_but_those() -> None:
+    keys = {
+        container_key(container, streamed=streamed)
+        for container in CONTAINER_FORMATS.values()
+        for streamed in (False, True)
+    }
+    assert keys == {"wav", "pcm", "flac", "mp3", "ogg", "flac stream", "mp3 stream", "ogg stream"}

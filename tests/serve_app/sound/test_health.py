@@ -1,4 +1,4 @@
-"""What is said of a clip's sound, beside sums that take their time, and of sounds of which it is known."""
+"""The health of clips, compared with slow reference sums, and of sounds whose health is known."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ SOUNDS = {
 
 
 @pytest.mark.parametrize("name", SOUNDS)
-def test_one_pass_says_what_the_definitions_say(name: str) -> None:
+def test_one_pass_gives_what_the_definitions_give(name: str) -> None:
     pcm = SOUNDS[name]
     expected = asdict(slow(pcm))
     for field, told in asdict(health(pcm)).items():
@@ -148,7 +148,7 @@ def test_a_tone_is_harmonic_and_noise_is_flat() -> None:
 
 
 @pytest.mark.parametrize("num_channels", [1, 2, 3])
-def test_channels_that_cancel_each_other_are_heard(num_channels: int) -> None:
+def test_channels_that_cancel_each_other_are_measured(num_channels: int) -> None:
     apart = np.concatenate([(-1) ** channel * sine(440) for channel in range(num_channels)])
     assert asdict(health(apart)) == pytest.approx(asdict(health(sine(440))))
 
@@ -217,7 +217,7 @@ def test_any_sample_rate_will_do(sample_rate: int) -> None:
     assert not told.collapsed
 
 
-def test_what_is_no_sound_is_refused() -> None:
+def test_invalid_pcm_is_refused() -> None:
     meter = HealthMeter(RATE)
     with pytest.raises(ValueError, match="at least one sample"):
         meter.health()

@@ -1,4 +1,4 @@
-"""Sound made while codes still come, beside the clip decoded at once: with a real codec, at the reader's pace."""
+"""Sound decoded while codes still come, compared with the clip decoded at once, by a real codec."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deployments.codec_decoder.codec import Codec
-from deployments.codec_decoder.streaming import decode, decode_window
+from deployments.codec_decoder.codec import Codec, decode, decode_window
 from deployments.codec_decoder.windows import num_frames, num_samples, windows
 from deployments.messages import (
     CodeFrames,
@@ -23,7 +22,7 @@ from deployments.messages import (
     Sampling,
     SoundFormat,
 )
-from serve_app.sound.windows import IncompleteGeneration, sound_of, whole
+from serve_app.sound.windows import IncompleteGeneration, collect_clip, decode_stream
 from tests.deployments.codec_decoder.random_codec import (
     decode_in_one_run,
     random_codec,
@@ -79,7 +78,7 @@ def codes_of(duration_ms: int, codec: Codec = CODEC) -> np.ndarray:
 
 
 async def chunks_of(frames: Frames, duration_ms: int, codec: LocalCodec) -> list[PcmChunk]:
-    return [chunk async for chunk in sound_of(frames(), request(duration_ms), codec.sound, codec)]
+    return [chunk async for chunk in decode_stream(frames(), request(duration_ms), codec.sound, codec)]
 
 
 def pcm_of(chunks: list[PcmChunk]) -> np.ndarray:
@@ -110,7 +109,7 @@ def test_a_whole_clip_is_its_stream_collected() -> None:
     async def scenario() -> None:
         codes = codes_of(2_345, STEREO)
         codec = LocalCodec(STEREO)
-        clip = await whole(sound_of(Frames(codes, [7] * 20)(), request(2_345), codec.sound, codec))
+        clip = await collect_clip(decode_stream(Frames(codes, [7] * 20)(), request(2_345), codec.sound, codec))
         assert np.array_equal(clip.pcm, decode(STEREO, codes)[:, : num_samples(2_345, 32_000)])
         assert np.array_equal(clip.codes, codes)
         assert clip.sample_rate == 32_000
@@ -122,7 +121,7 @@ def test_the_first_sound_comes_when_twelve_frames_are_there() -> None:
     async def scenario() -> None:
         frames = Frames(codes_of(10_000), [1] * 500)
         codec = LocalCodec()
-        async with aclosing(sound_of(frames(), request(10_000), codec.sound, codec)) as chunks:
+        async with aclosing(decode_stream(frames(), request(10_000), codec.sound, codec)) as chunks:
             for _, end in list(windows(500, 4))[:3]:
                 await anext(chunks)
                 assert frames.num_read == end + 4
@@ -130,12 +129,12 @@ def test_the_first_sound_comes_when_twelve_frames_are_there() -> None:
     asyncio.run(scenario())
 
 
-def test_no_sound_is_made_before_it_is_asked_for() -> None:
-    """What a slow reader holds is one window of sound, whatever has been generated."""
+def test_no_window_is_decoded_before_it_is_read() -> None:
+    """A slow reader holds one window of sound, whatever has been generated."""
 
     async def scenario() -> None:
         frames, codec = Frames(codes_of(30_000)), LocalCodec()
-        async with aclosing(sound_of(frames(), request(30_000), codec.sound, codec)) as chunks:
+        async with aclosing(decode_stream(frames(), request(30_000), codec.sound, codec)) as chunks:
             for taken in range(5):
                 assert codec.num_windows == taken
                 await anext(chunks)
@@ -147,7 +146,7 @@ def test_no_sound_is_made_before_it_is_asked_for() -> None:
 def test_leaving_early_closes_the_stream_of_codes() -> None:
     async def scenario() -> None:
         frames, codec = Frames(codes_of(5_000), [20] * 10), LocalCodec()
-        async with aclosing(sound_of(frames(), request(5_000), codec.sound, codec)) as chunks:
+        async with aclosing(decode_stream(frames(), request(5_000), codec.sound, codec)) as chunks:
             await anext(chunks)
         assert frames.closed
 
@@ -159,10 +158,10 @@ def test_a_generation_that_ends_early_is_an_error_after_what_it_made() -> None:
         codec = LocalCodec()
         frames = Frames(codes_of(1_000), [20, 10])
         frames.parts.pop()
-        chunks = sound_of(frames(), request(1_000), codec.sound, codec)
+        chunks = decode_stream(frames(), request(1_000), codec.sound, codec)
         assert sum([(await anext(chunks)).pcm.shape[1] for _ in range(2)]) == 17 * CODEC.hop
         with pytest.raises(IncompleteGeneration, match="30 of 50 frames came"):
-            await whole(chunks)
+            await collect_clip(chunks)
         assert frames.closed
 
     asyncio.run(scenario())

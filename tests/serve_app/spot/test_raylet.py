@@ -30,7 +30,7 @@ def test_no_node_is_an_error_that_says_where_to_start(start_raylet: StartRaylet)
         find_node(SECOND)
 
 
-def test_a_node_lives_until_its_raylet_ends_though_nobody_has_looked(start_raylet: StartRaylet) -> None:
+def test_a_node_lives_until_its_raylet_ends_even_as_a_zombie(start_raylet: StartRaylet) -> None:
     process = start_raylet(FIRST)
     node = find_node(FIRST)
     assert node.is_alive()

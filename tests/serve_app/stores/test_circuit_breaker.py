@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.stores.guarded import Breaker
+from serve_app.stores.circuit_breaker import CircuitBreaker
 from tests.serve_app.cache.cached import Clock
 
 
-def opened(clock: Clock, jitter: float = 0.0) -> Breaker:
-    breaker = Breaker(clock, lambda: jitter)
+def opened(clock: Clock, jitter: float = 0.0) -> CircuitBreaker:
+    breaker = CircuitBreaker(clock, lambda: jitter)
     for _ in range(3):
         assert not breaker.is_open
         breaker.failed()
@@ -20,7 +20,7 @@ def opened(clock: Clock, jitter: float = 0.0) -> Breaker:
 
 
 def test_only_failures_in_a_row_count() -> None:
-    breaker = Breaker(Clock())
+    breaker = CircuitBreaker(Clock())
     for _ in range(10):
         breaker.failed()
         breaker.failed()
@@ -79,7 +79,7 @@ def test_calls_from_before_do_not_put_a_trial_off() -> None:
 @given(st.lists(st.sampled_from(["call fails", "call succeeds", "a minute passes", "trial fails"])))
 def test_it_never_stays_shut_to_a_store_that_is_back(happened: list[str]) -> None:
     clock = Clock()
-    breaker = Breaker(clock)
+    breaker = CircuitBreaker(clock)
     for what in happened:
         if what == "a minute passes":
             clock.now_s += 60

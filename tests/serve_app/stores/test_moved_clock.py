@@ -22,9 +22,9 @@ from serve_app.cache.keys import generation_key
 from serve_app.stores.opening import blocking_store, open_cache
 from serve_app.settings.storage import CacheSettings
 from serve_app.stores.store import StoreDenied
-from serve_app.database.lease_table import Held, Taken
+from serve_app.database.lease_table import HeldLease, TakenLease
 from serve_app.database.engines import open_leases
-from serve_app.settings.storage import RecordsSettings
+from serve_app.settings.storage import DatabaseSettings
 from tests.serve_app.cache.cached import REQUEST, codes_of, key, packed
 
 folder, bucket, endpoint_url = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
@@ -36,10 +36,10 @@ def move(hours):
 
 async def main():
     cache = open_cache(CacheSettings(store={"kind": "folder", "folder": f"{folder}/cache"}, memory_size=0))
-    leases = open_leases(RecordsSettings(url=f"sqlite:///{folder}/records.sqlite"))
-    other = open_leases(RecordsSettings(url=f"sqlite:///{folder}/records.sqlite"))
+    leases = open_leases(DatabaseSettings(url=f"sqlite:///{folder}/records.sqlite"))
+    other = open_leases(DatabaseSettings(url=f"sqlite:///{folder}/records.sqlite"))
     held = await leases.take("codes")
-    assert isinstance(held, Held)
+    assert isinstance(held, HeldLease)
     await cache.keep_codes(generation_key(REQUEST, 7), codes_of(REQUEST, 7, 50), REQUEST.model.numerics)
     s3 = blocking_store(CacheSettings(store={"kind": "s3", "bucket": bucket, "endpoint_url": endpoint_url}))
     s3.put(key("clock"), packed(b"x"))
@@ -47,7 +47,7 @@ async def main():
         move(hours)
         found = await cache.look_up(REQUEST, "use", 7, num_frames=50)
         assert found.decision.outcome == "hit"
-        assert isinstance(await other.take("codes"), Taken)
+        assert isinstance(await other.take("codes"), TakenLease)
         assert await leases.renew(held.lease)
         try:
             assert s3.get(key("clock")) == packed(b"x")

@@ -12,7 +12,7 @@ import pytest
 from serve_app.cache.entry import Packed
 from serve_app.cache.keys import Key
 from serve_app.stores.store import StoreBusy, StoreTimeout
-from serve_app.stores.threads import Threaded
+from serve_app.stores.threads import ThreadedStore
 from tests.serve_app.cache.cached import InMemory, key, packed
 
 
@@ -33,11 +33,11 @@ class Stuck(InMemory):
 
 
 def run(
-    test: Callable[[Stuck, Threaded], Coroutine[Any, Any, None]], *, num_threads: int = 2, timeout_s: float = 60.0
+    test: Callable[[Stuck, ThreadedStore], Coroutine[Any, Any, None]], *, num_threads: int = 2, timeout_s: float = 60.0
 ) -> None:
     async def within() -> None:
         stuck = Stuck()
-        store = Threaded(stuck, num_threads=num_threads, read_timeout_s=timeout_s, write_timeout_s=60)
+        store = ThreadedStore(stuck, num_threads=num_threads, read_timeout_s=timeout_s, write_timeout_s=60)
         try:
             await test(stuck, store)
         finally:
@@ -51,7 +51,7 @@ def run(
 
 
 def test_it_gives_what_the_store_gives() -> None:
-    async def test(stuck: Stuck, store: Threaded) -> None:
+    async def test(stuck: Stuck, store: ThreadedStore) -> None:
         stuck.let_go.set()
         await store.put(key(1), packed(b"x"))
         assert await store.get(key(1)) == packed(b"x")
@@ -63,7 +63,7 @@ def test_it_gives_what_the_store_gives() -> None:
 
 
 def test_a_call_that_takes_too_long_is_left_and_others_are_served_meanwhile() -> None:
-    async def test(stuck: Stuck, store: Threaded) -> None:
+    async def test(stuck: Stuck, store: ThreadedStore) -> None:
         with pytest.raises(StoreTimeout, match=r"no answer within 0.02 s"):
             await store.get(key(1))
         await store.put(key(2), packed(b"x"))
@@ -73,10 +73,10 @@ def test_a_call_that_takes_too_long_is_left_and_others_are_served_meanwhile() ->
 
 
 def test_beyond_a_short_queue_calls_fail_at_once() -> None:
-    async def test(stuck: Stuck, store: Threaded) -> None:
+    async def test(stuck: Stuck, store: ThreadedStore) -> None:
         waiting = [asyncio.create_task(store.get(key(1))) for _ in range(2 * 33)]
         await asyncio.sleep(0)
-        with pytest.raises(StoreBusy, match="66 calls of the store are unfinished"):
+        with pytest.raises(StoreBusy, match="66 calls are unfinished"):
             await store.get(key(1))
         stuck.let_go.set()
         assert await asyncio.gather(*waiting) == [None] * 66
@@ -86,7 +86,7 @@ def test_beyond_a_short_queue_calls_fail_at_once() -> None:
 
 
 def test_who_is_cancelled_leaves_at_once_and_what_waited_is_never_called() -> None:
-    async def test(stuck: Stuck, store: Threaded) -> None:
+    async def test(stuck: Stuck, store: ThreadedStore) -> None:
         waiting = [asyncio.create_task(store.get(key(1))) for _ in range(5)]
         for _ in range(2):
             await asyncio.to_thread(stuck.asked.acquire)
@@ -103,7 +103,7 @@ def test_who_is_cancelled_leaves_at_once_and_what_waited_is_never_called() -> No
 
 
 def test_closing_drops_what_waits() -> None:
-    async def test(stuck: Stuck, store: Threaded) -> None:
+    async def test(stuck: Stuck, store: ThreadedStore) -> None:
         waiting = [asyncio.create_task(store.get(key(1))) for _ in range(5)]
         for _ in range(2):
             await asyncio.to_thread(stuck.asked.acquire)

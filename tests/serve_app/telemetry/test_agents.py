@@ -12,7 +12,7 @@ import pytest
 
 from deployments.language_model.engine.engine_metrics import SLOTS
 from serve_app.telemetry import metrics_page as agents
-from serve_app.telemetry.metrics_page import Agent, Agents, Sample
+from serve_app.telemetry.metrics_page import NodeAgent, NodeAgents, Sample
 from serve_app.telemetry.service_metrics import SCRAPED_NODES
 from tests.ports import free_port
 
@@ -20,7 +20,7 @@ FIGURES = b'ray_musicgen_slots{model="m",pool="realtime",WorkerId="w"} 8\n'
 
 
 @contextmanager
-def agent(name: str, body: bytes, status: int = 200, hold: threading.Event | None = None) -> Iterator[Agent]:
+def agent(name: str, body: bytes, status: int = 200, hold: threading.Event | None = None) -> Iterator[NodeAgent]:
     """A node's agent. hold: it answers nothing before this is set."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -39,7 +39,7 @@ def agent(name: str, body: bytes, status: int = 200, hold: threading.Event | Non
     serving = threading.Thread(target=server.serve_forever, args=(0.01,))
     serving.start()
     try:
-        yield Agent(name, f"http://127.0.0.1:{server.server_port}/metrics")
+        yield NodeAgent(name, f"http://127.0.0.1:{server.server_port}/metrics")
     finally:
         if hold is not None:
             hold.set()
@@ -48,11 +48,11 @@ def agent(name: str, body: bytes, status: int = 200, hold: threading.Event | Non
         server.server_close()
 
 
-def samples(*found: Agent, timeout_s: float = 30) -> list[Sample]:
-    async def find() -> Sequence[Agent]:
+def samples(*found: NodeAgent, timeout_s: float = 30) -> list[Sample]:
+    async def find() -> Sequence[NodeAgent]:
         return found
 
-    return asyncio.run(Agents(find, timeout_s=timeout_s).samples())
+    return asyncio.run(NodeAgents(find, timeout_s=timeout_s).samples())
 
 
 def told(found: list[Sample]) -> tuple[dict[str, float], dict[str, float]]:
@@ -68,7 +68,7 @@ def test_every_nodes_figures_are_there_under_its_name() -> None:
 
 
 def test_a_node_that_refuses_fails_or_talks_of_other_things_is_left_out_and_counted() -> None:
-    gone = Agent("gone", f"http://127.0.0.1:{free_port()}/metrics")
+    gone = NodeAgent("gone", f"http://127.0.0.1:{free_port()}/metrics")
     with (
         agent("well", FIGURES) as well,
         agent("broken", FIGURES, status=500) as broken,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from serve_app.telemetry.metrics_page import Page, Sample
+from serve_app.telemetry.metrics_page import MetricsPage, Sample
 from serve_app.telemetry.service_metrics import MODELS
 
 
@@ -32,7 +32,7 @@ def number(text: bytes) -> float:
 def test_all_who_ask_at_once_get_one_reading_and_who_asks_later_a_new_one() -> None:
     async def scenario() -> None:
         source = Source()
-        page = Page(source.samples)
+        page = MetricsPage(source.samples)
         asking = [asyncio.create_task(page.text()) for _ in range(5)]
         await asyncio.sleep(0)
         source.may.set()
@@ -45,7 +45,7 @@ def test_all_who_ask_at_once_get_one_reading_and_who_asks_later_a_new_one() -> N
 def test_who_leaves_takes_the_reading_from_nobody_else() -> None:
     async def scenario() -> None:
         source = Source()
-        page = Page(source.samples)
+        page = MetricsPage(source.samples)
         leaving, staying = asyncio.create_task(page.text()), asyncio.create_task(page.text())
         await asyncio.sleep(0)
         leaving.cancel()
@@ -60,7 +60,7 @@ def test_a_failed_reading_is_told_and_the_next_is_a_new_one() -> None:
     async def scenario() -> None:
         source = Source()
         source.may.set()
-        page = Page(source.samples)
+        page = MetricsPage(source.samples)
         source.error = RuntimeError("no nodes")
         with pytest.raises(RuntimeError, match="no nodes"):
             await page.text()

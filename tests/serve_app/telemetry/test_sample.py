@@ -9,7 +9,7 @@ from deployments.language_model.engine.engine_metrics import SLOTS
 from deployments.telemetry.metric import Metric
 from serve_app.pipeline.generation_metrics import SLOT_WAIT
 from serve_app.telemetry.catalogue import METRICS
-from serve_app.telemetry.metrics_page import Sample, exposition, samples_of
+from serve_app.telemetry.metrics_page import Sample, exposition, parse_samples
 from serve_app.telemetry.service_metrics import MODELS
 
 RAYS_OWN = (
@@ -34,12 +34,12 @@ def values(samples: list[Sample]) -> dict[tuple[str, tuple[tuple[str, str], ...]
 
 def test_processes_of_a_node_are_summed_up_and_rays_own_labels_are_left_out() -> None:
     labels = {"model": "small", "pool": "realtime"}
-    found = samples_of(page(line(SLOTS.name, labels, 8, "a"), line(SLOTS.name, labels, 4, "b")), "n1")
+    found = parse_samples(page(line(SLOTS.name, labels, 8, "a"), line(SLOTS.name, labels, 4, "b")), "n1")
     assert values(found) == {(SLOTS.name, (("model", "small"), ("pool", "realtime"), ("node", "n1"))): 12}
 
 
 def test_what_all_processes_tell_of_the_same_thing_is_not_summed_up() -> None:
-    found = samples_of(page(*(line(MODELS.name, {"model": "small"}, 1, worker) for worker in "abc")), "n1")
+    found = parse_samples(page(*(line(MODELS.name, {"model": "small"}, 1, worker) for worker in "abc")), "n1")
     assert [sample.value for sample in found] == [1]
 
 
@@ -55,7 +55,7 @@ def test_a_histograms_parts_stay_apart_by_their_bounds() -> None:
             ("_sum", {}, 0.5),
         )
     ]
-    found = values(samples_of(page(*lines), "n1"))
+    found = values(parse_samples(page(*lines), "n1"))
     own = (("model", "small"), ("queue", "batch"), ("node", "n1"))
     assert found == {
         (f"{SLOT_WAIT.name}_bucket", (*own, ("le", "0.05"))): 2,
@@ -67,12 +67,12 @@ def test_a_histograms_parts_stay_apart_by_their_bounds() -> None:
 
 @pytest.mark.parametrize("name", ["musicgen_of_another_version_total", "musicgen_slots_bucket", "musicgen_"])
 def test_what_is_not_in_the_list_is_left_out(name: str) -> None:
-    assert samples_of(page(f"ray_{name} 1"), "n1") == []
+    assert parse_samples(page(f"ray_{name} 1"), "n1") == []
 
 
 def test_what_is_no_page_of_figures_is_told_as_such() -> None:
     with pytest.raises(ValueError, match="text format"):
-        samples_of(b"ray_musicgen_slots{ 1", "n1")
+        parse_samples(b"ray_musicgen_slots{ 1", "n1")
 
 
 def drawn_samples(metric: Metric) -> st.SearchStrategy[list[Sample]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from serve_app.api.middleware.boundary import METHODS
+from serve_app.api.middleware.observability import METHODS
 from tests.serve_app.auth.gates import run
 from tests.serve_app.tenants.house import REVOKED, House, house
 from tests.serve_app.tenants.studio import FAILING_SEED, HELD_SEED

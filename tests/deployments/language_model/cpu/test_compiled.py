@@ -55,7 +55,7 @@ def show_bits(teacher_first: bool) -> None:
     decoder.close()
     alone = np.linspace(-5, 5, 128, dtype=np.float32)
     out = np.zeros_like(alone)
-    step.normalise(alone, np.stack([alone, alone]), out)
+    step.layer_norm(alone, np.stack([alone, alone]), out)
     shown = {
         "codes": _sum(codes["a"], codes["b"]),
         "guided": _sum(*guided),
@@ -83,7 +83,7 @@ def bits(cache: Path, *, teacher_first: bool = False) -> dict[str, Any]:
 
 def test_no_kernel_lets_the_compiler_choose_its_bits() -> None:
     found = kernels()
-    assert {f"{step.__name__}.normalise", f"{step.__name__}.decode_and_draw"} <= set(found)
+    assert {f"{step.__name__}.layer_norm", f"{step.__name__}.decode_and_draw"} <= set(found)
     assert not [name for name, kernel in found.items() if kernel.targetoptions.get("fastmath")]
 
 

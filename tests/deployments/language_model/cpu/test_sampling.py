@@ -67,6 +67,6 @@ def test_the_bound_on_the_noise_holds_and_is_near_where_noise_is_large() -> None
     few_leading_zeros = [(2**64 - 1) ^ int(bits) for bits in rng.integers(0, 2**64, 200, np.uint64) >> np.uint64(9)]
     many = [int(bits) for bits in rng.integers(0, 2**64, 2000, np.uint64)]
     for bits in [0, 2**64 - 1, 2**63, 2**63 - 1, *few_leading_zeros, *many]:
-        noise, bound = sampling.gumbel_of(np.uint64(bits)), sampling.largest_noise(np.uint64(bits))
+        noise, bound = sampling.gumbel_of(np.uint64(bits)), sampling.noise_upper_bound(np.uint64(bits))
         assert noise < bound
         assert noise < 0.5 or bound - noise < 1

@@ -37,8 +37,8 @@ class Recorder:
         self.logits: dict[str, list[Tensor]] = {}
 
     def __call__(self, request_id: str, step: int, logits: Tensor) -> None:
-        kept = self.logits.setdefault(request_id, [])
-        kept.append(logits.clone())
+        seen = self.logits.setdefault(request_id, [])
+        seen.append(logits.clone())
 
     def of(self, request_id: str) -> Tensor:
         return torch.stack(self.logits[request_id])

@@ -1,4 +1,4 @@
-"""The engine's thread: frames arrive, a listener that leaves frees its slot, and a broken engine says so."""
+"""The engine's thread: frames arrive, a stream that is closed frees its slot, and a broken engine says so."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from deployments.language_model.engine.frame_stream import CHUNK_FRAMES
 from deployments.language_model.engine.loop import EngineLoad, EngineLoop
 from deployments.language_model.errors import EngineFailed, EngineFull, OutOfMemory
 from deployments.language_model.model import MusicgenDecoder
-from deployments.messages import Beat, CodeFrames, CodeRequest
+from deployments.messages import CodeFrames, CodeRequest, Heartbeat
 from tests.deployments.language_model.random_decoder import collect, request, run
 
 
@@ -31,7 +31,7 @@ async def codes_of(loop: EngineLoop, one: CodeRequest) -> np.ndarray:
     return collect([item async for item in loop.generate(one) if isinstance(item, CodeFrames)])[one.request_id]
 
 
-async def until(items: AsyncGenerator[CodeFrames | Beat, None], kind: type) -> None:
+async def until(items: AsyncGenerator[CodeFrames | Heartbeat, None], kind: type) -> None:
     """Read up to the first of a kind."""
     async for item in items:
         if isinstance(item, kind):
@@ -43,7 +43,7 @@ async def leave_after_first_chunk(loop: EngineLoop, one: CodeRequest) -> None:
         await until(items, CodeFrames)
 
 
-def test_concurrent_listeners_get_what_the_bare_engine_makes(loop: EngineLoop, decoder: Decoder) -> None:
+def test_concurrent_streams_get_what_the_bare_engine_makes(loop: EngineLoop, decoder: Decoder) -> None:
     requests = [request(f"r{i}", num_frames=7 * (i + 1), seed=i) for i in range(3)]
 
     async def everybody() -> list[np.ndarray]:
@@ -76,7 +76,7 @@ def test_leaving_early_frees_the_slot_and_the_next_is_served(loop: EngineLoop) -
     asyncio.run(scenario())
 
 
-def test_a_cancelled_listener_frees_its_slot_whether_it_ran_or_waited(loop: EngineLoop) -> None:
+def test_a_cancelled_stream_frees_its_slot_whether_it_ran_or_waited(loop: EngineLoop) -> None:
     async def scenario() -> None:
         tasks = [asyncio.create_task(codes_of(loop, request(f"r{i}", num_frames=1500))) for i in range(3)]
         while loop.load.slots_used < 2:
@@ -117,7 +117,7 @@ def test_a_refused_request_leaves_the_engine_running(loop: EngineLoop) -> None:
     loop.check_health()
 
 
-def test_a_broken_engine_fails_its_listeners_its_health_check_and_those_who_come_later(
+def test_a_broken_engine_fails_its_streams_its_health_check_and_those_who_come_later(
     loop: EngineLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(self: Engine) -> None:
@@ -135,7 +135,7 @@ def test_a_broken_engine_fails_its_listeners_its_health_check_and_those_who_come
         loop.check_health()
 
 
-def test_whoever_is_told_of_a_broken_engine_hears_of_it_before_its_listeners(
+def test_whoever_is_told_of_a_broken_engine_hears_of_it_before_its_streams(
     decoder: Decoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told, go_on = threading.Event(), threading.Event()
@@ -149,19 +149,19 @@ def test_whoever_is_told_of_a_broken_engine_hears_of_it_before_its_listeners(
         raise MemoryError("no more")
 
     async def scenario(loop: EngineLoop) -> None:
-        listening = asyncio.create_task(codes_of(loop, request("unlucky")))
+        reading = asyncio.create_task(codes_of(loop, request("unlucky")))
         await asyncio.to_thread(told.wait)
-        heard_before = listening.done()
+        heard_before = reading.done()
         go_on.set()
         with pytest.raises(EngineFailed, match="no more"):
-            await listening
+            await reading
         assert not heard_before
 
     monkeypatch.setattr(Engine, "step", broken)
     asyncio.run(scenario(EngineLoop(lambda: Engine(decoder, num_slots=1), on_failure=on_failure)))
 
 
-def test_a_beat_comes_first_and_one_with_the_slot(loop: EngineLoop) -> None:
+def test_a_heartbeat_comes_first_and_one_with_the_slot(loop: EngineLoop) -> None:
     async def scenario() -> None:
         async with (
             aclosing(loop.generate(request("a", num_frames=1500))) as first,
@@ -170,16 +170,16 @@ def test_a_beat_comes_first_and_one_with_the_slot(loop: EngineLoop) -> None:
         ):
             for items in (first, second):
                 await until(items, CodeFrames)
-            assert await anext(waiting) == Beat(running=False)
+            assert await anext(waiting) == Heartbeat(running=False)
             await first.aclose()
             told = [item async for item in waiting]
-            assert told[: told.index(Beat(running=True))] in ([], [Beat(running=False)])
+            assert told[: told.index(Heartbeat(running=True))] in ([], [Heartbeat(running=False)])
             assert [item.first_frame for item in told if isinstance(item, CodeFrames)] == [0, 10]
 
     asyncio.run(scenario())
 
 
-def test_beats_go_on_while_a_step_takes_its_time_and_before_the_request_is_in(
+def test_heartbeats_go_on_while_a_step_takes_its_time_and_before_the_request_is_in(
     decoder: Decoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go_on, step = threading.Event(), Engine.step
@@ -191,20 +191,20 @@ def test_beats_go_on_while_a_step_takes_its_time_and_before_the_request_is_in(
     async def scenario(loop: EngineLoop) -> None:
         async with (
             aclosing(loop.generate(request("slow"))) as running,
-            aclosing(loop.generate(request("next"))) as asking,
+            aclosing(loop.generate(request("next"))) as adding,
         ):
             try:
-                while await anext(running) != Beat(running=True):
+                while await anext(running) != Heartbeat(running=True):
                     pass
-                assert [await anext(running) for _ in range(3)] == [Beat(running=True)] * 3
-                assert [await anext(asking) for _ in range(3)] == [Beat(running=False)] * 3
+                assert [await anext(running) for _ in range(3)] == [Heartbeat(running=True)] * 3
+                assert [await anext(adding) for _ in range(3)] == [Heartbeat(running=False)] * 3
             finally:
                 go_on.set()
             made = [item async for item in running if isinstance(item, CodeFrames)]
         assert collect(made)["slow"].shape == (4, 20)
 
     monkeypatch.setattr(Engine, "step", slow)
-    with EngineLoop(lambda: Engine(decoder, num_slots=1), beat_s=0.01) as loop:
+    with EngineLoop(lambda: Engine(decoder, num_slots=1), heartbeat_s=0.01) as loop:
         asyncio.run(scenario(loop))
 
 
@@ -219,12 +219,12 @@ def test_who_finds_no_memory_fails_alone(loop: EngineLoop, decoder: Decoder, mon
     good = request("good", num_frames=60)
 
     async def scenario() -> np.ndarray:
-        listening = asyncio.create_task(codes_of(loop, good))
+        reading = asyncio.create_task(codes_of(loop, good))
         for i in range(5):
             with pytest.raises(OutOfMemory, match="9 words are too many"):
                 await codes_of(loop, request(f"unlucky{i}", num_tokens=9))
             await loop.check_integrity()
-        return await listening
+        return await reading
 
     monkeypatch.setattr(MusicgenDecoder, "read_text", stingy)
     codes = asyncio.run(scenario())

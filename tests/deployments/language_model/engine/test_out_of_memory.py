@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from deployments.language_model.decoder import Decoder
+from deployments.language_model.decoder import Decoder, ran_out_of_memory
 from deployments.language_model.engine.engine import Engine
-from deployments.language_model.engine.stepper import ran_out_of_memory
 from deployments.language_model.errors import OutOfMemory
 from deployments.language_model.gpu.stepper import GpuStepper
 from deployments.language_model.model import MusicgenDecoder
@@ -50,7 +49,7 @@ def fail_for_poison(monkeypatch: pytest.MonkeyPatch, fail: Callable[[], None]) -
     monkeypatch.setattr(GpuStepper, "_read_text", stingy_gpu)
 
 
-@pytest.fixture(params=["every token handed over", "tokens kept where they are"])
+@pytest.fixture(params=["every token handed over", "tokens stay on the device"])
 def either(request: pytest.FixtureRequest) -> Decoder:
     return random_decoder("float32") if request.param.startswith("every") else gpu_decoder("float32")
 

@@ -11,7 +11,7 @@ from scipy import stats
 from torch import Tensor
 from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from deployments.language_model.engine.sampler import SamplingBatch, guide, gumbel, kept, sample
+from deployments.language_model.engine.sampler import SamplingBatch, guide, gumbel, keep_mask, sample
 from deployments.messages import Sampling
 
 VOCAB = 256
@@ -50,7 +50,7 @@ def test_the_kept_set_equals_that_of_transformers(these: list[Sampling], seed: i
     if ties:
         logits = logits.round()
     settings_of = batch(*these)
-    ours = kept(logits / torch.from_numpy(settings_of.temperature)[:, None, None], settings_of)
+    ours = keep_mask(logits / torch.from_numpy(settings_of.temperature)[:, None, None], settings_of)
     for row, sampling in enumerate(these):
         assert torch.equal(ours[row], kept_by_transformers(logits[row], sampling))
 
@@ -59,7 +59,7 @@ def test_a_draw_is_never_outside_the_kept_set() -> None:
     logits = torch.randn(200, 4, VOCAB, generator=torch.Generator().manual_seed(0)) * 3
     settings_of = batch(*[Sampling(top_k=5, top_p=0.8)] * 200, seeds=list(range(200)))
     tokens = sample(logits, settings_of, np.zeros((200, 4), np.int64))
-    assert kept(logits, settings_of).gather(-1, tokens[..., None]).all()
+    assert keep_mask(logits, settings_of).gather(-1, tokens[..., None]).all()
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_draws_pass_a_chi_square_test_over_frames(sampling: Sampling) -> None:
     logits = torch.randn(VOCAB, generator=torch.Generator().manual_seed(1))
     settings_of = batch(sampling, seeds=[12345])
     expected = (logits / sampling.temperature).masked_fill(
-        ~kept(logits[None, None] / sampling.temperature, settings_of)[0, 0], -torch.inf
+        ~keep_mask(logits[None, None] / sampling.temperature, settings_of)[0, 0], -torch.inf
     )
     counts = torch.zeros(VOCAB)
     for first in range(0, frames, 1000):

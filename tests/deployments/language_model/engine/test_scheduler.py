@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from deployments.language_model.decoder import Decoder
 from deployments.language_model.engine.engine import Engine
-from deployments.language_model.engine.request import Generation
+from deployments.language_model.engine.request import EngineRequest
 from deployments.language_model.engine.scheduler import Scheduler
 from deployments.language_model.errors import EngineFull
 from deployments.language_model.loading import warm_up
@@ -31,7 +31,7 @@ def test_a_request_that_does_not_fit_waits_and_nobody_overtakes_it(decoder: Deco
     engine.add(request("small", num_frames=5))
     engine.step()
     engine.check_integrity()
-    assert {generation.request_id for generation in engine.scheduler.running.values()} == {"first"}
+    assert {engine_request.request_id for engine_request in engine.scheduler.running.values()} == {"first"}
     while "first" in engine.scheduler:
         assert engine.scheduler.num_waiting == 2
         engine.step()
@@ -49,7 +49,7 @@ def test_an_abort_gives_its_memory_to_who_waits(decoder: Decoder) -> None:
     engine.abort("running")
     engine.step()
     engine.check_integrity()
-    assert {generation.request_id for generation in engine.scheduler.running.values()} == {"waiting"}
+    assert {engine_request.request_id for engine_request in engine.scheduler.running.values()} == {"waiting"}
 
 
 def test_a_request_that_can_never_fit_is_refused_with_the_frames_that_would(decoder: Decoder) -> None:
@@ -81,7 +81,7 @@ def test_warming_up_needs_memory_for_one_request_only(decoder: Decoder) -> None:
 
 def ids(engine: Engine) -> tuple[list[str], set[str]]:
     scheduler = engine.scheduler
-    return [g.request_id for g in scheduler.waiting], {g.request_id for g in scheduler.running.values()}
+    return [each.request_id for each in scheduler.waiting], {each.request_id for each in scheduler.running.values()}
 
 
 def test_who_lost_its_engine_is_never_refused_and_waits_before_those_who_come_new(decoder: Decoder) -> None:
@@ -174,10 +174,10 @@ def test_any_sequence_of_comings_and_goings_follows_the_rules(
     for i, (action, priority, number) in enumerate(actions):
         if action == "add":
             visitor = Visitor(f"r{i}", priority, number)
-            asked = replace(request(visitor.name, num_frames=1), priority=priority)
-            generation = Generation(asked, (0, 1, 2, 3), 192, visitor.size_bytes)
+            code_request = replace(request(visitor.name, num_frames=1), priority=priority)
+            engine_request = EngineRequest(code_request, (0, 1, 2, 3), 192, visitor.size_bytes)
             try:
-                scheduler.add(generation)
+                scheduler.add(engine_request)
             except EngineFull:
                 assert not reference.add(visitor)
             else:

@@ -15,8 +15,8 @@ from deployments.language_model.decoder import DeviceDecoder, HostDecoder
 from deployments.language_model.engine.engine import Engine
 from deployments.language_model.errors import EngineFull
 from deployments.language_model.gpu.decoder import GpuDecoder
-from deployments.language_model.gpu.pages import PAGE, pages_of
 from deployments.language_model.gpu.program import buckets
+from deployments.language_model.gpu.state import PAGE, pages_of
 from deployments.language_model.model import MusicgenDecoder
 from deployments.language_model.weights import fuse
 from deployments.messages import CodeRequest, Sampling

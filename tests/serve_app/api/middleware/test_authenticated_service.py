@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from serve_app.api.app import create_app
-from serve_app.settings.application import ApiSettings
+from serve_app.settings.application import HttpSettings
 from tests.serve_app.api.service import SineBackend, fault
 from tests.serve_app.auth.gates import house, run
 from tests.serve_app.auth.stores import HeldKeys
@@ -15,7 +15,7 @@ def test_the_service_itself_is_behind_it() -> None:
         key = keys.make("blue").text
         async with house(keys=keys, limits={"audio_s_per_minute": 2, "at_once": 1}) as replica:
             backend = SineBackend()
-            replica.app = create_app(backend, ApiSettings(), gate=replica.gate)
+            replica.app = create_app(backend, HttpSettings(), gate=replica.gate)
             asked = {"prompt": "a tone", "music_length_ms": 900}
             for path in ("/v1/music", "/v1/music/stream"):
                 assert fault(await replica.ask("POST", path, json=asked))["type"] == "unauthorized"
@@ -37,7 +37,7 @@ def test_a_prompt_that_the_policy_refuses_is_made_by_nobody_and_charged_to_nobod
     async def test() -> None:
         async with house(limits={"audio_s_per_minute": 1}, policy=f"{__name__}:no_anthems") as replica:
             backend = SineBackend()
-            replica.app = create_app(backend, ApiSettings(), gate=replica.gate)
+            replica.app = create_app(backend, HttpSettings(), gate=replica.gate)
             for prompt, status in (("an anthem", 403), ("a waltz", 200)):
                 asked = {"prompt": prompt, "music_length_ms": 1000}
                 answer = await replica.ask("POST", "/v1/music", json=asked)

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from starlette.routing import Route
 
 from serve_app.api.app import create_app
-from serve_app.api.middleware.authentication import Access
+from serve_app.api.middleware.authentication import Authentication
 from serve_app.auth.gate import PER_MINUTE
-from serve_app.settings.application import ApiSettings
+from serve_app.settings.application import HttpSettings
 from tests.serve_app.api.asgi import DISCONNECT, Exchange, body, post_scope
 from tests.serve_app.api.service import SineBackend, fault
 from tests.serve_app.auth.clock import until
@@ -142,7 +142,7 @@ def test_what_is_not_below_v1_asks_nobody_and_every_other_route_does() -> None:
             assert len(await replica.audited()) == 2
 
     run(test)
-    app = create_app(SineBackend(), ApiSettings())
+    app = create_app(SineBackend(), HttpSettings())
     paths = {route.path for route in app.routes if isinstance(route, Route)} | app.openapi()["paths"].keys()
     assert "/v1/music" in paths
     assert {path for path in paths if not path.startswith("/v1/")} <= OPEN
@@ -254,7 +254,7 @@ def test_other_kinds_of_connections_pass_as_they_are() -> None:
 
     async def test() -> None:
         async with house(keys=HeldKeys()) as replica:
-            await Exchange().run(Access(inner, replica.gate), {"type": "lifespan"})
+            await Exchange().run(Authentication(inner, replica.gate), {"type": "lifespan"})
             assert passed == ["lifespan"]
 
     run(test)

@@ -7,8 +7,8 @@ import pytest
 from ray.exceptions import RayError, TaskCancelledError
 from starlette.types import Message, Receive, Scope, Send
 
-from serve_app.api.middleware.boundary import Metered
-from serve_app.api.middleware.disconnects import Departures, while_connected
+from serve_app.api.middleware.observability import RequestMetrics
+from serve_app.api.middleware.disconnects import Disconnects, while_connected
 from serve_app.errors import ClientClosedRequest
 from serve_app.telemetry.service_metrics import REQUESTS
 from tests.deployments.telemetry.recorded import Recorded
@@ -35,7 +35,7 @@ def received(error: Exception) -> tuple[list[Message], Recorded]:
     async def send(_: Message) -> None:
         pass
 
-    app = Departures(Metered(application, counted), gone=RayError)
+    app = Disconnects(RequestMetrics(application, counted), gone=RayError)
     asyncio.run(app({"type": "http", "state": {}}, receive, send))
     return seen, counted
 
@@ -58,4 +58,4 @@ def test_other_traffic_passes() -> None:
     async def nothing(*_: object) -> Any: ...
 
     with pytest.raises(RayError):
-        asyncio.run(Departures(lifespan, gone=RayError)({"type": "lifespan"}, nothing, nothing))
+        asyncio.run(Disconnects(lifespan, gone=RayError)({"type": "lifespan"}, nothing, nothing))

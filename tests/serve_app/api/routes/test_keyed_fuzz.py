@@ -12,8 +12,8 @@ from fastapi import FastAPI
 from hypothesis import settings
 
 from serve_app.api.app import create_app
-from serve_app.auth.gate import Failures, Gate
-from serve_app.settings.application import AccessSettings, ApiSettings
+from serve_app.auth.gate import AuthFailures, Gate
+from serve_app.settings.application import AuthSettings, HttpSettings
 from tests.serve_app.api.jobs_reference import DecodingBackend, ReferenceJobs
 from tests.serve_app.auth.stores import HeldKeys, HeldLines
 from tests.serve_app.cli.service import on_a_socket
@@ -24,8 +24,8 @@ KEY = KEYS.make().text
 
 def app() -> FastAPI:
     """One whose jobs stay queued."""
-    gate = Gate(AccessSettings(keys="required"), KEYS, HeldLines(), timeout_s=2)
-    gate.failures = Failures(per_minute=1_000_000)  # that too many are 429 is told apart from this
+    gate = Gate(AuthSettings(keys="required"), KEYS, HeldLines(), timeout_s=2)
+    gate.failures = AuthFailures(per_minute=1_000_000)  # that too many are 429 is told apart from this
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -35,7 +35,7 @@ def app() -> FastAPI:
 
     backend = DecodingBackend()
     backend.cards = backend.cards[:1]
-    return create_app(backend, ApiSettings(), jobs=ReferenceJobs(max_queued=10_000), gate=gate, lifespan=lifespan)
+    return create_app(backend, HttpSettings(), jobs=ReferenceJobs(max_queued=10_000), gate=gate, lifespan=lifespan)
 
 
 @pytest.fixture(scope="module")

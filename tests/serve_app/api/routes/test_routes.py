@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from serve_app.api.schemas.music import MusicBody
-from serve_app.settings.application import ApiSettings
+from serve_app.settings.application import HttpSettings
 from tests.serve_app.api.service import SineBackend, call, fault, service
 
 
@@ -90,4 +90,4 @@ def test_the_document_knows_the_models_and_every_field() -> None:
 )
 def test_settings_are_strict(settings: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
-        ApiSettings(**settings)  # type: ignore[arg-type]
+        HttpSettings(**settings)  # type: ignore[arg-type]

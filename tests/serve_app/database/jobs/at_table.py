@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from serve_app.database.job_table import JobTable
-from serve_app.job import Begun, Job, VariationId
+from serve_app.job import ClaimedVariation, Job, VariationId
 from tests.serve_app.database.jobs.submissions import saving, start, submission
 
 
@@ -17,7 +17,7 @@ def first(job: Job) -> VariationId:
     return VariationId(job.id, 0)
 
 
-def begun(table: JobTable, variation: VariationId, token: int) -> Begun:
+def begun(table: JobTable, variation: VariationId, token: int) -> ClaimedVariation:
     found = table.begin(variation, token)
     assert found is not None
     return found

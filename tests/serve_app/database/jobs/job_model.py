@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 
 from deployments.messages import GenerationStart, MusicRequest, QueueClass, Resumption
-from serve_app.database.lease_table import Moment, Taken
+from serve_app.database.lease_table import ClockReading, TakenLease
 from serve_app.job import (
     ENDED,
-    Begun,
+    Checkpoint,
+    ClaimedVariation,
     Fault,
-    Fenced,
+    IdempotencyKeyReused,
     Job,
     JobState,
-    KeyReused,
-    Saving,
     SoundHealth,
+    StaleToken,
     Submission,
     TooManyQueued,
     UnknownJob,
@@ -36,7 +36,7 @@ class _Take:
 
     shown: Variation
     token: int = 0
-    due: Moment | None = None
+    due: ClockReading | None = None
     start: GenerationStart | None = None
     codes: np.ndarray | None = None
 
@@ -58,7 +58,7 @@ class _Entry:
 class JobModel:
     """As `JobTable`. peek: who holds a lease. clock, wall: as the table's."""
 
-    def __init__(self, peek: Callable[[str], Taken | None], clock: Callable[[], Moment], wall: Callable[[], float]):
+    def __init__(self, peek: Callable[[str], TakenLease | None], clock: Callable[[], ClockReading], wall: Callable[[], float]):
         self.entries: list[_Entry] = []
         self._peek, self._clock, self._wall = peek, clock, wall
 
@@ -68,7 +68,7 @@ class JobModel:
         before = self._before(submission)
         if before is not None:
             if before.submission.body_digest != submission.body_digest:
-                raise KeyReused
+                raise IdempotencyKeyReused
             return
         waiting = [take for entry in mine for take in entry.takes if take.shown.state == "queued"]
         if len(waiting) + len(submission.seeds) > max_queued:
@@ -155,7 +155,7 @@ class JobModel:
                 chosen.append(least[3])
         return chosen[:limit]
 
-    def begin(self, variation: VariationId, token: int) -> Begun | None:
+    def begin(self, variation: VariationId, token: int) -> ClaimedVariation | None:
         entry, take = self._entry(variation.job_id), self.take(variation)
         if entry is None or take is None or take.shown.state in ENDED or take.token > token:
             return None
@@ -164,9 +164,9 @@ class JobModel:
         take.shown = replace(take.shown, state="running", attempts=take.shown.attempts + 1, started_s=started_s)
         entry.version += 1
         request = replace(entry.submission.request, seed=take.shown.seed)
-        return Begun(request, take.shown.num_frames, take.shown.attempts, _saved(take))
+        return ClaimedVariation(request, take.shown.num_frames, take.shown.attempts, _saved(take))
 
-    def save(self, batch: Sequence[Saving]) -> set[VariationId]:
+    def save(self, batch: Sequence[Checkpoint]) -> set[VariationId]:
         """For batches of which every part is right."""
         fenced, changed = set(), set()
         for saving in batch:
@@ -202,8 +202,8 @@ class JobModel:
     def put_off(self, variation: VariationId, token: int, delay_s: float, failed: bool) -> None:
         take = self.ours(variation, token)
         if take is None:
-            raise Fenced
-        take.due = Moment(self._clock().now_s + delay_s, self._clock().era)
+            raise StaleToken
+        take.due = ClockReading(self._clock().now_s + delay_s, self._clock().era)
         if not failed:
             if take.shown.attempts > 0:
                 self._changed(variation)
@@ -212,7 +212,7 @@ class JobModel:
     def start_over(self, variation: VariationId, token: int) -> None:
         take = self.ours(variation, token)
         if take is None:
-            raise Fenced
+            raise StaleToken
         take.start, take.codes = None, None
         take.shown = replace(take.shown, frames=0, generation=None)
         self._changed(variation)
@@ -222,7 +222,7 @@ class JobModel:
         if take is not None and (take.token, take.shown.state) == (token, state):
             return
         if entry is None or take is None or self.ours(variation, token) is None:
-            raise Fenced
+            raise StaleToken
         take.shown = replace(take.shown, state=state, ended_s=self._wall(), **told)
         self._came_to_an_end(entry)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from deployments.messages import CodeFrames, EngineIdentity, GenerationStart, MusicRequest, QueueClass, Sampling
-from serve_app.job import Saving, SoundHealth, Submission, VariationId
+from serve_app.job import Checkpoint, SoundHealth, Submission, VariationId
 
 IDENTITY = EngineIdentity("0" * 64, "avx512 float32", 2048)
 NUM_CODEBOOKS = 4
@@ -42,5 +42,5 @@ def frames(first: int, end: int) -> CodeFrames:
     return CodeFrames("r-1", first, all_codes(end)[:, first:], finished=False)
 
 
-def saving(variation: VariationId, token: int, first: int, end: int, started: GenerationStart | None = None) -> Saving:
-    return Saving(variation, token, started, frames(first, end) if end > first else None)
+def saving(variation: VariationId, token: int, first: int, end: int, started: GenerationStart | None = None) -> Checkpoint:
+    return Checkpoint(variation, token, started, frames(first, end) if end > first else None)

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from serve_app.database.engines import open_database
 from serve_app.database.job_table import JobTable
 from serve_app.job import ENDED
-from serve_app.settings.storage import RecordsSettings
+from serve_app.settings.storage import DatabaseSettings
 from tests.serve_app.database.jobs.submissions import submission
 from tests.serve_app.database.jobs.worker import NUM_FRAMES
 
@@ -38,7 +38,7 @@ def submit_and_follow(table: JobTable, tenant: str) -> list[str]:
 
 def main(url: str, name: str) -> None:
     # As a service has it: ten threads on four connections, and two seconds for each call.
-    database = open_database(RecordsSettings.model_validate({"url": url}))
+    database = open_database(DatabaseSettings.model_validate({"url": url}))
     table = JobTable(database)
     print("ready", flush=True)
     sys.stdin.readline()

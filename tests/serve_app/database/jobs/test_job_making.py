@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from serve_app.database.job_table import JobTable
-from serve_app.job import Fault, Fenced, Saving, VariationId
+from serve_app.job import Checkpoint, Fault, StaleToken, VariationId
 from tests.serve_app.database.jobs.at_table import begun, first, submitted
 from tests.serve_app.database.jobs.submissions import HEALTHY, SILENT, all_codes, frames, saving, start
 
@@ -50,7 +50,7 @@ def test_a_start_that_needed_no_text_is_kept_without_it(table: JobTable) -> None
     ours = first(submitted(table))
     begun(table, ours, 1)
     hit = replace(start(), outcome="hit", age_s=90, text_states=None)
-    table.save([Saving(ours, 1, hit, frames(0, 6))])
+    table.save([Checkpoint(ours, 1, hit, frames(0, 6))])
     found = begun(table, ours, 2).resumption
     assert found is not None
     assert found.start == hit
@@ -70,7 +70,7 @@ def test_whoever_is_fenced_writes_nothing_and_the_others_of_the_batch_all(table:
     found = table.find("ours", job.id)
     assert found is not None
     assert [each.frames for each in found.variations] == [0, 2, 2, 0]
-    assert table.save([Saving(late, 5, None, None), Saving(ours, 5, None, None)]) == {late}
+    assert table.save([Checkpoint(late, 5, None, None), Checkpoint(ours, 5, None, None)]) == {late}
     for end in (
         lambda: table.succeed(late, 5),
         lambda: table.fail(late, 5, Fault("internal", "…")),
@@ -79,7 +79,7 @@ def test_whoever_is_fenced_writes_nothing_and_the_others_of_the_batch_all(table:
         lambda: table.succeed(unknown, 5),
         lambda: table.put_off(other, 6, 1, failed=True),
     ):
-        with pytest.raises(Fenced):
+        with pytest.raises(StaleToken):
             end()
 
 
@@ -112,7 +112,7 @@ def test_what_is_tried_again_since_its_answer_was_lost_does_no_harm(table: JobTa
     table.succeed(ours, 1)
     table.fail(failing, 1, Fault("internal", "It broke."))
     assert table.find("ours", job.id) == ended
-    with pytest.raises(Fenced):
+    with pytest.raises(StaleToken):
         table.fail(ours, 1, Fault("internal", "…"))
     made = table.made("ours", job.id, 0)
     assert made is not None
@@ -157,8 +157,8 @@ def test_frames_that_do_not_fit_what_is_saved_are_refused_and_nothing_of_the_bat
     with pytest.raises(ValueError, match="without the start"):
         table.save([saving(ours, 1, 0, 2)])
     table.save([saving(ours, 1, 0, 2, start())])
-    differing = Saving(ours, 1, None, replace(frames(0, 2), codes=all_codes(2) + np.int16(1)))
-    wide = Saving(ours, 1, None, replace(frames(2, 4), codes=all_codes(2).astype(np.int64)))
+    differing = Checkpoint(ours, 1, None, replace(frames(0, 2), codes=all_codes(2) + np.int16(1)))
+    wide = Checkpoint(ours, 1, None, replace(frames(2, 4), codes=all_codes(2).astype(np.int64)))
     twice = [saving(ours, 1, 2, 3), saving(ours, 1, 3, 4)]
     for wrong, words in (
         ([saving(ours, 1, 3, 4)], "don't follow the 2 of 6"),

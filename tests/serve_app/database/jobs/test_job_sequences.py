@@ -27,13 +27,13 @@ from deployments.messages import GenerationStart, QueueClass, Resumption
 from serve_app.database.job_table import JobTable
 from serve_app.database.lease_table import Lease, LeaseTable
 from serve_app.job import (
-    Begun,
+    Checkpoint,
+    ClaimedVariation,
     Fault,
-    Fenced,
+    IdempotencyKeyReused,
     Job,
-    KeyReused,
-    Saving,
     SoundHealth,
+    StaleToken,
     TooManyQueued,
     UnknownJob,
     VariationId,
@@ -52,7 +52,7 @@ TENANTS = ["ours", "theirs"]
 
 def comparable(value: Any) -> Any:
     """The same without arrays, which don't tell by `==` whether they are equal."""
-    if isinstance(value, Begun):
+    if isinstance(value, ClaimedVariation):
         return value.request, value.num_frames, value.attempts, comparable(value.resumption)
     if isinstance(value, Resumption):
         return comparable(value.start), comparable(value.codes)
@@ -66,7 +66,7 @@ def comparable(value: Any) -> Any:
 def outcome(call: Callable[[], Any]) -> Any:
     try:
         return comparable(call())
-    except (Fenced, KeyReused, TooManyQueued, UnknownJob, ValueError) as error:
+    except (StaleToken, IdempotencyKeyReused, TooManyQueued, UnknownJob, ValueError) as error:
         return type(error)
 
 
@@ -192,7 +192,7 @@ class JobMachine(RuleBasedStateMachine):
             begins = with_start or take is None or take.start is None
             part = frames(first, end) if end >= first else None
             is_right = is_right and (take is None or part is None or first <= saved)
-            batch.append(Saving(variation, token, start() if begins else None, part))
+            batch.append(Checkpoint(variation, token, start() if begins else None, part))
         if is_right:
             self.agree(lambda: self.table.save(batch), lambda: self.model.save(batch))
         else:
@@ -204,7 +204,7 @@ class JobMachine(RuleBasedStateMachine):
         variation, token = lease[0], lease[1].token + more
         take = self.model.ours(variation, token)
         first = 0 if take is None else take.shown.frames
-        batch = [Saving(variation, token, start(), frames(first, NUM_FRAMES))]
+        batch = [Checkpoint(variation, token, start(), frames(first, NUM_FRAMES))]
         self.agree(lambda: self.table.save(batch), lambda: self.model.save(batch))
 
     @rule(lease=leases, more=tokens, health=st.sampled_from([None, HEALTHY, SILENT]))

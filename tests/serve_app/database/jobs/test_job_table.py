@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from serve_app.database.job_table import JobTable
-from serve_app.job import Fault, KeyReused, TooManyQueued, UnknownJob, VariationId
+from serve_app.job import Fault, IdempotencyKeyReused, TooManyQueued, UnknownJob, VariationId
 from serve_app.scaling.policy import Waiting
 from serve_app.stores.store import StoreError
 from tests.serve_app.database.databases import Home
@@ -35,7 +35,7 @@ def test_the_same_key_and_body_are_the_same_job_and_another_body_is_told(table: 
     begun(table, first(job), 1)
     again, is_new = table.submit(submission(key="k"), 0)
     assert (again.id, again.state, is_new) == (job.id, "running", False)
-    with pytest.raises(KeyReused):
+    with pytest.raises(IdempotencyKeyReused):
         table.submit(submission(key="k", digest="e" * 64), 1000)
     assert submitted(table, "theirs", key="k").id != job.id
     table.cancel("ours", job.id)

@@ -16,8 +16,8 @@ from sqlalchemy import Connection
 
 from serve_app.database.database import Database
 from serve_app.database.job_table import JobTable
-from serve_app.database.lease_table import Lease, LeaseTable, Moment
-from serve_app.job import Fenced, VariationId
+from serve_app.database.lease_table import ClockReading, Lease, LeaseTable
+from serve_app.job import StaleToken, VariationId
 from tests.serve_app.database.databases import Home
 from tests.serve_app.database.jobs.submissions import saving, start
 
@@ -33,10 +33,10 @@ class Written:
     num_fenced: int = 0
 
 
-def hasty(connection: Connection) -> Moment:
+def hasty(connection: Connection) -> ClockReading:
     """A clock by which a lease of a second is over at once."""
     del connection
-    return Moment(time.monotonic() * 1e6, "")
+    return ClockReading(time.monotonic() * 1e6, "")
 
 
 def work(database: Database, seed: int) -> Written:
@@ -49,7 +49,7 @@ def work(database: Database, seed: int) -> Written:
         if isinstance(lease, Lease):
             try:
                 _make(table, variation, lease.token, written, dice)
-            except Fenced:
+            except StaleToken:
                 written.num_fenced += 1
     return written
 
@@ -63,7 +63,7 @@ def _make(table: JobTable, variation: VariationId, token: int, written: Written,
     while at < begun.num_frames:
         end = min(begun.num_frames, at + dice.randint(3, 5))
         if table.save([saving(variation, token, at, end, started)]):
-            raise Fenced
+            raise StaleToken
         written.parts.setdefault(str(variation), []).append((at, end))
         at, started = end, None
     table.succeed(variation, token)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from serve_app.database.lease_table import Held, Lease
-from serve_app.database.leases import Keeper
+from serve_app.database.lease_table import HeldLease, Lease
+from serve_app.database.leases import LeaseRenewer
 
 LEASE = Lease("codes", "ours", 1)
 LEASE_S = 15.0
@@ -47,8 +47,8 @@ class World:
         await self.wake_up.wait()
         self.wake_up.clear()
 
-    def keeper(self) -> Keeper:
-        return Keeper(self, Held(LEASE, self.now_s + LEASE_S), clock=lambda: self.now_s, sleep=self.sleep)
+    def keeper(self) -> LeaseRenewer:
+        return LeaseRenewer(self, HeldLease(LEASE, self.now_s + LEASE_S), clock=lambda: self.now_s, sleep=self.sleep)
 
     async def renewal(self, answer: bool | Exception | None, after_s: float = LEASE_S / 5) -> None:
         """One renewal comes, and is answered."""
@@ -86,7 +86,7 @@ def test_it_is_renewed_five_times_in_its_time_and_given_back_at_the_end() -> Non
 def test_one_that_is_lost_is_told_at_once_not_renewed_and_not_given_back() -> None:
     async def test(world: World) -> None:
         async with world.keeper() as kept:
-            waiting = asyncio.create_task(kept.until_lost())
+            waiting = asyncio.create_task(kept.wait_until_lost())
             await world.renewal(True)
             assert not waiting.done()
             await world.renewal(False)

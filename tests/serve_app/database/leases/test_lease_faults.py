@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from serve_app.database.engines import open_leases
-from serve_app.database.lease_table import Held, Taken
+from serve_app.database.lease_table import HeldLease, TakenLease
 from serve_app.database.leases import Leases
-from serve_app.settings.storage import RecordsSettings
+from serve_app.settings.storage import DatabaseSettings
 from tests.serve_app.stores.disks import filled, mounted, unmount
 
 
 def opened(folder: Path) -> Leases:
-    return open_leases(RecordsSettings.model_validate({"url": f"sqlite:///{folder}/records.sqlite"}))
+    return open_leases(DatabaseSettings.model_validate({"url": f"sqlite:///{folder}/records.sqlite"}))
 
 
 def test_on_a_disk_without_room_there_is_no_telling_and_what_is_held_is_known_and_given_back(tmp_path: Path) -> None:
@@ -28,14 +28,14 @@ def test_on_a_disk_without_room_there_is_no_telling_and_what_is_held_is_known_an
     async def scenario() -> None:
         leases = opened(tmp_path)
         held = await leases.take("before")
-        assert isinstance(held, Held)
+        assert isinstance(held, HeldLease)
         with filled(tmp_path):
             number = 0
             while await leases.take(f"{number:0200}") is not None:
                 number += 1
             assert leases.faults.counts == {"lease take full": 1}
-            assert isinstance(await leases.peek("before"), Taken)
-        assert isinstance(await leases.take("after"), Held)
+            assert isinstance(await leases.peek("before"), TakenLease)
+        assert isinstance(await leases.take("after"), HeldLease)
         assert await leases.renew(held.lease)
         await leases.close()
 
@@ -48,7 +48,7 @@ def test_on_a_disk_without_room_there_is_no_telling_and_what_is_held_is_known_an
 WITHOUT_HANDLES = """
 import asyncio, resource, sys
 from pathlib import Path
-from serve_app.database.lease_table import Held
+from serve_app.database.lease_table import HeldLease
 from tests.serve_app.database.leases.test_lease_faults import opened
 
 async def main():
@@ -59,7 +59,7 @@ async def main():
     assert await leases.take("codes") is None
     resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert leases.faults.counts == {"lease take unreachable": 1}
-    assert isinstance(await leases.take("codes"), Held)
+    assert isinstance(await leases.take("codes"), HeldLease)
     await leases.close()
 
 asyncio.run(main())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.database.lease_table import Held, Taken
+from serve_app.database.lease_table import HeldLease, TakenLease
 from serve_app.database.leases import Leases
 from tests.serve_app.database.door import OURS, Door, held, run_leases
 from tests.serve_app.database.tables import LEASE_S, Clock, locked
@@ -42,7 +42,7 @@ def test_of_a_store_that_is_locked_there_is_no_telling_and_it_says_so_once_a_min
             assert await leases.take("b") is None
             assert await leases.renew(lease) is None
             await leases.release(lease)
-            assert await leases.peek("a") == Taken(OURS, "", LEASE_S), "reading fails apart"
+            assert await leases.peek("a") == TakenLease(OURS, "", LEASE_S), "reading fails apart"
             assert leases.faults.counts == {f"lease {what} timeout": 1 for what in ("take", "renew", "release")}
             for _ in range(20):
                 assert await leases.renew(lease) is None
@@ -130,6 +130,6 @@ def test_a_crowd_before_the_threads_does_not_open_the_breaker(tmp_path: Path) ->
         assert leases.is_up
         assert leases.faults.counts == {"lease take busy": 5}
         table.opened.set()
-        assert all(isinstance(each, Held) for each in await asyncio.gather(*taking))
+        assert all(isinstance(each, HeldLease) for each in await asyncio.gather(*taking))
 
     run_leases(tmp_path, test)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from serve_app.database.lease_table import MAX_LEASE_S, Lease, LeaseTable, Taken
+from serve_app.database.lease_table import MAX_LEASE_S, Lease, LeaseTable, TakenLease
 from serve_app.stores.store import StoreTimeout
 from tests.serve_app.database.tables import database
 
@@ -60,20 +60,20 @@ from pathlib import Path
 from serve_app.faults import Faults
 from serve_app.database.lease_table import LeaseTable
 from serve_app.database.leases import Leases
-from serve_app.database.lease_table import uptime_s
+from deployments.liveness.timings import uptime_s
 from serve_app.database.engines import SqliteDatabase
-from serve_app.stores.threads import Threads
+from serve_app.stores.threads import ThreadPool
 
 async def main():
     database = SqliteDatabase(Path(sys.argv[1]) / "records.sqlite", timeout_s=60, max_connections=1)
-    table, threads = LeaseTable(database, lease_s=0.5), Threads(1, "records")
+    table, threads = LeaseTable(database, lease_s=0.5), ThreadPool(1, "records")
     leases = Leases(table, threads, Faults(uptime_s), holder="child", timeout_s=60)
     held = await leases.take("codes", value="7")
-    async with leases.kept(held) as kept:
+    async with leases.renewing(held) as kept:
         print(held.lease.token, flush=True)
         await asyncio.to_thread(sys.stdin.readline)
         print("held" if kept.is_surely_held() else "not held", flush=True)
-        await kept.until_lost()
+        await kept.wait_until_lost()
     print("lost", flush=True)
     await leases.close()
 
@@ -107,7 +107,7 @@ def go_on(process: subprocess.Popen[str]) -> None:
 
 
 def taken_in_the_end(table: LeaseTable) -> Lease:
-    while isinstance(outcome := table.take("codes", "test"), Taken):
+    while isinstance(outcome := table.take("codes", "test"), TakenLease):
         time.sleep(0.01)
     return outcome
 

@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
-from serve_app.database.lease_table import Lease, LeaseTable, Moment, Taken
+from serve_app.database.lease_table import ClockReading, Lease, LeaseTable, TakenLease
 from tests.serve_app.database.tables import LEASE_S, Clock, database
 
 HOUR_S = 3600.0
@@ -24,7 +24,7 @@ class Grant:
     holder: str
     token: int
     value: str
-    until: Moment
+    until: ClockReading
 
 
 class LeaseMachine(RuleBasedStateMachine):
@@ -60,15 +60,15 @@ class LeaseMachine(RuleBasedStateMachine):
     def may_be_swept(self, grant: Grant) -> bool:
         return grant.until.era != self.clock().era or grant.until.now_s < self.clock.now_s - HOUR_S
 
-    def until(self) -> Moment:
-        return Moment(self.clock.now_s + LEASE_S, self.clock().era)
+    def until(self) -> ClockReading:
+        return ClockReading(self.clock.now_s + LEASE_S, self.clock().era)
 
     @rule(target=granted, name=names, holder=holders, value=st.sampled_from(["", "7"]))
     def take(self, name: str, holder: str, value: str) -> Lease:
         live, before = self.live(name), self.grants.get(name)
         outcome = self.table().take(name, holder, value)
         if live is not None:
-            assert outcome == Taken(live.holder, live.value, live.until.now_s - self.clock.now_s)
+            assert outcome == TakenLease(live.holder, live.value, live.until.now_s - self.clock.now_s)
             return Lease(name, "whoever", live.token)
         assert isinstance(outcome, Lease)
         assert (outcome.name, outcome.holder) == (name, holder)
@@ -101,7 +101,7 @@ class LeaseMachine(RuleBasedStateMachine):
     @rule(name=names)
     def peek(self, name: str) -> None:
         live = self.live(name)
-        expected = live and Taken(live.holder, live.value, live.until.now_s - self.clock.now_s)
+        expected = live and TakenLease(live.holder, live.value, live.until.now_s - self.clock.now_s)
         assert self.table().peek(name) == expected
 
     @rule(seconds=st.sampled_from([0.5, LEASE_S / 2, LEASE_S, 2 * HOUR_S]))

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, delete, func, insert, select
 
-from serve_app.database.lease_table import MAX_LEASE_S, Lease, LeaseTable, Moment, Taken
+from serve_app.database.lease_table import MAX_LEASE_S, ClockReading, Lease, LeaseTable, TakenLease
 from serve_app.database.schema import leases, swept_leases
 from tests.serve_app.database.tables import LEASE_S, Clock, database, lease_table
 
 HOUR_S = 3600.0
 
 
-def taken(outcome: Lease | Taken) -> Lease:
+def taken(outcome: Lease | TakenLease) -> Lease:
     assert isinstance(outcome, Lease), outcome
     return outcome
 
@@ -30,10 +30,10 @@ def test_a_name_has_one_holder_who_tells_the_others_a_value(tmp_path: Path) -> N
     with lease_table(tmp_path, clock) as table:
         lease = taken(table.take("alias/1", "one", "seed 7"))
         clock.now_s += 5
-        assert table.take("alias/1", "two", "seed 8") == Taken("one", "seed 7", LEASE_S - 5)
+        assert table.take("alias/1", "two", "seed 8") == TakenLease("one", "seed 7", LEASE_S - 5)
         assert table.take("alias/1", "one") == table.peek("alias/1"), "its own holder got it a second time"
         assert table.renew(lease)
-        assert table.peek("alias/1") == Taken("one", "seed 7", LEASE_S)
+        assert table.peek("alias/1") == TakenLease("one", "seed 7", LEASE_S)
         table.release(lease)
         assert table.peek("alias/1") is None
         assert taken(table.take("alias/1", "two")).token == lease.token + 1
@@ -50,7 +50,7 @@ def test_who_comes_back_late_keeps_a_lease_that_nobody_took_and_never_one_that_s
         other = taken(table.take("a", "two"))
         assert not table.renew(lease)
         table.release(lease)
-        assert table.peek("a") == Taken("two", "", LEASE_S), "it gave back what was another's"
+        assert table.peek("a") == TakenLease("two", "", LEASE_S), "it gave back what was another's"
         table.release(other)
         assert not table.renew(lease)
         assert not table.renew(other), "it was given back"
@@ -81,7 +81,7 @@ def test_a_clock_set_back_in_one_era_holds_no_lease_longer_than_any_may_last(tmp
     with lease_table(tmp_path, clock) as table:
         taken(table.take("a", "one"))
         clock.now_s -= MAX_LEASE_S - LEASE_S
-        assert table.peek("a") == Taken("one", "", MAX_LEASE_S)
+        assert table.peek("a") == TakenLease("one", "", MAX_LEASE_S)
         clock.now_s -= 1
         assert taken(table.take("a", "two"))
 
@@ -96,7 +96,7 @@ def test_a_wall_clock_moved_by_an_hour_changes_nothing(
     monkeypatch.setattr(time, "time", lambda: now_s)
     monkeypatch.setattr(time, "time_ns", lambda: int(now_s * 1e9))
     found = table.take("a", "two")
-    assert isinstance(found, Taken)
+    assert isinstance(found, TakenLease)
     assert 0 < found.expires_in_s <= MAX_LEASE_S
     assert table.renew(lease)
     table.close()
@@ -136,12 +136,12 @@ def test_a_row_that_comes_between_look_and_insert_is_seen_at_the_second_look(tmp
     # SQLite's writers take turns, so the clock, which is read in between, plays the other client of a PostgreSQL.
     calls: list[int] = []
 
-    def clock(connection: Connection) -> Moment:
+    def clock(connection: Connection) -> ClockReading:
         calls.append(1)
         if len(calls) == 1:
             row = {"name": "a", "holder": "other", "token": 1, "era": "", "expires_s": 9.0, "value": ""}
             connection.execute(insert(leases).values(row))
-        return Moment(1.0, "")
+        return ClockReading(1.0, "")
 
     table = LeaseTable(database(tmp_path), lease_s=LEASE_S, clock=clock)
     assert taken(table.take("a", "one")).token == 1

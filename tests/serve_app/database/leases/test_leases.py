@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.database.lease_table import Held, Lease, Taken
+from serve_app.database.lease_table import HeldLease, Lease, TakenLease
 from serve_app.database.leases import Leases
 from tests.serve_app.database.door import OURS, Door, held, run_leases
 from tests.serve_app.database.tables import LEASE_S, Clock
@@ -17,9 +17,9 @@ def test_one_gets_it_and_the_others_learn_who_has_it(tmp_path: Path) -> None:
     async def test(leases: Leases, table: Door, clock: Clock) -> None:
         outcomes = await asyncio.gather(*(leases.take("a", value="seed 7") for _ in range(20)))
         assert sorted(map(repr, outcomes)) == sorted(
-            map(repr, [Held(Lease("a", OURS, 1), clock.now_s + LEASE_S), *[Taken(OURS, "seed 7", LEASE_S)] * 19])
+            map(repr, [HeldLease(Lease("a", OURS, 1), clock.now_s + LEASE_S), *[TakenLease(OURS, "seed 7", LEASE_S)] * 19])
         )
-        assert await leases.peek("a") == Taken(OURS, "seed 7", LEASE_S)
+        assert await leases.peek("a") == TakenLease(OURS, "seed 7", LEASE_S)
         lease = Lease("a", OURS, 1)
         assert await leases.renew(lease) is True
         await leases.release(lease)
@@ -51,7 +51,7 @@ def test_a_lease_that_nobody_waits_for_any_more_is_given_back(tmp_path: Path) ->
         taking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await taking
-        assert table.peek("a") == Taken(OURS, "", LEASE_S)
+        assert table.peek("a") == TakenLease(OURS, "", LEASE_S)
         table.opened.set()
         while table.peek("a") is not None:
             await asyncio.sleep(0.001)

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from deployments.liveness.timings import uptime_s
 from serve_app.database import lease_table as module
-from serve_app.database.lease_table import Moment, moment, uptime_s
+from serve_app.database.lease_table import ClockReading, read_clock
 from tests.serve_app.database.tables import database
 
 
-def now(folder: Path) -> Moment:
+def now(folder: Path) -> ClockReading:
     opened = database(folder)
     with opened.reading() as connection:
-        found = moment(connection)
+        found = read_clock(connection)
     opened.close()
     return found
 
