@@ -21,6 +21,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     PYTHONPATH=/srv/musicgen \
     PYTHONUNBUFFERED=1 \
     HF_HOME=/models \
+    MUSICGEN_STATE=/srv/musicgen \
     RAY_USAGE_STATS_ENABLED=0 \
     RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=serve_app.proxy.flow_control:middlewares
 WORKDIR /srv/musicgen

@@ -20,8 +20,9 @@ export PROMPT DURATION SEED CONFIG PORT CACHE ONCE
 
 help:
 	@echo 'make run         serve on 127.0.0.1:8000 and make a first clip; Ctrl-C ends it. Options:'
-	@echo '                 PROMPT="a slow blues" DURATION=10 SEED=7 PORT=8001 ONCE=1 CONFIG=serve_app/configs/gpu.yaml'
-	@echo '                 CACHE=use|refresh|off: whether a clip kept from before will do; refresh makes another one'
+	@echo '                 PROMPT="a slow blues" DURATION=10 SEED=7 PORT=8001 ONCE=1 CONFIG=gpu'
+	@echo '                 CACHE=use|refresh|off: whether a cached clip will do; refresh makes another one'
+	@echo '                 $(VENV)/bin/musicgen --help: the same, and all else that can be done, without make'
 	@echo 'make demo-kill   kill workers while they make music, and compare every byte; about a minute'
 	@echo 'make demo-spot   a cluster of Ray nodes here loses its spot nodes under load; about five minutes'
 	@echo 'make loadtest    more and more users, by Locust, on a fresh service: what this machine holds; under five minutes'

@@ -28,9 +28,9 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from loadtests.hits.bare import bare_server
+from loadtests.hits.bare_server import bare_server
 from loadtests.hits.client import LoadResult, LoadTask
-from loadtests.hits.cpu import serving_s
+from loadtests.hits.cpu_time import serving_s
 from loadtests.measuring.hardware import commit, describe
 from loadtests.measuring.running import MODEL, Running, running
 

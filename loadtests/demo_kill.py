@@ -1,4 +1,4 @@
-"""What `make demo-kill` shows: workers are killed while they make music, and no work is lost.
+"""The demonstration `make demo-kill`: workers are killed while they make music, and no work is lost.
 
     .venv/bin/python -m loadtests.demo_kill --clips 16 --seconds 20
 
@@ -23,11 +23,11 @@ from pathlib import Path
 
 import httpx
 
-from loadtests.demo.client import ask, connect
-from loadtests.demo.clip import SCENES, Take, Wish
-from loadtests.demo.killing import Killing, replicas_added
-from loadtests.demo.picture import draw
+from loadtests.demo.client import connect, request_all
+from loadtests.demo.clip import SCENES, ClipRequest, ClipRun
+from loadtests.demo.plot import draw
 from loadtests.demo.table import Comparison, table, verdict
+from loadtests.demo.worker_kill import WorkerKill, replicas_added
 from loadtests.measuring.exit_status import exit_status
 from loadtests.measuring.running import MODEL, Running, running
 from serve_app.cli.terminal import Progress
@@ -42,9 +42,9 @@ _MAX_ATTEMPTS = 4
 _LOOK_S = 0.2
 
 
-def wishes(num: int, duration_ms: int) -> list[Wish]:
+def clip_requests(num: int, duration_ms: int) -> list[ClipRequest]:
     """Half of them streamed, no two alike."""
-    return [Wish(i + 1, SCENES[i % len(SCENES)], i, duration_ms, streamed=i % 2 == 0) for i in range(num)]
+    return [ClipRequest(i + 1, SCENES[i % len(SCENES)], i, duration_ms, streamed=i % 2 == 0) for i in range(num)]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Round:
     generation, the frames at which it lost its worker.
     """
 
-    takes: Sequence[Take]
+    clips: Sequence[ClipRun]
     killed_s: float | None
     lost: Mapping[str, Sequence[int]]
 
@@ -65,9 +65,11 @@ class UndisturbedFailed(Exception):
 class Demo:
     """asked: at once. chance: draws the moments of the kills."""
 
-    def __init__(self, service: Running, asked: Sequence[Wish], progress: Progress, chance: random.Random) -> None:
+    def __init__(
+        self, service: Running, requests: Sequence[ClipRequest], progress: Progress, chance: random.Random
+    ) -> None:
         self._service = service
-        self._asked = asked
+        self._requests = requests
         self._progress = progress
         self._chance = chance
         self._num_kills = 0
@@ -78,18 +80,20 @@ class Demo:
         Raises: UndisturbedFailed. A round in which a clip fails is the last.
         """
         async with connect(self._service.url) as client:
-            undisturbed, took_s = await ask(client, self._asked, "undisturbed", self._progress)
-            for take in undisturbed:
-                if take.error is not None:
-                    raise UndisturbedFailed(f"clip {take.wish.number} failed, and nothing disturbed it: {take.error}")
-            self._progress.line(f"undisturbed: all {len(self._asked)} are here after {took_s:.1f} s")
+            undisturbed, took_s = await request_all(client, self._requests, "undisturbed", self._progress)
+            for clip in undisturbed:
+                if clip.error is not None:
+                    raise UndisturbedFailed(
+                        f"clip {clip.request.number} failed, and nothing disturbed it: {clip.error}"
+                    )
+            self._progress.line(f"undisturbed: all {len(self._requests)} are here after {took_s:.1f} s")
             rounds: list[Round] = []
-            while len(rounds) < num_rounds and all(take.whole for each in rounds for take in each.takes):
+            while len(rounds) < num_rounds and all(clip.whole for each in rounds for clip in each.clips):
                 rounds.append(await self._round(client, took_s))
         comparisons = []
-        for i, take in enumerate(undisturbed):
-            lost_at = [each.lost.get(take.generation or "", ()) for each in rounds]
-            comparisons.append(Comparison(take, [each.takes[i] for each in rounds], lost_at))
+        for i, clip in enumerate(undisturbed):
+            lost_at = [each.lost.get(clip.generation or "", ()) for each in rounds]
+            comparisons.append(Comparison(clip, [each.clips[i] for each in rounds], lost_at))
         return comparisons, [each.killed_s for each in rounds]
 
     async def _round(self, client: httpx.AsyncClient, undisturbed_s: float) -> Round:
@@ -98,14 +102,14 @@ class Demo:
             self._progress.step(f"waiting until there are {REPLICAS} replicas of the language model")
             while replicas_added(self._service) < REPLICAS + self._num_kills:  # noqa: ASYNC110 - it is in a log
                 await asyncio.sleep(_LOOK_S)
-            killing = Killing(self._service, self._progress.line)
+            killing = WorkerKill(self._service, self._progress.line)
             after_s = self._chance.uniform(*_MOMENT) * undisturbed_s / 2**attempt
             beside = functools.partial(killing.run, after_s)
-            takes, took_s = await ask(client, self._asked, "the same again", self._progress, beside)
-            self._progress.line(f"the same again: all {len(self._asked)} are here after {took_s:.1f} s")
+            clips, took_s = await request_all(client, self._requests, "the same again", self._progress, beside)
+            self._progress.line(f"the same again: all {len(self._requests)} are here after {took_s:.1f} s")
             self._num_kills += killing.killed_s is not None
-            result = Round(takes, killing.killed_s, killing.lost())
-            if result.lost or not all(take.whole for take in takes):
+            result = Round(clips, killing.killed_s, killing.lost())
+            if result.lost or not all(clip.whole for clip in clips):
                 break
             self._progress.line("  but all codes had been made when the kill came")
         return result
@@ -115,7 +119,7 @@ def save(comparisons: Sequence[Comparison], folder: Path) -> None:
     """The last round's clips, and where one is not the undisturbed one, that too."""
     folder.mkdir(parents=True, exist_ok=True)
     for each in comparisons:
-        path = folder / each.undisturbed.wish.file_name
+        path = folder / each.undisturbed.request.file_name
         path.write_bytes(each.killed[-1].wav)
         if not each.equal:
             path.with_stem(f"{path.stem}-undisturbed").write_bytes(each.undisturbed.wav)
@@ -133,14 +137,14 @@ def run(options: argparse.Namespace, progress: Progress) -> bool:
     chance = random.Random(options.chance)  # noqa: S311 - moments, not secrets
     with running(args, progress.step, parent_pid=options.parent) as service:
         progress.line(f"the service is ready, with {REPLICAS} replicas of the language model")
-        demo = Demo(service, wishes(options.clips, round(1000 * options.seconds)), progress, chance)
+        demo = Demo(service, clip_requests(options.clips, round(1000 * options.seconds)), progress, chance)
         comparisons, kills_s = asyncio.run(demo.run(options.rounds))
         progress.step("stopping")
     draw(comparisons, kills_s, options.picture)
     save(comparisons, options.folder)
     progress.line(f"{table(comparisons)}\n{verdict(comparisons)}")
     progress.line(f"the picture: {options.picture}; the clips: {options.folder}")
-    return all(each.equal for each in comparisons) and any(each.hit for each in comparisons)
+    return all(each.equal for each in comparisons) and any(each.lost_worker for each in comparisons)
 
 
 def main(arguments: list[str]) -> int:

@@ -35,7 +35,7 @@ from typing import Any, TypeVar
 import httpx
 
 from loadtests.demo.client import connect
-from loadtests.fleet import application
+from loadtests.fleet import deploy_file as application
 from loadtests.fleet.fleet import Fleet, FleetError, fleet
 from loadtests.load.locust_process import LoadError
 from loadtests.measuring.exit_status import exit_status
@@ -43,12 +43,12 @@ from loadtests.measuring.hardware import commit, describe
 from loadtests.measuring.running import free_port
 from loadtests.spot.client import Client
 from loadtests.spot.cloud import watched
-from loadtests.spot.evidence import Chapter, Evidence
-from loadtests.spot.load import Load
+from loadtests.spot.load import LocustLoad
 from loadtests.spot.losses import LossLog
-from loadtests.spot.picture import draw
-from loadtests.spot.placement import BATCH, Observer
-from loadtests.spot.story import WORKERS, Story, Times
+from loadtests.spot.observations import NodeLoss, Observations
+from loadtests.spot.placement import BATCH, PlacementObserver
+from loadtests.spot.plot import draw
+from loadtests.spot.scenario import WORKERS, Scenario, ScenarioTimes
 from loadtests.spot.table import table, verdict
 from serve_app.cli.terminal import Progress
 from serve_app.launcher.guardian import Guardian
@@ -93,38 +93,38 @@ class Demo:
         self._progress = progress
         self._clock = clock
         epoch_s = time.time() - clock()
-        self._observer = Observer(started, self._clock)
+        self._observer = PlacementObserver(started, self._clock)
         self._losses = LossLog(partial(started.logs, "pipeline", application.APPLICATION), epoch_s)
-        self._load = Load(_NUM_USERS, _USERS, folder / "locust", self._clock)
+        self._load = LocustLoad(_NUM_USERS, _USERS, folder / "locust", self._clock)
 
-    async def run(self, times: Times) -> Evidence:
+    async def run(self, times: ScenarioTimes) -> Observations:
         """All that was seen. Raises: FleetError, LoadError."""
         async with connect(self._url) as http:
             return await _meanwhile(self._run(http, times), self._observer.run())
 
-    async def _run(self, http: httpx.AsyncClient, times: Times) -> Evidence:
+    async def _run(self, http: httpx.AsyncClient, times: ScenarioTimes) -> Observations:
         await self._until_ready(http)
         client = Client(http, self._losses, self._clock)
         with watched(self._fleet.of("gpu_batch"), self._folder, self._environment) as clouds:
-            story = Story(self._fleet, clouds, self._observer, client, self._progress.line)
+            scenario = Scenario(self._fleet, clouds, self._observer, client, self._progress.line)
             self._progress.step(f"load by Locust: {_NUM_USERS} users")
             began_s = self._clock()
             loading = asyncio.ensure_future(self._load.run(self._url, self._environment))
 
-            async def told() -> list[Chapter]:
-                chapters = await story.run(times)
+            async def told() -> list[NodeLoss]:
+                node_losses = await scenario.run(times)
                 self._load.enough()
                 await loading
-                return chapters
+                return node_losses
 
-            chapters = await _meanwhile(told(), loading, self._tell())
-        seen, takes = list(self._observer.seen), list(client.takes)
-        self._losses.tell(takes)
+            node_losses = await _meanwhile(told(), loading, self._tell())
+        seen, jobs = list(self._observer.seen), list(client.jobs)
+        self._losses.tell(jobs)
         lost_s = [at_s for at_s, _ in self._losses.all()]
-        moved = [take.reference for take in takes if take.lost_s]
-        self._progress.step(f"the {len(moved)} clips that lost their worker once more, undisturbed")
-        undisturbed = await client.once_more(moved)
-        return Evidence(began_s, chapters, self._load.samples, lost_s, takes, undisturbed, seen)
+        resumed = [job.reference for job in jobs if job.lost_s]
+        self._progress.step(f"the {len(resumed)} clips that lost their worker once more, undisturbed")
+        undisturbed = await client.make_again(resumed)
+        return Observations(began_s, node_losses, self._load.samples, lost_s, jobs, undisturbed, seen)
 
     async def _until_ready(self, http: httpx.AsyncClient) -> None:
         self._progress.step("waiting until the service is ready")
@@ -183,12 +183,12 @@ def run(options: argparse.Namespace, progress: Progress) -> bool:
             application.write(file, port, deployments=[hasty], **_MODEL)
             started.deploy(file)
             demo = Demo(started, f"http://127.0.0.1:{port}", scratch, guardian.environment, progress, clock)
-            evidence = asyncio.run(demo.run(Times(calm_s=options.calm, notice_s=options.notice)))
+            observations = asyncio.run(demo.run(ScenarioTimes(calm_s=options.calm, notice_s=options.notice)))
             progress.step("stopping")
-    draw(evidence, f"{describe('cpu')}, commit {commit()}", options.picture)
-    progress.line(f"{table(evidence)}\n\n{verdict(evidence)}")
+    draw(observations, f"{describe('cpu')}, commit {commit()}", options.picture)
+    progress.line(f"{table(observations)}\n\n{verdict(observations)}")
     progress.line(f"the picture: {options.picture}")
-    return not evidence.faults()
+    return not observations.faults()
 
 
 def main(arguments: list[str]) -> int:

@@ -31,11 +31,11 @@ from locust.env import Environment
 # Locust loads this file by its path.
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from loadtests.load.answer_checks import Repeats
 from loadtests.load.options import Options, add_options, options
 from loadtests.load.recorder import Recorder
-from loadtests.load.sample import Sample, SampleFile
-from loadtests.load.users import Composer, Impatient, Listener, Repeater, Run, Submitter, event_of, join
+from loadtests.load.response_checks import RepeatChecker
+from loadtests.load.samples import Sample, SampleFile
+from loadtests.load.users import Composer, Impatient, Listener, Repeater, Run, Submitter, event_of, users_of
 
 # Locust takes the users and the shape from what this file has.
 __all__ = ["Composer", "Impatient", "Listener", "Load", "Repeater", "Submitter"]
@@ -90,4 +90,4 @@ def _begin(environment: Environment, **_: Any) -> None:
         if file is not None:
             file.write(sample)
 
-    environment.user_classes = join(Run(chosen, Recorder(record, load.get_run_time), Repeats()))
+    environment.user_classes = users_of(Run(chosen, Recorder(record, load.get_run_time), RepeatChecker()))

@@ -22,9 +22,9 @@ from deployments.paths import ROOT
 from loadtests.load.levels import Level, levels
 from loadtests.load.locust_process import LoadError, run_locust
 from loadtests.load.options import DEFAULT_WEIGHTS, MAX_USERS
-from loadtests.load.picture import draw
+from loadtests.load.plot import draw
 from loadtests.load.report import figures, table, verdict
-from loadtests.load.sample import Sample
+from loadtests.load.samples import Sample
 from loadtests.load.shapes import Shape, shape
 from loadtests.measuring.curve import Curve
 from loadtests.measuring.exit_status import exit_status

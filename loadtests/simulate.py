@@ -9,8 +9,8 @@ refused. Discrete events: arrivals, slots, engines whose speed follows from how 
 and load a model, spot nodes taken back with and without notice, generations that go on elsewhere. Policies see what
 Serve would tell them, now and then and as means, and Serve's own functions delay what they ask for.
 
-The engine is fitted to a curve that `loadtests.measuring.curves` measured (--curve; by default the embedded model's on a CPU).
-With --full-speed it is one that nobody has measured: what a full engine makes, in audio-seconds a second, and how much
+The engine is fitted to a curve that `loadtests.measuring.curves` measured (--curve; by default the embedded model's on
+a CPU). With --full-speed it was not measured: what a full engine makes, in audio-seconds a second, and how much
 of that batching gains (--gain: times the speed of one generation alone) are assumptions then, in the form that fits the
 curves. Prices are of a node and hour, and by default in units of one on demand: what spot costs of it, refusals and
 preemptions are assumptions too.
@@ -33,7 +33,7 @@ from loadtests.measuring.curve import Curve
 from loadtests.simulation.cloud import CloudSettings
 from loadtests.simulation.engine import EngineCurve
 from loadtests.simulation.figures import cost_per_audio_hour, figures
-from loadtests.simulation.picture import draw
+from loadtests.simulation.plot import draw
 from loadtests.simulation.pool import Outcome
 from loadtests.simulation.scenario import BATCH, OURS, REALTIME, Scaling, Scenario
 from serve_app.scaling.policy import Targets

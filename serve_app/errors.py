@@ -1,4 +1,4 @@
-"""Everything that can go wrong for a client, and the one place where it becomes HTTP.
+"""The tree of errors that a client can get, and the one place where they become HTTP.
 
 A message says what was wrong and what would be right. It never repeats a value that the client sent.
 """
@@ -19,12 +19,14 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
 
 class ServiceError(Exception):
-    """The root of the tree: `type` and `status` belong to the class, the rest to the error.
+    """The root of the tree. `type` and `status` belong to the class, the other fields to the error.
 
-    param: the field, query parameter or header at fault. retry_after_s: when another try makes sense.
+    It crosses processes: pickle keeps every field. Instance fields have no default on the class, because Ray raises an
+    error that is both its own and this one, and looks up on the original only what the class does not have.
 
-    It crosses processes: pickle keeps every field, and the instance fields have no default on the class, because Ray
-    raises an error of both kinds, its own and this, that looks up on the original what the class does not have.
+    Args:
+        param: the field, query parameter or header at fault.
+        retry_after_s: when another try makes sense.
     """
 
     type: ClassVar[str]
@@ -56,7 +58,7 @@ class InvalidRequest(ServiceError):
 
 
 class Unauthorized(ServiceError):
-    """No API key, or not a right one; which of the two, and in what way, is not told."""
+    """There is no API key, or no valid one; the answer does not say which."""
 
     type = "unauthorized"
     status = 401
@@ -87,28 +89,28 @@ class PromptRefused(ServiceError):
 
 
 class NotFound(ServiceError):
-    """There is nothing there, or nothing of yours."""
+    """There is nothing at this address, or nothing of yours."""
 
     type = "not_found"
     status = 404
 
 
 class Conflict(ServiceError):
-    """It can't be done as things stand: the sound of a job that is not made, say."""
+    """It can't be done in the present state: the sound of a job that has not ended, for example."""
 
     type = "conflict"
     status = 409
 
 
 class Gone(ServiceError):
-    """It was there and is no more."""
+    """It existed, and does not any more."""
 
     type = "gone"
     status = 410
 
 
 class RangeNotSatisfiable(ServiceError):
-    """The range begins after the end. size_bytes: of the whole."""
+    """The range begins after the end of the file."""
 
     type = "range_not_satisfiable"
     status = 416
@@ -122,7 +124,7 @@ class RangeNotSatisfiable(ServiceError):
 
 
 class MethodNotAllowed(ServiceError):
-    """The path is right, the method is not. allow: the methods that are."""
+    """The path is right, the method is not; the header Allow lists those that are."""
 
     type = "method_not_allowed"
     status = 405
@@ -136,7 +138,7 @@ class MethodNotAllowed(ServiceError):
 
 
 class RequestTimeout(ServiceError):
-    """The body did not come in time; the connection closes, since the rest of it may still be on its way."""
+    """The body did not arrive in time; the connection closes, since the rest of it may still come."""
 
     type = "request_timeout"
     status = 408
@@ -146,7 +148,7 @@ class RequestTimeout(ServiceError):
 
 
 class PayloadTooLarge(ServiceError):
-    """The body is longer than what is read; the connection closes, since the rest of it is still on its way."""
+    """The body is too long; the connection closes, since the rest of it is still coming."""
 
     type = "payload_too_large"
     status = 413
@@ -163,7 +165,7 @@ class UnsupportedMediaType(ServiceError):
 
 
 class TooBusy(ServiceError):
-    """Every place is taken, in the queue too."""
+    """All rows of the engines are in use, and the queue is full."""
 
     type = "too_busy"
     status = 429
@@ -173,14 +175,14 @@ class TooBusy(ServiceError):
 
 
 class OverLimit(ServiceError):
-    """The key has had its share for now; the headers say how much that is and when there is more."""
+    """The key has used up a limit for now; the headers say which, and when there is more."""
 
     type = "over_limit"
     status = 429
 
 
 class ClientClosedRequest(ServiceError):
-    """The client hung up. Nobody reads the answer; the status, nginx' own, is for the log."""
+    """The client hung up. Nobody reads the answer; the status, which is nginx', is for the log."""
 
     type = "client_closed_request"
     status = 499
@@ -194,7 +196,7 @@ class Internal(ServiceError):
 
 
 class WorkerLostTwice(ServiceError):
-    """Two workers were lost while they made this clip, one after the other, so it is not tried again."""
+    """Two workers were lost while they made this clip, one after the other, so it is not retried."""
 
     type = "worker_lost_twice"
     status = 500
@@ -208,7 +210,7 @@ class WorkerLostTwice(ServiceError):
 
 
 class NotReady(ServiceError):
-    """Something the request needs is not up (yet)."""
+    """Something that the request needs is not available (yet)."""
 
     type = "not_ready"
     status = 503

@@ -1,4 +1,4 @@
-"""Faults counted one by one, and logged once a minute for each kind."""
+"""Counts the faults of a store, and logs each kind once a minute."""
 
 from __future__ import annotations
 
@@ -32,15 +32,20 @@ STORE_LEFT_OUT = Metric(
 )
 
 
-_EVERY_S = 60.0
+_LOG_INTERVAL_S = 60.0
 _NOT_RECORDED = NOT_RECORDED.labelled(store="none")
 
 _log = logging.getLogger("ray.serve.stores")  # below Serve's own, whose files and format it shares
 
 
 class Faults:
-    """clock: seconds, monotonic. log: where they are told. of: what has them, the first word of each line. recorder:
-    counts them too; `store` is among its labels.
+    """Faults of one store.
+
+    Args:
+        clock: seconds, monotonic.
+        log: where they are logged.
+        of: what has them, the first word of each log line.
+        recorder: counts them too; it has the label `store`.
     """
 
     def __init__(
@@ -61,11 +66,11 @@ class Faults:
         recorder.add(STORE_LEFT_OUT, 0)
 
     def count(self, kind: str, detail: str) -> None:
-        """kind: what to count it as. detail: for the log, a sentence without secrets and without what clients sent."""
+        """Counts a fault. detail: for the log, a sentence without secrets and without what clients sent."""
         self.counts[kind] += 1
         self._recorder.add(STORE_FAULTS, kind=kind)
         now_s = self._clock()
-        if kind in self._logged_s and now_s - self._logged_s[kind] < _EVERY_S:
+        if kind in self._logged_s and now_s - self._logged_s[kind] < _LOG_INTERVAL_S:
             return
         since = self.counts[kind] - self._logged_counts[kind]
         STORE_FAULT.tell(self._log, of=self._of, kind=kind, detail=detail, since=since)
@@ -73,6 +78,6 @@ class Faults:
         self._logged_counts[kind] = self.counts[kind]
 
     def left_out(self, what: str) -> None:
-        """A call was not made, since what it is for is known to be down. what: the call."""
+        """Counts a call that was skipped because its circuit breaker is open. what: the call."""
         self.counts[f"{what} left out"] += 1
         self._recorder.add(STORE_LEFT_OUT)

@@ -1,14 +1,10 @@
-"""How a clip sounds, in a few numbers that tell music from what a model makes when it goes wrong.
-
-What can't be done with a job.
-
-A job: music that is made whether or not anybody waits for it, in one or more variations of one request.
+"""The job model: a job is music that is generated whether or not a client waits, in variations of one request.
 
 queued → running → succeeded | failed          cancelled from either of the first two
            ↑  ↓
        a retry, or another process takes over: never back to queued
 
-What a runner and the jobs' table say to each other of a variation.
+Also the errors of jobs, and what a runner and the jobs' table exchange.
 """
 
 from __future__ import annotations
@@ -22,7 +18,9 @@ from deployments.messages import CodeFrames, GenerationStart, MusicRequest, Queu
 
 @dataclass(frozen=True)
 class SoundHealth:
-    """Of one clip; shares are from 0 to 1. flatness and harmonicity are None where no frame sounds.
+    """A few numbers of a clip that tell music from the output of a broken model; shares are from 0 to 1.
+
+    flatness and harmonicity are None where no frame sounds.
 
     silent_share: of the frames, those whose root mean square is 60 dB or more below full scale.
     clipped_share: of the samples, those at full scale in runs of three or more.
@@ -43,11 +41,11 @@ class SoundHealth:
 
 
 class IdempotencyKeyReused(Exception):
-    """The idempotency key came before, with another body."""
+    """The idempotency key was used before, with another body."""
 
 
 class TooManyQueued(Exception):
-    """The tenant has as many jobs in the queue as it may."""
+    """The queue of the tenant is full."""
 
 
 class UnknownJob(Exception):
@@ -55,18 +53,18 @@ class UnknownJob(Exception):
 
 
 class StaleToken(Exception):
-    """Another has taken the variation on since, or it was cancelled: nothing that this one made of it is taken."""
+    """Another process has begun the variation since, or it was cancelled: writes under the old token are refused."""
 
 
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
-# Jobs of `realtime` go first, and have places that those of `batch` never take.
+# Jobs of `realtime` go first, and have places that jobs of `batch` never use.
 QUEUE_CLASSES: tuple[QueueClass, ...] = get_args(QueueClass)
 ENDED: frozenset[JobState] = frozenset({"succeeded", "failed", "cancelled"})
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Why a variation failed, as an answer would say it: `ServiceError.type` and its message."""
+    """Why a variation failed: the type and message of a `ServiceError`."""
 
     type: str
     message: str
@@ -74,11 +72,11 @@ class Fault:
 
 @dataclass(frozen=True)
 class Variation:
-    """One of a job's takes of its request; the unit that is claimed, made and lost.
+    """One generation of a job's request; the unit that is claimed and retried.
 
-    number: from 0. seed: None until it is settled. generation: the key of its music, 64 hexadecimal digits, likewise.
-    frames: saved so far, of num_frames. attempts: claims that began work, take-overs included. health: of one that has
-    succeeded, where its sound could be listened to. Times are seconds since 1970.
+    number: from 0. seed: None until it is known. generation: the key of its music, 64 hexadecimal digits, likewise.
+    frames: saved so far, of num_frames. attempts: claims that began work, those by other processes included. health: of
+    a variation that has succeeded, where its sound could be measured. Times are seconds since 1970.
     """
 
     number: int
@@ -96,9 +94,9 @@ class Variation:
 
 @dataclass(frozen=True)
 class Submission:
-    """What a client submits, checked. request: its seed is that of the first variation; request_id names the log lines.
+    """A client's submission, checked. request: with the seed of the first variation; request_id: for log lines.
 
-    seeds: one for each variation. num_frames: of each. key_id: of the API key it came with, empty without keys.
+    seeds: one for each variation. num_frames: of each. key_id: of its API key, empty without keys.
     idempotency_key: the client's, at most 200 printable characters. body_digest: SHA-256 of the canonical body.
     """
 
@@ -113,9 +111,9 @@ class Submission:
 
 @dataclass(frozen=True)
 class Job:
-    """A job as it stands. id: 32 hexadecimal digits. version: grows with every change that can be seen.
+    """The state of a job. id: 32 hexadecimal digits. version: grows with every visible change.
 
-    position: of a queued one, from 1, among those of its own tenant and class: of others' jobs nothing can be told.
+    position: of a queued job, from 1, among those of its own tenant and class, so that it reveals no other tenant's.
     """
 
     id: str
@@ -134,12 +132,12 @@ class Job:
 
     @property
     def progress(self) -> float:
-        """The part of all frames that is made, from 0 to 1."""
+        """The share of all frames that are saved, from 0 to 1."""
         return sum(each.frames for each in self.variations) / sum(each.num_frames for each in self.variations)
 
 
 def state_of(states: Sequence[JobState]) -> JobState:
-    """Queued while all are; running while any is not at its end; then the worst end that any came to."""
+    """Queued while all are; running while any has not ended; then the worst end of all."""
     if all(state == "queued" for state in states):
         return "queued"
     if not ENDED.issuperset(states):
@@ -156,7 +154,7 @@ class VariationId:
 
     @property
     def lease_name(self) -> str:
-        """Whoever holds this lease makes it."""
+        """The lease whose holder generates the variation."""
         return f"job/{self}"
 
     def __str__(self) -> str:
@@ -165,7 +163,7 @@ class VariationId:
 
 @dataclass(frozen=True)
 class ClaimedVariation:
-    """A variation that was claimed. attempts: this one included. resumption: what is saved of it; None: nothing yet."""
+    """A variation that was claimed. attempts: this one included. resumption: what is saved of it; None: nothing."""
 
     request: MusicRequest
     num_frames: int
@@ -175,7 +173,7 @@ class ClaimedVariation:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What is to be saved under a token. start: told once. Neither start nor frames: the token is asked for only."""
+    """What to save under a token. start: once. With neither start nor frames only the token is checked."""
 
     variation: VariationId
     token: int

@@ -1,15 +1,4 @@
-"""Tasks that several requests wait for, and that belong to none of them.
-
-A task takes on the context of whoever starts it, and Serve ends whatever a request has begun when its client leaves.
-
-The end of tasks.
-
-Blocking calls that use something which may only be closed once they have ended.
-
-Work that goes on beside the requests.
-
-A lock for each name that somebody wants, and none for the others.
-"""
+"""Helpers for asyncio: detached and background tasks, cancelling, blocking calls, and locks by name."""
 
 from __future__ import annotations
 
@@ -24,12 +13,15 @@ T = TypeVar("T")
 
 
 def detached(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    """As `asyncio.create_task`, in an empty context."""
+    """As `asyncio.create_task`, in an empty context, for tasks that no single request owns.
+
+    A task inherits the context of its creator, and Serve ends what a request has begun when its client disconnects.
+    """
     return contextvars.Context().run(asyncio.create_task, coroutine)
 
 
 async def cancel_and_wait(tasks: Collection[asyncio.Task[Any]]) -> None:
-    """Cancels them, and returns when they are through with that."""
+    """Cancels the tasks, and returns when they have ended."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -39,7 +31,7 @@ P = ParamSpec("P")
 
 
 async def finish_in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """As `asyncio.to_thread`, but for a cancelled caller, however often: it is let go when the call has ended."""
+    """As `asyncio.to_thread`, but a cancelled caller waits for the end of the call, so that what it uses can be closed."""
     running = asyncio.get_running_loop().run_in_executor(None, partial(function, *args, **kwargs))
     cancelled: asyncio.CancelledError | None = None
     while not running.done():
@@ -49,35 +41,36 @@ async def finish_in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.
             cancelled = error
     if cancelled is None:
         return running.result()
-    running.exception()  # nobody is left to hear of it
+    running.exception()  # else asyncio reports that nobody fetched it
     raise cancelled
 
 
 class BackgroundTask:
-    """work: goes on until it is cancelled, or has reason to end. What it raises is a fault, and is not lost."""
+    """Work beside the requests. work: runs until it ends or is cancelled; an exception of it is kept as the fault."""
 
     def __init__(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._work = work
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
+        """Starts the work."""
         self._task = detached(self._work())
 
     @property
     def fault(self) -> BaseException | None:
-        """What ended it, if anything did."""
+        """The exception that ended it, if there was one."""
         if self._task is None or not self._task.done() or self._task.cancelled():
             return None
         return self._task.exception()
 
     async def close(self) -> None:
-        """Ends it. Raises: the fault."""
+        """Cancels it and waits for its end. Raises: the fault."""
         if self._task is not None:
             self._task.cancel()
         await self.finished()
 
     async def finished(self) -> None:
-        """Returns when it has ended by itself. Raises: the fault."""
+        """Returns when it has ended. Raises: the fault."""
         if self._task is not None:
             await asyncio.wait({self._task})
         if self.fault is not None:
@@ -85,7 +78,7 @@ class BackgroundTask:
 
 
 class KeyedLocks:
-    """Whoever holds `name` is alone with it. No name is remembered that nobody holds or waits for."""
+    """A lock for each name. A name that nobody holds or waits for takes no memory."""
 
     def __init__(self) -> None:
         self._locks: dict[str, asyncio.Lock] = {}

@@ -20,7 +20,21 @@ MAX_MODULES_IN_A_FOLDER = 20
 MAX_MODULES = 200
 
 FORBIDDEN = frozenset(
-    "attendance presence patience wakeup pulse heap departures gathering audience enclosed lasting listened asked".split()
+    [
+        "attendance",
+        "presence",
+        "patience",
+        "wakeup",
+        "pulse",
+        "heap",
+        "departures",
+        "gathering",
+        "audience",
+        "enclosed",
+        "lasting",
+        "listened",
+        "asked",
+    ]
 )
 _PART = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 

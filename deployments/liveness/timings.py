@@ -23,8 +23,8 @@ class Timings:
     """Periods and time-outs, all in seconds.
 
     Attributes:
-        heartbeat_s: between two heartbeats: of a caller to the replicas that work for it, of an engine and of a pipeline
-            to those that read their streams.
+        heartbeat_s: between two heartbeats: of a caller to the replicas that work for it, of an engine and of a
+            pipeline to those that read their streams.
         tick_s: between two looks at the clock, by which a process notices that it was suspended itself.
         stall_s: a longer gap between two ticks is a stall.
         after_stall_s: for so long after a stall a replica asks whether a call is still wanted; calls that came during
@@ -32,8 +32,8 @@ class Timings:
         connect_timeout_s: for a connection to a caller.
         answer_timeout_s: for a caller's answer whether it wants a call.
         caller_silence_s: without a heartbeat, after which a caller is given up.
-        caller_return_s: how long an ended call waits for a suspended caller: longer than Ray takes to see that a machine
-            is gone.
+        caller_return_s: how long an ended call waits for a suspended caller: longer than Ray takes to see that a
+            machine is gone.
         engine_lease_s: without a sign of life from itself, after which an engine gives up all its requests
             (self-fencing).
         engine_first_sign_s: until an engine has shown that it took a call; then another is called, or the same again.

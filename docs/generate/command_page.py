@@ -55,7 +55,7 @@ def _row(parameter: Any) -> tuple[str, str, str]:
     name = parameter.metavar or parameter.name.upper()
     if parameter.param_type_name == "option":
         name = f"{', '.join(parameter.opts)} {_value(parameter)}".strip()
-    variable = f" Or in {parameter.envvar}." if parameter.envvar else ""
+    variable = f" Variable: `{parameter.envvar}`." if parameter.envvar else ""
     return f"`{name}`", f"{parameter.help or ''}{variable}", _default(parameter)
 
 

@@ -17,11 +17,12 @@ Made by `python -m docs.generate` from `serve_app/errors.py`.
 Every error has one form, whatever the route:
 
 ```text
-{"error": {"type": "invalid_request", "message": "The body has an unknown field; did you mean \\"prompt\\"?", "param": "promt"}}
+{"error": {"type": "invalid_request", "message": "seed must be an integer from 0 to …", "param": "seed"}}
 ```
 
 - `type` is for programs: one of those below. Their names are stable.
-- `message` is for people: what was wrong, and what would be right. Its wording may change. It never repeats what you sent.
+- `message` is for people: what was wrong, and what would be right. Its wording may change. It never repeats what you
+  sent.
 - `param` is the field, query parameter or header at fault, or null.
 
 An answer with `Retry-After` says after how many seconds another try makes sense. `X-Request-Id` is in every answer; the
@@ -45,8 +46,8 @@ REMEDIES: Mapping[str, str] = {
     "(`accepted_licenses`).",
     "prompt_refused": "Change the prompt; the message is the operator's reason.",
     "not_found": "Check the path or the id. What belongs to another tenant looks the same as what does not exist.",
-    "conflict": "Follow the job's events and fetch the sound when it has succeeded. If it failed or was cancelled, submit "
-    "it again.",
+    "conflict": "Follow the job's events and fetch the sound when it has succeeded. If it failed or was cancelled, "
+    "submit it again.",
     "gone": "Submit it again, with a model that is still offered.",
     "range_not_satisfiable": "Ask for a range that begins before the end; `Content-Range` says how long the file is.",
     "method_not_allowed": "Use a method that `Allow` names.",

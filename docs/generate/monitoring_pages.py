@@ -32,8 +32,8 @@ has `event` and that event's fields, listed below, and
 | `filename`, `lineno` | where in the code |
 | `request_id`, `route` | also of events without them, where Serve knows the request at hand |
 
-A line without `event` is one of Serve's own. In a text the characters that break a line, control a terminal or change the
-direction of writing are escaped (`\\n`, `\\x1b`, `\\u202e`), and a long text has lost its middle.
+A line without `event` is one of Serve's own. In a text the characters that break a line, control a terminal or change
+the direction of writing are escaped (`\\n`, `\\x1b`, `\\u202e`), and a long text has lost its middle.
 
 From an answer that somebody complains about to all that the log has of it:
 
@@ -78,9 +78,9 @@ _METRICS_HEAD = """\
 # Metrics
 
 Made by `python -m docs.generate` from the metrics that each package declares. Names and labels are stable. Ray's own
-agents show them as `ray_musicgen_…`, one series for each process. `GET /metrics` shows those of all nodes as `musicgen_…`,
-one series for each node (label `node`); so a node keeps its counters when another one goes. `prometheus.yaml` makes both
-look alike.
+agents show them as `ray_musicgen_…`, one series for each process. `GET /metrics` shows those of all nodes as
+`musicgen_…`, one series for each node (label `node`); so a node keeps its counters when another one goes.
+`prometheus.yaml` makes both look alike.
 
 - What a process counts is shown within ten seconds, and stays when the process ends, until its node does.
 - A gauge that is not reported for twenty seconds is gone: its process has ended, or is held up.

@@ -1,6 +1,7 @@
 """docs/images/packages.svg: which package imports which, from the imports themselves.
 
-A box is a package of `serve_app` or `deployments`, or a module that stands in no package. Each imports from lower rows only.
+A box is a package of `serve_app` or `deployments`, or a module that stands in no package. Each imports from lower rows
+only.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ def packages_diagram() -> str:
         y += _ROW_GAP
     drawn.pop()
     height = y - _ROW_GAP
-    legend = "Each box imports from lower rows only. Blue: serve_app. Green: deployments, which imports nothing of serve_app."
+    legend = "Each box imports from lower rows only. Blue: serve_app. Green: deployments."
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}" '
         'role="img">\n<title>The packages, and what each may import</title>\n'

@@ -24,8 +24,8 @@ _HEAD = """\
 
 Made by `python -m docs.generate` from `serve_app/settings`. A test fails when this page and the settings differ.
 
-A deploy file is Ray Serve's: its `applications[].args` are the settings below. `serve_app/configs/local.yaml` is a short
-one, `serve_app/configs/aws.yaml` a long one.
+A deploy file is Ray Serve's: its `applications[].args` are the settings below. `serve_app/configs/local.yaml` is a
+short one, `serve_app/configs/aws.yaml` a long one.
 
 ```yaml
 http_options: {host: 127.0.0.1, port: 8000}
@@ -43,8 +43,8 @@ applications:
 another type, settings that contradict each other. A number for a text, or a text for a number, is a mistake. Sizes are
 written `20GB`, `1.5GB`, `500MB` or `6GiB`.
 
-The state folder, where folders written `./…` begin, is the one in the environment variable `MUSICGEN_STATE`; without it the
-checkout, or for an installed package the folder in which the service is started.
+The state folder, where folders written `./…` begin, is the one in the environment variable `MUSICGEN_STATE`; without it
+the checkout, or for an installed package the folder in which the service is started.
 """
 
 # Where in a deploy file each class' keys are.

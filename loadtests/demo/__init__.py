@@ -1,1 +1,1 @@
-"""The parts of `make demo-kill`: clips and when they came, workers, what the service's log says, table and picture."""
+"""The parts of `make demo-kill`: clips and when they came, workers, the service's log, table and plot."""

@@ -1,4 +1,4 @@
-"""A clip that is asked for, and what came of it when."""
+"""A clip that is requested, and what came of it when."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ SCENES = (
 
 
 @dataclass(frozen=True)
-class Wish:
-    """streamed: its sound is taken while it is made; otherwise it is waited for."""
+class ClipRequest:
+    """streamed: its sound is read while it is made; otherwise it is waited for."""
 
     number: int
     prompt: str
@@ -59,12 +59,12 @@ class Wish:
 
 
 @dataclass
-class Take:
-    """What has come of a wish. times_s, frames: since all were asked for, and how many frames of music were there by
-    then. generation: the first digits of its name, as the service's log has them. error: why there is no clip.
+class ClipRun:
+    """What has come of a request. times_s, frames: since all were requested, and the frames of music received by then.
+    generation: the first digits of its key, as the service's log has them. error: why there is no clip.
     """
 
-    wish: Wish
+    request: ClipRequest
     wav: bytearray = field(default_factory=bytearray)
     times_s: list[float] = field(default_factory=list)
     frames: list[float] = field(default_factory=list)
@@ -86,10 +86,10 @@ class Take:
         starts_s = [0.0, *self.times_s]
         return max((end_s - start_s for start_s, end_s in zip(starts_s, self.times_s, strict=False)), default=0.0)
 
-    async def fulfil(self, client: httpx.AsyncClient, began_s: float) -> None:
+    async def run(self, client: httpx.AsyncClient, began_s: float) -> None:
         """Until the clip is whole, or has failed. began_s: by `time.monotonic`, when all were asked for."""
         try:
-            async with client.stream("POST", self.wish.path, json=self.wish.body) as answer:
+            async with client.stream("POST", self.request.path, json=self.request.body) as answer:
                 if answer.status_code != 200:
                     self.error = f"{answer.status_code}: {(await answer.aread()).decode(errors='replace')[:200]}"
                     return
@@ -98,8 +98,8 @@ class Take:
                 async for piece in answer.aiter_raw():
                     self.wav += piece
                     self.times_s.append(time.monotonic() - began_s)
-                    self.frames.append(self.wish.num_frames * len(self.wav) / size_bytes)
-            checked_duration_s(bytes(self.wav), self.wish.duration_ms)
+                    self.frames.append(self.request.num_frames * len(self.wav) / size_bytes)
+            checked_duration_s(bytes(self.wav), self.request.duration_ms)
             self.whole = True
         except httpx.TransportError as error:
             self.error = f"it broke off after {self.frames_here:.0f} frames: {error}"

@@ -2,7 +2,7 @@
 
     add KIND → {"node_id": …, "raylet_pid": …}
 
-Ray's own helper for tests starts them. A node is a raylet and its children, and can be made to vanish by its process.
+Ray's own helper for tests starts them. A node is a raylet and its children, and can be killed by its processes.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any
 from ray._private import ray_constants
 from ray.cluster_utils import Cluster
 
-from loadtests.fleet.kinds import KINDS, ON_DEMAND, Kind
+from loadtests.fleet.node_kinds import KINDS, ON_DEMAND, NodeKind
 
-_HEAD = Kind("head", 0, 0, ON_DEMAND)
+_HEAD = NodeKind("head", 0, 0, ON_DEMAND)
 
 
 @contextmanager
@@ -35,7 +35,7 @@ def _cluster(dashboard_port: int) -> Iterator[Cluster]:
 def main(dashboard_port: int) -> None:
     """Answers with the head, and to each line with the node."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # so that libraries cannot print into the answers
 
     def answer(**said: Any) -> None:
         print(json.dumps(said), file=answers)

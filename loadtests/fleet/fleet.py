@@ -18,7 +18,7 @@ import httpx
 import psutil
 
 from deployments.paths import ROOT
-from loadtests.fleet.kinds import KINDS, Kind
+from loadtests.fleet.node_kinds import KINDS, NodeKind
 from loadtests.measuring.running import free_port
 from serve_app.proxy.flow_control import PROXY_ENVIRONMENT
 
@@ -35,7 +35,7 @@ class Node:
     """A node that was added, up or not. raylet: its process, whose children are the node's others."""
 
     node_id: str
-    kind: Kind
+    kind: NodeKind
     raylet: psutil.Process
 
     def replicas(self, deployment: str) -> list[psutil.Process]:

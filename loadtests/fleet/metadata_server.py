@@ -1,4 +1,4 @@
-"""A small metadata server on the loopback, as EC2's (version 2) and Google's answer; it can fail in many ways.
+"""A small metadata server on the loopback, that answers as EC2's (version 2) and Google's do, and can fail.
 
 with metadata_server() as server:
     server.interrupt("terminate", in_s=120)

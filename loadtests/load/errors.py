@@ -1,14 +1,14 @@
-"""The two ways in which an answer is not what a user hoped for."""
+"""Why a response is not a success."""
 
 from __future__ import annotations
 
 
 class WrongAnswer(Exception):
-    """Not what was asked for; one sentence."""
+    """Not what was requested; one sentence."""
 
 
 class Refused(Exception):
-    """429: another time. retry_after_s: as long as the service says."""
+    """429. retry_after_s: as the service says."""
 
     def __init__(self, retry_after_s: float) -> None:
         super().__init__(f"refused for {retry_after_s:g} s")

@@ -1,4 +1,4 @@
-"""From samples to figures: what each level of users had, and which of them the service holds."""
+"""Figures from samples: what each level of users got, and which levels the service holds."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loadtests.load.acts import COMPOSE, FIRST_AUDIO, LONGEST_GAP
-from loadtests.load.sample import Sample
+from loadtests.load.samples import Sample
 from loadtests.load.shapes import Phase, Shape
+from loadtests.load.user_tasks import COMPOSE, FIRST_AUDIO, LONGEST_GAP
 
 # Until the users of a level have come, and what they share the service with is of this level too.
 SETTLE_S = 2.0
@@ -51,7 +51,7 @@ def levels(shape: Shape, samples: Sequence[Sample]) -> list[Level]:
     return [_level(phase, phase is shape.phases[-1], samples) for phase in shape.phases]
 
 
-def held(levels: Sequence[Level], bound_ms: float) -> Level | None:
+def highest_level_held(levels: Sequence[Level], bound_ms: float) -> Level | None:
     """The level of most users up to which all hold; None where the lowest does not."""
     best: Level | None = None
     for level in sorted(levels, key=lambda level: level.phase.users):
@@ -68,7 +68,7 @@ def percentile(values: Sequence[float], percent: float) -> float:
     return sorted(values)[max(0, math.ceil(len(values) * percent / 100) - 1)]
 
 
-def hung(sample: Sample) -> bool:
+def never_ended(sample: Sample) -> bool:
     """Whether it had no end by the time that the run left it."""
     return sample.end == "cut off" and sample.ms >= _HUNG_MS
 
@@ -87,7 +87,7 @@ def _level(phase: Phase, is_last: bool, samples: Sequence[Sample]) -> Level:
         longest_gap_ms=[each.ms for each in settled if each.name == LONGEST_GAP],
         waited=[each.ms / 1000 / each.audio_s for each in settled if each.name == COMPOSE],
         refused=sum(each.end == "refused" for each in begun),
-        failures=[_told(each) for each in begun if each.end == "wrong" or hung(each)],
+        failures=[_told(each) for each in begun if each.end == "wrong" or never_ended(each)],
     )
 
 

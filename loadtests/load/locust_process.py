@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from deployments.paths import ROOT
-from loadtests.load.sample import Sample, SampleReader
+from loadtests.load.samples import Sample, SampleReader
 
 LOCUSTFILE = ROOT / "loadtests" / "locustfile.py"
 # Longer than any answer takes that comes at all.

@@ -1,17 +1,18 @@
-"""What a run is told: Locust's command line has these beside its own."""
+"""The options of a load run, beside Locust's own, and the check of its target: other machines only if allowed."""
 
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import math
 import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from loadtests.load.shapes import SHAPES, Shape, shape
-from loadtests.load.target import checked_target
 
 KEY_VARIABLE = "MUSICGEN_API_KEY"
 KINDS = ("compose", "repeat", "stream", "job", "hang-up")
@@ -108,3 +109,26 @@ def _integer(text: str, option: str) -> int:
     if not re.fullmatch("[0-9]{1,9}", text.strip()):
         raise ValueError(f"{option} must have whole numbers, with commas between them")
     return int(text)
+
+
+def checked_target(url: str | None, allowed_hosts: Sequence[str]) -> str:
+    """The address without a slash at its end. allowed_hosts: names or numbers besides those of this machine.
+
+    Raises: ValueError for what is no address of a service, and for any other machine.
+    """
+    parts = urlsplit(url or "")
+    if parts.scheme not in ("http", "https") or parts.hostname is None or parts.username or parts.query:
+        raise ValueError("the service must be an address like http://127.0.0.1:8000")
+    if not is_loopback(parts.hostname) and parts.hostname not in {host.lower() for host in allowed_hosts}:
+        raise ValueError("load goes to this machine only; --allow-host names another that may be burdened")
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or number means this machine, without asking anybody."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

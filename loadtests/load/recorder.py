@@ -1,4 +1,4 @@
-"""Times what users do, and tells right answers, wrong ones and refusals apart."""
+"""Times what users do, and tells right responses, wrong ones and refusals apart."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from loadtests.load.errors import Refused, WrongAnswer
-from loadtests.load.sample import Sample
+from loadtests.load.samples import Sample
 
 
-class Ended(Exception):
-    """What the user was about can't go on; why is recorded."""
+class UserTaskFailed(Exception):
+    """The user's task cannot go on; the reason is recorded."""
 
 
 class Recorder:
@@ -25,7 +25,7 @@ class Recorder:
     def measured(self, method: str, name: str) -> Iterator[Sample]:
         """Takes the time of a block, which may add to the sample.
 
-        Raises: Ended after a failure; Refused, which is recorded as one of another name.
+        Raises: UserTaskFailed after a failure; Refused, which is recorded as one of another name.
         """
         sample = Sample(method, name, self.clock())
         try:
@@ -38,7 +38,7 @@ class Recorder:
             sample.end = "wrong"
             sample.failure = str(error) if isinstance(error, WrongAnswer) else f"it broke off: {error!r}"
             self._complete(sample)
-            raise Ended from error
+            raise UserTaskFailed from error
         except BaseException:
             sample.end = "cut off"
             self._complete(sample)
@@ -46,7 +46,7 @@ class Recorder:
         self._complete(sample)
 
     def audio(self, name: str, of: Sample, ms: float) -> None:
-        """What a listener had of an answer, as a line of its own."""
+        """Records what a player had of a response, as a sample of its own."""
         self.record(Sample("AUDIO", name, of.at_s, ms))
 
     def _complete(self, sample: Sample) -> None:

@@ -1,11 +1,11 @@
-"""What a person and a program read of a run."""
+"""The report of a run: a table and a verdict for people, figures for programs."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from loadtests.load.levels import Level, held, percentile
+from loadtests.load.levels import Level, highest_level_held, percentile
 
 _HEAD = (
     "users",
@@ -39,7 +39,7 @@ def verdict(levels: Sequence[Level], bound_ms: float) -> str:
         f"A level holds where no request fails or is refused, 95 % of the streams begin within {bound_ms:g} ms, and "
         "95 % of them never pause."
     )
-    best = held(levels, bound_ms)
+    best = highest_level_held(levels, bound_ms)
     if best is None:
         return f"{rule} No level holds."
     more = [level.phase.users for level in levels if level.phase.users > best.phase.users]
@@ -52,7 +52,7 @@ def verdict(levels: Sequence[Level], bound_ms: float) -> str:
 
 def figures(levels: Sequence[Level], bound_ms: float) -> Mapping[str, object]:
     """The same for the last line."""
-    best = held(levels, bound_ms)
+    best = highest_level_held(levels, bound_ms)
     return {
         "bound_ms": bound_ms,
         "held_users": None if best is None else best.phase.users,

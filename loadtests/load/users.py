@@ -1,4 +1,4 @@
-"""The users, as Locust has them: what they do is in `acts` and `job_act`, when they do it in `pace`."""
+"""The users as Locust has them. What they do is in `user_tasks`, and when in `shapes`."""
 
 from __future__ import annotations
 
@@ -11,19 +11,18 @@ from typing import Any, ClassVar
 from locust import User, task
 from locust.env import Environment
 
-from loadtests.load.acts import COMPOSE, hang_up, listen, wait_for_clip
-from loadtests.load.answer_checks import Repeats
+from loadtests.load.clip_requests import ClipRequest, ClipRequests
 from loadtests.load.errors import Refused
-from loadtests.load.job_act import have_made
+from loadtests.load.http_client import ServiceClient
 from loadtests.load.options import Options
-from loadtests.load.pace import Pace
-from loadtests.load.recorder import Ended, Recorder
-from loadtests.load.sample import Sample
-from loadtests.load.service import Service
-from loadtests.load.wish import Wish, Wishes
+from loadtests.load.recorder import Recorder, UserTaskFailed
+from loadtests.load.response_checks import RepeatChecker
+from loadtests.load.samples import Sample
+from loadtests.load.shapes import Pace
+from loadtests.load.user_tasks import COMPOSE, disconnect, run_job, stream_clip, wait_for_clip
 
 _MAX_PIECES = 3
-_MAX_PATIENCE_S = 0.5
+_MAX_TIMEOUT_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class Run:
 
     options: Options
     recorder: Recorder
-    repeats: Repeats
+    repeat_checker: RepeatChecker
     joined: Counter[str] = field(default_factory=Counter)
 
     def next_name(self, kind: str) -> str:
@@ -41,8 +40,8 @@ class Run:
         return f"{kind} {self.joined[kind]}"
 
 
-class Asking(User):
-    """Asks for music again and again. Refused, it waits as long as it is told and asks for the same again.
+class ServiceUser(User):
+    """Requests music again and again. After a 429 it waits as long as `Retry-After` says, and sends the same request.
 
     kind: one of `options.KINDS`.
     """
@@ -55,100 +54,100 @@ class Asking(User):
         super().__init__(environment)
         options = self.run_of.options
         name = self.run_of.next_name(self.kind)
-        self.service = Service(options.url, options.api_key, options.silence_s)
-        self.wishes = Wishes(options.seed, name, options.lengths_ms)
-        # Beside those of the wishes, which do not change with how often it was refused.
+        self.service = ServiceClient(options.url, options.api_key, options.silence_s)
+        self.requests = ClipRequests(options.seed, name, options.lengths_ms)
+        # Apart from that of the requests, which must not depend on how often the user was refused.
         self.chance = random.Random(f"{options.seed}/{name}/chance")  # noqa: S311 - load, not secrets
         self._pace = Pace(self.chance, options.pace_s, self.run_of.recorder.clock())
-        self._refused: Wish | None = None
+        self._refused: ClipRequest | None = None
         self._come = False
 
     @task
     def ask(self) -> None:
-        """One wish. The first time nothing: Locust has its users do something before they wait for the first time,
-        and so all that come at once would ask at once.
+        """Sends one request. The first time nothing: Locust runs a task before the first wait, so all users that come
+        at once would send their requests at once.
         """
         if not self._come:
             self._come = True
             return
-        wish = self._refused or self.wish()
+        request = self._refused or self.next_request()
         self._refused = None
         try:
-            self.act(wish)
+            self.act(request)
         except Refused as refused:
-            self._refused = wish
+            self._refused = request
             self._pace.put_off(self.run_of.recorder.clock() + refused.retry_after_s)
-        except Ended:
+        except UserTaskFailed:
             return  # it is recorded
 
     def wait_time(self) -> float:
         return self._pace.wait_s(self.run_of.recorder.clock())
 
-    def wish(self) -> Wish:
-        """What it asks for next."""
-        return self.wishes.unique()
+    def next_request(self) -> ClipRequest:
+        """The next request."""
+        return self.requests.unique()
 
-    def act(self, wish: Wish) -> None:
-        """Asks for it. Raises: Refused, Ended."""
+    def act(self, request: ClipRequest) -> None:
+        """Sends it. Raises: Refused, UserTaskFailed."""
         raise NotImplementedError
 
 
-class Composer(Asking):
-    """Asks for what nobody else does, and waits for all of it."""
+class Composer(ServiceUser):
+    """Requests clips that no other user requests, and waits for the whole clip."""
 
     kind = "compose"
 
-    def act(self, wish: Wish) -> None:
-        wait_for_clip(self.service, self.run_of.recorder, self.run_of.repeats, wish, COMPOSE)
+    def act(self, request: ClipRequest) -> None:
+        wait_for_clip(self.service, self.run_of.recorder, self.run_of.repeat_checker, request, COMPOSE)
 
 
-class Repeater(Asking):
-    """Asks for what others ask for too, and waits for all of it."""
+class Repeater(ServiceUser):
+    """Requests clips that others request too, and waits for the whole clip."""
 
     kind = "repeat"
 
-    def wish(self) -> Wish:
-        return self.wishes.popular()
+    def next_request(self) -> ClipRequest:
+        return self.requests.popular()
 
-    def act(self, wish: Wish) -> None:
-        wait_for_clip(self.service, self.run_of.recorder, self.run_of.repeats, wish, "repeat")
+    def act(self, request: ClipRequest) -> None:
+        wait_for_clip(self.service, self.run_of.recorder, self.run_of.repeat_checker, request, "repeat")
 
 
-class Listener(Asking):
-    """Listens to new music while it is made."""
+class Listener(ServiceUser):
+    """Streams new clips."""
 
     kind = "stream"
 
-    def act(self, wish: Wish) -> None:
-        listen(self.service, self.run_of.recorder, self.run_of.repeats, wish, "stream")
+    def act(self, request: ClipRequest) -> None:
+        stream_clip(self.service, self.run_of.recorder, self.run_of.repeat_checker, request, "stream")
 
 
-class Submitter(Asking):
-    """Has new music made as a job."""
+class Submitter(ServiceUser):
+    """Submits new clips as jobs."""
 
     kind = "job"
 
-    def act(self, wish: Wish) -> None:
+    def act(self, request: ClipRequest) -> None:
         run = self.run_of
         key = secrets.token_hex(16)  # the same one in the next run would be the same job
-        have_made(self.service, run.recorder, run.repeats, wish, key, run.options.queue, "job")
+        run_job(self.service, run.recorder, run.repeat_checker, request, key, run.options.queue, "job")
 
 
-class Impatient(Asking):
-    """Leaves new music after its first pieces, or before there is any."""
+class Impatient(ServiceUser):
+    """Disconnects from a new stream after its first pieces, or before there are any."""
 
     kind = "hang-up"
 
-    def act(self, wish: Wish) -> None:
+    def act(self, request: ClipRequest) -> None:
         num_pieces = self.chance.randint(0, _MAX_PIECES)
-        patience_s = self.chance.uniform(0, _MAX_PATIENCE_S)
-        hang_up(self.service, self.run_of.recorder, wish, num_pieces, patience_s, "hang up")
+        timeout_s = self.chance.uniform(0, _MAX_TIMEOUT_S)
+        disconnect(self.service, self.run_of.recorder, request, num_pieces, timeout_s, "hang up")
 
 
-USERS: tuple[type[Asking], ...] = (Composer, Repeater, Listener, Submitter, Impatient)
+USERS: tuple[type[ServiceUser], ...] = (Composer, Repeater, Listener, Submitter, Impatient)
 
 
-def join(run: Run) -> list[type[User]]:
+def users_of(run: Run) -> list[type[User]]:
     """The kinds of users that there are in this run, with their weights."""
     joining: list[type[User]] = []
     for user in USERS:

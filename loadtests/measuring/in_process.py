@@ -96,7 +96,7 @@ class _NoLeases:
     async def take(self, name: str, *, value: str = "") -> None:
         del name, value
 
-    def kept(self, held: HeldLease) -> LeaseRenewer:
+    def renewing(self, held: HeldLease) -> LeaseRenewer:
         raise NotImplementedError("nothing is held")
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from loadtests.simulation.minimum import Tournament, first, put
+from loadtests.simulation.tournament_tree import Tournament, first, put
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

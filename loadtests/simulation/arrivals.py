@@ -1,4 +1,4 @@
-"""Days of arrivals: a daily profile, bursts upon it, work that comes one by one or in heaps."""
+"""Days of arrivals: a daily profile, bursts upon it, work that comes one by one or in batches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PEAK_HOUR = 16.0
 @dataclass(frozen=True)
 class Demand:
     """audio_s_per_s: asked for, on average without bursts. daily: by how much of it the day swings, 0 to 1. A burst
-    multiplies what comes, for about burst_s. lengths_s: of clips, equally likely. heap: how many come at once, on
+    multiplies what comes, for about burst_s. lengths_s: of clips, equally likely. batch: how many come at once, on
     average.
     """
 
@@ -26,7 +26,7 @@ class Demand:
     bursts_per_day: float = 0.0
     burst_factor: float = 1.0
     burst_s: float = 600.0
-    heap: float = 1.0
+    batch: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Arrivals:
 
 
 def draw(demand: Demand, duration_s: float, rng: np.random.Generator) -> Arrivals:
-    """A Poisson process whose rate is constant within a bin; heaps have geometric sizes."""
+    """A Poisson process whose rate is constant within a bin; batches have geometric sizes."""
     starts_s = np.arange(0, duration_s, BIN_S)
     hours = starts_s / 3600
     factors = 1 + demand.daily * np.cos(2 * np.pi * (hours - PEAK_HOUR) / 24)
@@ -47,8 +47,8 @@ def draw(demand: Demand, duration_s: float, rng: np.random.Generator) -> Arrival
         length_s = rng.exponential(demand.burst_s)
         factors[(starts_s >= begin_s) & (starts_s < begin_s + length_s)] *= demand.burst_factor
     rates = demand.audio_s_per_s * factors
-    num_heaps = rng.poisson(rates * BIN_S / (np.mean(demand.lengths_s) * demand.heap))
-    heaps_s = np.sort(np.repeat(starts_s, num_heaps) + rng.uniform(0, BIN_S, num_heaps.sum()))
-    arrives_s = np.repeat(heaps_s, rng.geometric(1 / demand.heap, len(heaps_s)))
+    num_batches = rng.poisson(rates * BIN_S / (np.mean(demand.lengths_s) * demand.batch))
+    batches_s = np.sort(np.repeat(starts_s, num_batches) + rng.uniform(0, BIN_S, num_batches.sum()))
+    arrives_s = np.repeat(batches_s, rng.geometric(1 / demand.batch, len(batches_s)))
     arrives_s = arrives_s[arrives_s < duration_s]
     return Arrivals(arrives_s, rng.choice(np.array(demand.lengths_s), len(arrives_s)), rates)

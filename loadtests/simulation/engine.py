@@ -1,8 +1,8 @@
 """How fast an engine is with some of its slots in use: a step has a fixed cost and one for each generation.
 
 The fixed cost is what reading the weights takes, the other the arithmetic of a row and the reading of its keys and
-values. On points that `loadtests.measuring.curves` measured both are fitted; for hardware that was not measured the form is kept
-and its two numbers follow from two assumptions: what a full engine makes, and how much batching gains.
+values. Both are fitted to points that `loadtests.measuring.curves` measured. For hardware that was not measured, they
+follow from two assumptions: the throughput of a full engine, and the gain of batching.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from loadtests.simulation.advance import (
     settle,
     waiting,
 )
-from loadtests.simulation.minimum import tournament
+from loadtests.simulation.tournament_tree import tournament
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,9 @@ class Scenario:
         if pool == REALTIME:
             demand = Demand(self.realtime * full, (5, 10, 20, 30), daily=0.7, bursts_per_day=6, burst_factor=2)
         else:
-            demand = Demand(self.batch * full, (30, 60, 120, 300), daily=0.5, bursts_per_day=2, burst_factor=3, heap=10)
+            demand = Demand(
+                self.batch * full, (30, 60, 120, 300), daily=0.5, bursts_per_day=2, burst_factor=3, batch=10
+            )
         return replace(demand, daily=0, bursts_per_day=0) if self.steady else demand
 
     def arrivals(self, pool: str) -> Arrivals:

@@ -1,1 +1,1 @@
-"""The parts of `demo_spot`: what the cloud does, what clients ask meanwhile, what is seen of it; table and picture."""
+"""The parts of `demo_spot`: what the cloud does, what clients request meanwhile, what is observed; table and plot."""

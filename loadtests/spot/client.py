@@ -1,4 +1,4 @@
-"""The demonstration's own client: has references made as jobs, follows them and fetches the sound."""
+"""The demonstration's own client: submits reference clips as jobs, follows them and fetches the sound."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 import httpx
 
 from loadtests.spot.losses import LossLog
-from loadtests.spot.reference import LANES, Reference, Take
+from loadtests.spot.reference_jobs import LANES, JobRun, Reference
 from serve_app.launcher.clip import ClipError, checked_duration_s
 
 _PATH = "/v1/generations"
-# Of 20 s each: 36 MB as they are held, and the service holds 32 MiB (`pipeline.shared_windows`).
+# Of 20 s each: 36 MB as they are held, and the service holds 32 MiB (`serve_app.sound.windows`).
 _NUM_OTHERS = 14
 
 
@@ -33,18 +33,18 @@ class Client:
         self._losses = losses
         self._clock = clock
         self._num_rounds = 0
-        self.takes: list[Take] = []
+        self.jobs: list[JobRun] = []
 
     @property
-    def num_moved(self) -> int:
+    def num_resumed(self) -> int:
         """Takes that have lost a worker so far, whether or not they are at their end."""
-        self._losses.tell(self.takes)
-        return sum(bool(take.lost_s) for take in self.takes)
+        self._losses.tell(self.jobs)
+        return sum(bool(job.lost_s) for job in self.jobs)
 
     @property
     def num_being_made(self) -> int:
         """Takes that a language model is at work for, as far as their events tell."""
-        return sum(take.is_being_made for take in self.takes)
+        return sum(job.is_being_made for job in self.jobs)
 
     async def keep_busy(self, enough: asyncio.Event) -> None:
         """In each lane one new clip after the other, until there are enough, or one fails.
@@ -52,52 +52,52 @@ class Client:
         The sound is fetched of those that lost their worker: the others are made, and that is all.
         """
 
-        def lost_its_worker(take: Take) -> bool:
-            self._losses.tell([take])
-            return bool(take.lost_s)
+        def lost_its_worker(job: JobRun) -> bool:
+            self._losses.tell([job])
+            return bool(job.lost_s)
 
-        async def keep_making(lane: int) -> None:
+        async def run_lane(lane: int) -> None:
             while not enough.is_set():
                 # A lane that is ahead of others takes numbers that they have not had yet.
-                number = lane + LANES * sum(take.reference.lane == lane for take in self.takes)
+                number = lane + LANES * sum(job.reference.lane == lane for job in self.jobs)
                 if (await self.make(Reference.numbered(number), lost_its_worker)).error is not None:
                     return
 
-        await asyncio.gather(*(keep_making(lane) for lane in range(1, LANES + 1)))
+        await asyncio.gather(*(run_lane(lane) for lane in range(1, LANES + 1)))
 
-    async def once_more(self, references: Sequence[Reference]) -> list[Take]:
+    async def make_again(self, references: Sequence[Reference]) -> list[JobRun]:
         """The same anew, all at once, as undisturbed as they are now.
 
         The service holds sound that it decoded lately, by the name of the music: that of other clips takes its place
         before, so that none of these can come from there.
         """
-        first = 1 + max((take.reference.number for take in self.takes), default=0)
+        first = 1 + max((job.reference.number for job in self.jobs), default=0)
         others = [Reference.numbered(first + i) for i in range(_NUM_OTHERS)]
         await asyncio.gather(*(self.make(each, lambda _: False) for each in others))
         return list(await asyncio.gather(*(self.make(each, lambda _: True) for each in references)))
 
-    async def make(self, reference: Reference, is_to_be_heard: Callable[[Take], bool]) -> Take:
+    async def make(self, reference: Reference, fetches_sound: Callable[[JobRun], bool]) -> JobRun:
         """One job, from its submission to its removal. is_to_be_heard: whether to fetch its sound, once it is made."""
-        take = Take(reference, self._clock())
-        self.takes.append(take)
+        job = JobRun(reference, self._clock())
+        self.jobs.append(job)
         try:
             path = await self._submit(reference)
-            await self._follow(path, take)
-            if is_to_be_heard(take):
+            await self._follow(path, job)
+            if fetches_sound(job):
                 sound = await self._fetch(f"{path}/audio", reference)
-                take.size_bytes, take.sha256 = len(sound), hashlib.sha256(sound).hexdigest()
+                job.size_bytes, job.sha256 = len(sound), hashlib.sha256(sound).hexdigest()
             _expect(await self._http.delete(path), 204)
         except (JobFailed, ClipError, httpx.TransportError) as error:
-            take.error = f"{type(error).__name__}: {error}"
-        take.ended_s = self._clock()
-        return take
+            job.error = f"{type(error).__name__}: {error}"
+        job.ended_s = self._clock()
+        return job
 
     async def _submit(self, reference: Reference) -> str:
         answer = await self._http.post(_PATH, json=reference.body)
         _expect(answer, 202)
         return f"{_PATH}/{answer.json()['id']}"
 
-    async def _follow(self, path: str, take: Take) -> None:
+    async def _follow(self, path: str, job: JobRun) -> None:
         """Until it is made. Raises: JobFailed."""
         told: Mapping[str, Any] = {}
         async with self._http.stream("GET", f"{path}/events", headers={"Accept": "text/event-stream"}) as answer:
@@ -105,7 +105,7 @@ class Client:
                 await answer.aread()
             _expect(answer, 200)
             async for told in _events(answer):
-                take.heard(told, self._clock())
+                job.update(told, self._clock())
         if told.get("state") != "succeeded":
             raise JobFailed(f"its events ended with {json.dumps(told)[:300]}")
 

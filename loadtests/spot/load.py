@@ -9,15 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from loadtests.load.levels import hung
+from loadtests.load.levels import never_ended
 from loadtests.load.locust_process import LoadError, run_locust
-from loadtests.load.sample import Sample
+from loadtests.load.samples import Sample
 
 # It is ended before.
 MAX_S = 600
 
 
-class Load:
+class LocustLoad:
     """users: of all kinds together. clock: seconds since the demonstration began; may be asked from any thread."""
 
     def __init__(self, users: int, arguments: Sequence[str], folder: Path, clock: Callable[[], float]) -> None:
@@ -67,4 +67,4 @@ class Load:
 
 def failed(sample: Sample) -> bool:
     """Whether a request had a wrong answer, or none."""
-    return sample.end == "wrong" or hung(sample)
+    return sample.end == "wrong" or never_ended(sample)

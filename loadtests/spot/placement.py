@@ -11,9 +11,9 @@ from typing import Any
 
 import httpx
 
-from loadtests.fleet.application import APPLICATION, MODEL
+from loadtests.fleet.deploy_file import APPLICATION, MODEL
 from loadtests.fleet.fleet import Fleet
-from loadtests.fleet.kinds import SPOT
+from loadtests.fleet.node_kinds import SPOT
 
 REALTIME, BATCH = f"{MODEL}-language-model", f"{MODEL}-batch-language-model"
 _LOOK_S = 0.5
@@ -37,7 +37,7 @@ class Placement:
         return sum(number for (name, _), number in self.running.items() if name == deployment)
 
 
-class Observer:
+class PlacementObserver:
     """clock: seconds since the demonstration began. seen: what was seen, a look every half second."""
 
     def __init__(self, fleet: Fleet, clock: Callable[[], float]) -> None:

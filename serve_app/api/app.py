@@ -15,7 +15,7 @@ from starlette.types import Lifespan
 from deployments.telemetry.metric import NOT_RECORDED, Recorder
 from serve_app.api.backends import Backend, JobsBackend
 from serve_app.api.middleware.authentication import Authentication
-from serve_app.api.middleware.body_limit import BodyLimit
+from serve_app.api.middleware.connection import BodyLimit
 from serve_app.api.middleware.observability import METHODS, ErrorBoundary, RequestId, RequestMetrics
 from serve_app.api.routes import openapi
 from serve_app.api.routes.generations import build_generation_router
@@ -73,8 +73,8 @@ def create_app(
         ],
         exception_handlers={ServiceError: _on_service_error, HTTPException: _on_http_exception},
     )
-    app.include_router(build_operations_router(backend))
     app.include_router(build_music_router(backend, settings, recorder))
+    app.include_router(build_operations_router(backend))
     needs_keys = gate is not None and gate.settings.keys == "required"
     if metrics is not None:
         app.include_router(build_metrics_router(metrics, metrics_token, needs_keys=needs_keys))

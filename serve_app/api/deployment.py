@@ -1,4 +1,4 @@
-"""The ingress as a Ray Serve deployment: the HTTP application over the pipeline's and the codecs' handles."""
+"""The ingress as a Ray Serve deployment: the HTTP application over handles of the pipeline and the codec decoders."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from deployments.scaling_stats import waiting_numbers
 from deployments.telemetry.deployment import RayRecorder
 from deployments.telemetry.metric import REFRESH_S
 from serve_app.api.app import create_app
-from serve_app.api.cached_sounds import CachedSounds
-from serve_app.api.middleware.disconnects import Disconnects
+from serve_app.api.finished_files import FileCache
+from serve_app.api.middleware.connection import Disconnects
 from serve_app.api.pipeline_backend import PipelineBackend
 from serve_app.api.routes.operations import metrics_token
-from serve_app.auth import keys as binding
 from serve_app.auth.gate import Gate
+from serve_app.auth.keys import check_bind_address
 from serve_app.database.auth_tables import AuditTable, KeyTable
 from serve_app.database.engines import open_database, open_leases
 from serve_app.database.leases import LEASES_LOST
@@ -50,16 +50,16 @@ READY_TIMEOUT_S = 5.0
 
 
 class PipelineHandle:
-    """The pipeline's replicas, reached through Serve, which leads one `affinity` to one replica."""
+    """The pipeline's replicas, called through Serve, which routes one `affinity` to one replica."""
 
     def __init__(self, handle: DeploymentHandle) -> None:
         self._handle = handle
-        self._presence = CallerHeartbeat(get_node_ip_address())
+        self._heartbeat = CallerHeartbeat(get_node_ip_address())
 
     async def codes(
         self, request: MusicRequest, resumption: Resumption | None, affinity: str
     ) -> AsyncGenerator[PipelineItem, None]:
-        async with self._presence.call() as caller:
+        async with self._heartbeat.call() as caller:
             stream = self._handle.options(stream=True, session_id=affinity).codes.remote(request, resumption, caller)
             try:
                 async for item in stream:
@@ -85,10 +85,12 @@ class PipelineHandle:
 
 
 class IngressDeployment:
-    """codecs: by model, its codec decoder. cards: of the models on offer. records: which all replicas share. lazy:
-    models whose language model may have no replica.
+    """The ingress. It answers `/health` and `/ready` while the models load, and runs jobs as long as it is up.
 
-    It answers `/health` and `/ready` while the models still load, and makes jobs as long as it is up.
+    Args:
+        codecs: the codec decoder of each model.
+        cards: of the models served.
+        lazy: models whose language model may have no replica.
     """
 
     def __init__(
@@ -104,24 +106,24 @@ class IngressDeployment:
         access: AuthSettings,
         lazy: Collection[str],
     ) -> None:
-        self._places = [(model, queue) for model in codecs for queue in QUEUE_CLASSES]
+        self._queues = [(model, queue) for model in codecs for queue in QUEUE_CLASSES]
         map_large_blocks()
         codec_handles = {model: CodecHandle(handle) for model, handle in codecs.items()}
         recorder = self._recorder = RayRecorder()
-        # A counter that begins with its first event shows no growth then.
+        # A counter whose first sample is its first event shows no increase.
         recorder.add(LEASES_LOST, 0, kind="job")
         for queue in QUEUE_CLASSES:
             recorder.add(JOB_ATTEMPTS, 0, queue=queue, outcome="failed")
         figures = SoundMetrics(recorder, tuple(codecs))
         self._metrics_token = metrics_token(os.environ)
-        sounds = CachedSounds(open_cache(cache, recorder))
+        sounds = FileCache(open_cache(cache, recorder))
         client = PipelineHandle(pipeline)
         self._backend = PipelineBackend(
             client, codec_handles, cards, default_model, sounds, records.lease_s, lazy=lazy, recorder=figures
         )
         self._settings = settings
         self._jobs_settings = jobs
-        binding.check_bind_address(_get_global_client().http_config.host, access.keys)
+        check_bind_address(_get_global_client().http_config.host, access.keys)
         database = open_database(records)
         leases = open_leases(records, database, recorder)
         listener = JobHealthMeter(self._backend.hear, figures)
@@ -147,34 +149,34 @@ class IngressDeployment:
         return app
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
-        """Called by Serve: the jobs that nobody has begun, of all replicas."""
+        """Called by Serve: the jobs that wait, of all replicas."""
         backlog = self._jobs.backlog.waiting
-        found = {place: (waiting.generations, waiting.audio_s) for place, waiting in backlog.items()}
-        return waiting_numbers(found, self._places)
+        found = {queue: (waiting.generations, waiting.audio_s) for queue, waiting in backlog.items()}
+        return waiting_numbers(found, self._queues)
 
     @asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
-        """Serve ends it before the replica's process, when it takes one away in its own time."""
-        beside = [asyncio.create_task(self._backend.complete_cards()), asyncio.create_task(self._tell())]
+        """Serve ends it before the replica's process when it stops a replica gracefully."""
+        background = [asyncio.create_task(self._backend.complete_cards()), asyncio.create_task(self._set_gauges())]
         self._gate.start()
         try:
             async with self._jobs.running():
                 yield
         finally:
-            for task in beside:
+            for task in background:
                 task.cancel()
             await self._gate.close()
 
-    async def _tell(self) -> None:
-        """Tells the gauges again and again: what is not told is forgotten."""
+    async def _set_gauges(self) -> None:
+        """Sets the gauges again and again: a gauge that is not set expires."""
         while True:
-            for model, queue in self._places:
+            for model, queue in self._queues:
                 waiting = self._jobs.backlog.waiting.get((model, queue), NOTHING_WAITS)
                 self._recorder.set(JOBS_WAITING, waiting.generations, model=model, queue=queue)
                 self._recorder.set(JOBS_WAITING_AUDIO, waiting.audio_s, model=model, queue=queue)
                 self._recorder.set(MODELS, 1, model=model)
             for queue in QUEUE_CLASSES:
                 self._recorder.set(JOBS_UNDER_WAY, self._jobs.num_running(queue), queue=queue)
-            with contextlib.suppress(NotReady):  # the gauge is forgotten, and says so
+            with contextlib.suppress(NotReady):  # the gauge expires then, which is the right reading
                 record_nodes(self._recorder, await nodes())
             await asyncio.sleep(REFRESH_S)

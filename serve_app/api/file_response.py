@@ -1,7 +1,7 @@
 """The file of a job's variation: found in the cache or decoded, its entity tag and byte ranges, and the HTTP response.
 
-Entity tags are those of RFC 9110, sections 8.8.3 and 13.1, ranges those of section 14. Starlette's FileResponse is not
-used: TODO
+Entity tags are those of RFC 9110, sections 8.8.3 and 13.1; ranges those of section 14. Starlette's FileResponse is not
+used: it answers a range that it can't read with 400 in plain text instead of the whole file, and needs a file's name.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from starlette.types import Receive, Scope, Send
 
 from deployments.messages import GenerationStart, ModelCard, MusicRequest
 from serve_app.api.backends import Backend, CachedFile, JobsBackend
-from serve_app.api.middleware.disconnects import while_connected
+from serve_app.api.finished_files import Spool, SpooledSound
+from serve_app.api.middleware.connection import while_connected
 from serve_app.api.music_response import music_headers, sound_file
 from serve_app.api.requests import check_license
-from serve_app.api.spool import Spool, SpooledSound
 from serve_app.errors import ClientClosedRequest, Conflict, Gone, NotFound, RangeNotSatisfiable
 from serve_app.job import ENDED, Job, Variation
 from serve_app.proxy.flow_control import CreditWindow

@@ -1,6 +1,7 @@
-"""From a job to the JSON that tells a client of it.
+"""A job as an HTTP response: its JSON, and its changes as server-sent events, as browsers' EventSource reads them.
 
-The HTTP answer that tells of a job while it changes: server-sent events, as browsers' EventSource reads them.
+sse-starlette is not used: its pings go on for a client that has stopped reading, and importing it patches uvicorn so
+that every stream ends at the first SIGTERM, through a task that never ends.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from deployments.messages import ModelCard
 from serve_app.api.backends import JobsBackend
-from serve_app.api.middleware.disconnects import while_connected
+from serve_app.api.middleware.connection import while_connected
 from serve_app.api.schemas.generations import (
     GenerationAnswer,
     GenerationLinks,
@@ -37,12 +38,12 @@ PATH = "/v1/generations"
 
 
 def generation_path(job_id: str, root: str) -> str:
-    """The address of a generation. root: the path under which the service is mounted, empty where it is not."""
+    """The address of a generation. root: the path under which the service is mounted, else empty."""
     return f"{root}{PATH}/{job_id}"
 
 
 def generation_answer(job: Job, cards: Sequence[ModelCard], root: str) -> GenerationAnswer:
-    """The resource: a function of the job's version and nothing else, so that it is the same whenever it is asked."""
+    """The JSON of a job. It depends on the job's version only, so it is the same in every answer."""
     path = generation_path(job.id, root)
     started_s = min((each.started_s for each in job.variations if each.started_s is not None), default=None)
     ended_s = _ended_s(job)
@@ -66,7 +67,7 @@ def generation_answer(job: Job, cards: Sequence[ModelCard], root: str) -> Genera
 
 
 def page_answer(jobs: Sequence[Job], limit: int, cards: Sequence[ModelCard], root: str) -> GenerationsAnswer:
-    """The first `limit` of these jobs; where there are more of them, there is a next page."""
+    """The first `limit` of these jobs, with a link to the next page if there are more."""
     shown = jobs[:limit]
     more = f"{root}{PATH}?limit={limit}&before={shown[-1].id}" if len(jobs) > limit else None
     return GenerationsAnswer(
@@ -95,7 +96,7 @@ def _variation(variation: Variation, path: str) -> VariationAnswer:
 
 
 def _sound(health: SoundHealth) -> SoundHealthAnswer:
-    """To a ten-thousandth: no more of it means anything."""
+    """Rounded to a ten-thousandth: further digits mean nothing."""
     return SoundHealthAnswer(
         collapsed=health.collapsed,
         silent_share=round(health.silent_share, 4),
@@ -112,25 +113,26 @@ def _ended_s(job: Job) -> float | None:
 
 
 def _between(from_s: float | None, to_s: float | None) -> float | None:
-    """Never below zero: the two may be of two machines' clocks."""
+    """Never below zero: the two times may be from two machines' clocks."""
     return None if from_s is None or to_s is None else round(max(0.0, to_s - from_s), 3)
 
 
 MEDIA_TYPE = "text/event-stream"
-# A connection on which nothing comes is closed by many a proxy after 30 or 60 s.
+# Many proxies close a silent connection after 30 or 60 s.
 HEARTBEAT_S = 15.0
-# How long a reader waits before it connects again.
+# How long a client waits before it connects again.
 RETRY_MS = 2000
 
 
 class JobEventsResponse(Response):
-    """One event for each state of a job that the reader has time for, until the job has ended.
+    """The states of a job as server-sent events, until the job has ended.
 
-    A reader gets the next event when it has taken the last one: no other waits for it here, and what the job has gone
-    through in between it is not told. It may take as long as it likes, since all that it costs is a connection; nor is
-    there a deadline, since a job may wait in the queue for hours.
+    A client gets the next event when it has taken the last one. No others are queued for it, and states in between are
+    skipped. It may take as long as it likes, since it costs only a connection; nor is there a deadline, since a job may
+    wait in the queue for hours. While the database can't be reached, the client gets heartbeats.
 
-    after: the version that the reader knows. Where the records can't be reached for a while, it hears heartbeats.
+    Args:
+        after: the version that the client has.
     """
 
     def __init__(
@@ -138,7 +140,7 @@ class JobEventsResponse(Response):
     ) -> None:
         super().__init__()
         del self.headers["Content-Length"]
-        # nginx gathers answers unless it is told not to.
+        # nginx buffers answers unless it is told not to.
         self.headers.update({"Content-Type": MEDIA_TYPE, "Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         self._jobs = jobs
         self._tenant = tenant
@@ -147,29 +149,29 @@ class JobEventsResponse(Response):
         self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        credit = CreditWindow(scope, receive, send, window_bytes=0, stall_s=None)
+        window = CreditWindow(scope, receive, send, window_bytes=0, stall_s=None)
         try:
-            await while_connected(self._send_all(credit), credit.receive, math.inf)
+            await while_connected(self._send_all(window), window.receive, math.inf)
         except ClientClosedRequest:
-            return  # the answer has begun: this is how most of them end
+            return  # the answer has begun: most streams end this way
 
-    async def _send_all(self, credit: CreditWindow) -> None:
-        await credit.send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        await credit.send(_piece(f"retry: {RETRY_MS}\n\n"))
+    async def _send_all(self, window: CreditWindow) -> None:
+        await window.send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        await window.send(_piece(f"retry: {RETRY_MS}\n\n"))
         state: JobState | None = None
         async with aclosing(_with_heartbeats(self._states())) as states:
-            await credit.wait_for_room()
+            await window.wait_for_room()
             async for job in states:
                 if job is None:
-                    await credit.send(_piece(": \n\n"))
+                    await window.send(_piece(": \n\n"))
                 else:
-                    await credit.send(_piece(event(job, self._answer(job), state)))
+                    await window.send(_piece(event(job, self._answer(job), state)))
                     state = job.state
-                await credit.wait_for_room()
-        await credit.send({"type": "http.response.body", "body": b"", "more_body": False})
+                await window.wait_for_room()
+        await window.send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _states(self) -> AsyncGenerator[Job, None]:
-        """The job again and again, across whatever keeps the records from being reached."""
+        """The job whenever it has changed; it goes on after an outage of the database."""
         while True:
             try:
                 async with aclosing(self._jobs.follow(self._tenant, self._job_id, self._after)) as states:
@@ -184,14 +186,14 @@ class JobEventsResponse(Response):
             await asyncio.sleep(pause_s)
 
 
-def event(job: Job, answer: GenerationAnswer, told: JobState | None) -> str:
-    """One event. told: the state that the reader was told last; the event is named by one that is new to it."""
-    kind = "progress" if job.state == told else job.state
+def event(job: Job, answer: GenerationAnswer, sent: JobState | None) -> str:
+    """One event, named by the job's state where that differs from `sent`, the last one that the client got."""
+    kind = "progress" if job.state == sent else job.state
     return f"id: {job.version}\nevent: {kind}\ndata: {answer.model_dump_json()}\n\n"
 
 
 async def _with_heartbeats(states: AsyncGenerator[Job, None]) -> AsyncGenerator[Job | None, None]:
-    """The same, with None whenever nothing has come for HEARTBEAT_S."""
+    """The same, with a None whenever nothing has come for HEARTBEAT_S."""
     coming: asyncio.Task[Job | None] | None = None
     try:
         while True:

@@ -20,7 +20,7 @@ from deployments.codec_decoder.windows import num_samples
 from deployments.messages import GenerationStart, ModelCard, MusicRequest, PcmChunk
 from deployments.telemetry.metric import NOT_RECORDED, Recorder
 from serve_app.api.backends import Backend, ComposedMusic, SoundFile
-from serve_app.api.middleware.disconnects import while_connected
+from serve_app.api.middleware.connection import while_connected
 from serve_app.cache.keys import short_id
 from serve_app.errors import ClientClosedRequest
 from serve_app.proxy.flow_control import CreditWindow

@@ -1,4 +1,4 @@
-"""The backend of the service: codes come from the pipeline, and sound from the codecs as it is taken."""
+"""The backend of the service: codes come from the pipeline, and codecs decode them as the client takes the sound."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from deployments.messages import (
     SoundFormat,
 )
 from serve_app.api.backends import CachedFile, ComposedMusic, SoundFile, StreamedMusic
-from serve_app.api.cached_sounds import CachedSounds
+from serve_app.api.finished_files import FileCache
 from serve_app.errors import Gone, NotReady
 from serve_app.job import SoundHealth
 from serve_app.pipeline.pipeline import EngineGone
@@ -36,7 +36,7 @@ _MAX_TRIES = 3
 
 
 class PipelineClient(Protocol):
-    """The pipeline's replicas. affinity: which of them to ask; the same leads to the same while there are as many."""
+    """The pipeline's replicas. The same affinity leads to the same replica, while their number stays the same."""
 
     def codes(
         self, request: MusicRequest, resumption: Resumption | None, affinity: str
@@ -58,9 +58,13 @@ class SoundCodec(Codec, Protocol):
 
 
 class PipelineBackend:
-    """codecs: by model. lease_s: of the pipelines' leases. lazy: models whose engines are not woken to be known.
+    """A backend over the pipeline's replicas.
 
-    recorder: of the clips that are made for whoever waits for them here.
+    Args:
+        codecs: by model.
+        lease_s: of the pipelines' leases.
+        lazy: models whose engines are not started to learn their identity.
+        recorder: of the health of the clips that are made for waiting clients.
     """
 
     def __init__(
@@ -69,7 +73,7 @@ class PipelineBackend:
         codecs: Mapping[str, SoundCodec],
         cards: Sequence[ModelCard],
         default_model: str,
-        sounds: CachedSounds,
+        sounds: FileCache,
         lease_s: float,
         *,
         lazy: Collection[str] = (),
@@ -90,17 +94,19 @@ class PipelineBackend:
         return self._cards
 
     async def cached(self, request: MusicRequest, container: str) -> CachedFile | None:
-        identity = self._identities.get((request.model, request.queue))  # not known yet: nothing to wait for here
+        identity = self._identities.get(
+            (request.model, request.queue)
+        )  # not known yet: a cache lookup waits for no engine
         return None if identity is None else await self._sounds.find(request, identity, container)
 
     async def compose(self, request: MusicRequest) -> ComposedMusic:
         for _ in range(_MAX_TRIES):
-            take = await self.stream(request)
+            music = await self.stream(request)
             try:
-                async with aclosing(take.chunks) as chunks:
-                    return ComposedMusic(take.start, await collect_clip(chunks))
+                async with aclosing(music.chunks) as chunks:
+                    return ComposedMusic(music.start, await collect_clip(chunks))
             except EngineGone:
-                continue  # nothing of it has been sent yet: engines of another kind may make it from the beginning
+                continue  # nothing was sent yet, so engines with other numerics may start over
         raise NotReady("The model's workers change just now; try again in a moment.")
 
     async def cached_file(self, request: MusicRequest, start: GenerationStart, container: str) -> SoundFile | None:
@@ -111,7 +117,7 @@ class PipelineBackend:
             return ComposedMusic(made.start, await collect_clip(chunks))
 
     async def hear(self, request: MusicRequest, made: Resumption) -> SoundHealth:
-        """How codes that were made sound, decoded as by `decode`, window by window. Raises: as `decode`."""
+        """The sound health of codes, decoded window by window. Raises: as `decode`."""
         found: list[SoundHealth] = []
         async with aclosing(measure_health(await self._decoded(request, made), found.append)) as chunks:
             async for _ in chunks:
@@ -121,8 +127,8 @@ class PipelineBackend:
     async def frames(
         self, request: MusicRequest, resumption: Resumption | None = None
     ) -> AsyncGenerator[GenerationStart | CodeFrames, None]:
-        """The start and then the codes, each frame once, whichever pipelines are lost on the way; after a resumption
-        those that follow it. Closing it gives the place up. Raises: as `stream_with_failover`.
+        """The start and then the codes, each frame once, whichever pipelines are lost; after a resumption those that
+        follow it. Closing it gives the engine's row up. Raises: as `stream_with_failover`.
         """
         affinity = self._sounds.affinity(request, await self._identity(request.model, request.queue))
 
@@ -160,7 +166,7 @@ class PipelineBackend:
         return await self._pipeline.ready()
 
     async def complete_cards(self) -> None:
-        """Learns how each model sounds and what its engines are, as they come up."""
+        """Learns the sound format and the engines' identity of each model, as they start."""
         names = list(self._codecs)
         sounds = dict(zip(names, await asyncio.gather(*(self._codecs[n].sound_format() for n in names)), strict=True))
         self._cards = [replace(card, sound=sounds.get(card.name)) for card in self._cards]
@@ -175,17 +181,17 @@ class PipelineBackend:
         return decode_stream(_at_once(made), request, await codec.sound_format(), shared)
 
     async def _fingerprint(self, model: str) -> str:
-        """Of its checkpoint, which all its engines have."""
+        """Of the model's checkpoint, which is the same for all its engines."""
         known = [identity for (name, _), identity in self._identities.items() if name == model]
         return (known[0] if known else await self._identity(model, "realtime")).fingerprint
 
     async def _identity(self, model: str, queue: QueueClass) -> EngineIdentity:
         attempt = 0
         while (model, queue) not in self._identities:
-            # A replica that is held up or gone is left for another; where the model itself is not up, all wait for it.
+            # An unresponsive or lost replica is left for another; where the model has not started, every call waits.
             try:
-                asking = self._pipeline.identity(model, queue, f"{model}~{attempt}")
-                self._identities[model, queue] = await within(asking, TIMINGS.pipeline_first_sign_s)
+                call = self._pipeline.identity(model, queue, f"{model}~{attempt}")
+                self._identities[model, queue] = await within(call, TIMINGS.pipeline_first_sign_s)
             except (PipelineLost, asyncio.TimeoutError):
                 attempt += 1
         return self._identities[model, queue]
@@ -202,7 +208,7 @@ async def _frames(items: AsyncGenerator[GenerationStart | CodeFrames, None]) -> 
 
 
 class _Chunks(AsyncGenerator[PcmChunk, None]):
-    """Chunks that close what they are made from also when nobody has asked for the first one."""
+    """Chunks that also close their source where the first chunk was never read."""
 
     def __init__(self, chunks: AsyncGenerator[PcmChunk, None], source: AsyncGenerator[Any, None]) -> None:
         self._chunks = chunks

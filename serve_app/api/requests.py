@@ -1,12 +1,7 @@
-"""Whether what is asked for may be made: the last things that are checked before anything is.
+"""From an HTTP request to a MusicRequest or a Submission, with the last checks before any work is done.
 
-The middleware that knows who asks leaves in `request.state`: `caller`; `allow_prompt`, which raises PromptRefused;
-`admit`, which charges the seconds of music to the caller's limits or raises OverLimit. Where it is not there, everybody
-may.
-
-From what came over HTTP to what the pipeline takes.
-
-From a body that asks for a job to what is submitted.
+The authentication middleware leaves in `request.state`: `caller`; `allow_prompt`, which raises PromptRefused; `admit`,
+which charges the seconds of music to the caller's limits, or raises OverLimit. Without it, everything is allowed.
 """
 
 from __future__ import annotations
@@ -31,13 +26,13 @@ from serve_app.job import Submission
 
 
 def caller_of(request: Request) -> Caller:
-    """Who asks."""
+    """The caller, as the authentication middleware found it."""
     caller: Caller = getattr(request.state, "caller", Caller())
     return caller
 
 
 def check_license(card: ModelCard) -> None:
-    """Raises: LicenseNotAccepted where the operator has not accepted the licence of the model's weights."""
+    """Raises: LicenseNotAccepted if the operator has not accepted the licence of the model's weights."""
     if not card.accepted:
         raise LicenseNotAccepted(
             f"The weights of this model are under the licence {card.license}, which the operator of this service has "
@@ -47,9 +42,12 @@ def check_license(card: ModelCard) -> None:
 
 
 async def permit(request: Request, prompt: str, audio_s: float) -> None:
-    """Returns when the words may be made into music, and that music is charged; leaves both for the audit.
+    """Returns when the prompt is allowed and the music is charged; leaves both in `request.state` for the audit.
 
-    Raises: PromptRefused; OverLimit; NotReady where it can't be told.
+    Raises:
+        PromptRefused: the operator's policy refuses the prompt.
+        OverLimit: the key has used up a limit.
+        NotReady: policy or limits can't be checked now.
     """
     request.state.prompt = prompt
     allow_prompt: Callable[[str], Awaitable[None]] | None = getattr(request.state, "allow_prompt", None)
@@ -68,7 +66,7 @@ async def read_body(request: Request, kind: type[Body]) -> Body:
 
 
 async def body_bytes(request: Request) -> bytes:
-    """All of the body, whatever it is; after it nothing can come but that the client hangs up.
+    """The whole body. After it, `receive` can only report that the client hung up.
 
     Raises: ClientClosedRequest; RequestTimeout, PayloadTooLarge.
     """
@@ -79,10 +77,7 @@ async def body_bytes(request: Request) -> bytes:
 
 
 def check_media_type(headers: Headers) -> None:
-    """The body is application/json, in UTF-8 and not compressed; no Content-Type means that too.
-
-    Raises UnsupportedMediaType.
-    """
+    """Raises: UnsupportedMediaType unless the body is uncompressed JSON in UTF-8; no Content-Type means that too."""
     encoding = headers.get("Content-Encoding", "identity")
     if encoding.strip().lower() != "identity":
         raise UnsupportedMediaType("The body must not be compressed.", param="Content-Encoding")
@@ -95,7 +90,7 @@ def check_media_type(headers: Headers) -> None:
 
 
 def model_card(body: MusicBody, cards: Sequence[ModelCard], default_model: str) -> ModelCard:
-    """The model that the body asks for. Raises InvalidRequest where there is none of that name."""
+    """The model that the body names. Raises: InvalidRequest if there is none of that name."""
     by_name = {card.name: card for card in cards}
     card = by_name.get(default_model if body.model_id is None else body.model_id)
     if card is None:
@@ -104,8 +99,13 @@ def model_card(body: MusicBody, cards: Sequence[ModelCard], default_model: str) 
 
 
 def music_request(body: MusicBody, card: ModelCard, request_id: str, scope: str) -> MusicRequest:
-    """The request as the pipeline takes it. scope: of the cache. Raises InvalidRequest for more music than the model
-    makes.
+    """The request as the pipeline takes it.
+
+    Args:
+        scope: of the cache.
+
+    Raises:
+        InvalidRequest: it is for more music than the model makes.
     """
     if body.music_length_ms > card.max_duration_ms:
         raise InvalidRequest(
@@ -131,7 +131,7 @@ _NUM_SEEDS = 2**64
 
 
 def idempotency_key(headers: Headers) -> str | None:
-    """The client's own name for what it submits. Raises: InvalidRequest."""
+    """The request's idempotency key; None without. Raises: InvalidRequest."""
     sent = headers.getlist(KEY_HEADER)
     if not sent:
         return None
@@ -144,30 +144,31 @@ def idempotency_key(headers: Headers) -> str | None:
 
 def submission(
     body: GenerationBody,
-    asked: MusicRequest,
+    music: MusicRequest,
     card: ModelCard,
     caller: Caller,
     key: str | None,
     draw: Callable[[], int],
 ) -> Submission:
-    """What is submitted. draw: a random seed. Raises: NotReady while the model has not been loaded."""
+    """The submission of a job. draw: a random seed. Raises: NotReady while the model has not been loaded."""
     if card.sound is None:
         raise NotReady("The model is still being loaded; try again in a moment.")
     seeds = seeds_of(body.seed, body.variations, draw)
     return Submission(
         tenant=caller.tenant,
         key_id=caller.key_id,
-        request=replace(asked, seed=seeds[0], queue=body.queue),
+        request=replace(music, seed=seeds[0], queue=body.queue),
         seeds=seeds,
-        num_frames=num_frames(asked.duration_ms, card.sound.frame_rate),
+        num_frames=num_frames(music.duration_ms, card.sound.frame_rate),
         body_digest=body_digest(body),
         idempotency_key=key,
     )
 
 
 def seeds_of(seed: int | None, variations: int, draw: Callable[[], int]) -> tuple[int | None, ...]:
-    """One for each variation: those that follow the given one; without it, one variation may take what is kept, and
-    several have to be told apart.
+    """One seed for each variation: the given one and those that follow it.
+
+    Without a given one, a single variation has none, so that it may be a cache hit; several get random ones.
     """
     if seed is not None:
         return tuple((seed + number) % _NUM_SEEDS for number in range(variations))
@@ -175,6 +176,6 @@ def seeds_of(seed: int | None, variations: int, draw: Callable[[], int]) -> tupl
 
 
 def body_digest(body: GenerationBody) -> str:
-    """SHA-256 of what is asked, defaults included, in one form: the same whatever is drawn for it, however spelt."""
+    """SHA-256 of the body in canonical form, defaults included: equal for equal requests, however they are written."""
     canonical = json.dumps(body.model_dump(), sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()

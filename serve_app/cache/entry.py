@@ -1,4 +1,4 @@
-"""What is kept, as bytes: documented, checked, readable without Python.
+"""Cached entries as bytes: a documented format with checksums, readable without Python.
 
 An entry is a head and a body. The head, all integers big-endian:
 
@@ -10,8 +10,8 @@ An entry is a head and a body. The head, all integers big-endian:
     44            JSON in ASCII: the kind, when it was made, and what the body is
 
 The body of codes is int16, little-endian, codebook after codebook; that of sound is the file itself; an alias has none.
-The key is under the checksum, so that an entry that got under another's name is a broken one. A file holds the head and
-then the body; an object store keeps the head as metadata, and the object is the sound and nothing else.
+The checksum covers the key, so that an entry under another's name is broken. A file holds the head and then the body; an
+object store holds the head as metadata, and the object is the sound and nothing else.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ _OCTETS = "application/octet-stream"
 
 
 class BrokenEntry(Exception):
-    """The bytes are not what was written under this key: cut, changed, or somebody else's."""
+    """The bytes are not what was written under this key: truncated, changed, or another entry's."""
 
 
 class NewerEntry(Exception):
-    """A later version of this program wrote the entry, and can read it."""
+    """A newer release wrote the entry, and can read it."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Packed:
 
     @classmethod
     def split(cls, data: bytes) -> Packed:
-        """Head and body of what lay in one piece; of no entry, all is head, which `unpack` then refuses."""
+        """Head and body of bytes in one piece. Of bytes that are no entry all is head, which `unpack` refuses."""
         size = _PREAMBLE.unpack_from(data)[2] if len(data) >= _PREAMBLE.size else len(data)
         return cls(data[:size], data[size:])
 
@@ -78,7 +78,7 @@ class CachedCodes:
 
 @dataclass(frozen=True)
 class CachedAlias:
-    """seed: that the request without one was given. created_s: seconds since 1970."""
+    """seed: the one drawn for a request without a seed. created_s: seconds since 1970."""
 
     seed: int
     created_s: float
@@ -86,7 +86,7 @@ class CachedAlias:
 
 @dataclass(frozen=True)
 class CachedSound:
-    """A finished file, and what its answer's headers say. created_s: seconds since 1970."""
+    """A finished file, and what the headers of its response say. created_s: seconds since 1970."""
 
     sound: bytes
     media_type: str
@@ -99,31 +99,31 @@ class CachedSound:
 Cached = CachedCodes | CachedAlias | CachedSound
 
 
-def pack(key: Key, kept: Cached) -> Packed:
-    """The entry's bytes. Raises: ValueError where `kept` is not of the key's kind, or does not fit the format."""
-    if isinstance(kept, CachedCodes) and key.kind == "codes":
-        if kept.codes.ndim != 2 or kept.codes.dtype != np.int16:
+def pack(key: Key, cached: Cached) -> Packed:
+    """The entry's bytes. Raises: ValueError where `cached` is not of the key's kind, or does not fit the format."""
+    if isinstance(cached, CachedCodes) and key.kind == "codes":
+        if cached.codes.ndim != 2 or cached.codes.dtype != np.int16:
             raise ValueError(
-                f"codes must be int16 [codebooks, frames], not {kept.codes.dtype} {list(kept.codes.shape)}"
+                f"codes must be int16 [codebooks, frames], not {cached.codes.dtype} {list(cached.codes.shape)}"
             )
-        codebooks, frames = kept.codes.shape
-        fields = {"numerics": kept.numerics, "codebooks": codebooks, "frames": frames}
-        return _packed(key, kept.created_s, fields, kept.codes.astype("<i2").tobytes(), _OCTETS)
-    if isinstance(kept, CachedAlias) and key.kind == "alias":
-        return _packed(key, kept.created_s, {"seed": kept.seed}, b"", _OCTETS)
-    if isinstance(kept, CachedSound) and key.kind == "sound":
+        codebooks, frames = cached.codes.shape
+        fields = {"numerics": cached.numerics, "codebooks": codebooks, "frames": frames}
+        return _packed(key, cached.created_s, fields, cached.codes.astype("<i2").tobytes(), _OCTETS)
+    if isinstance(cached, CachedAlias) and key.kind == "alias":
+        return _packed(key, cached.created_s, {"seed": cached.seed}, b"", _OCTETS)
+    if isinstance(cached, CachedSound) and key.kind == "sound":
         fields = {
-            "media_type": kept.media_type,
-            "sample_rate": kept.sample_rate,
-            "channels": kept.channels,
-            "duration_ms": kept.duration_ms,
+            "media_type": cached.media_type,
+            "sample_rate": cached.sample_rate,
+            "channels": cached.channels,
+            "duration_ms": cached.duration_ms,
         }
-        return _packed(key, kept.created_s, fields, kept.sound, kept.media_type)
-    raise ValueError(f"{type(kept).__name__} is not what is kept under a key of {key.kind}")
+        return _packed(key, cached.created_s, fields, cached.sound, cached.media_type)
+    raise ValueError(f"{type(cached).__name__} is not what is kept under a key of {key.kind}")
 
 
 def is_newer(packed: Packed) -> bool:
-    """Whether a later version of this program wrote it; a version is believed only where its CRC is right."""
+    """Whether a newer release wrote it. A version counts only where its CRC is right."""
     version = _version(packed.head)
     return version is not None and version > VERSION
 

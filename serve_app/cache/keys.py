@@ -1,8 +1,8 @@
-"""What names a generation, its sound, and a request without a seed: SHA-256 over canonical JSON.
+"""Keys of a generation, its sound, and a request without a seed: SHA-256 over canonical JSON.
 
-The length of the music is not in a generation's key: its first frames do not depend on how many follow, so that what is
-kept can be cut and extended. Whatever else decides a code is in it; so are the scope, which keeps those apart who must
-not share, and a schema number, to be raised when the same fields come to mean other codes or another sound.
+The length of the music is not in a generation's key: its first frames do not depend on how many follow, so that cached
+codes can be cut and extended. Everything else that decides the codes is in it; so are the scope, which separates tenants
+that must not share, and a schema number, which is raised when the same fields come to mean other codes or sound.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class ModelIdentity:
 class GenerationRequest:
     """All that decides a generation's codes but for the seed.
 
-    scope: who shares what is kept; those of another scope never see it. prompt: in any spelling that `folded` makes
+    scope: who shares cached music; requests of another scope never get it. prompt: in any spelling that `folded` makes
     one. prompt_codes: int16 [K, N], what the music goes on from, or None.
     """
 

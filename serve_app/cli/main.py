@@ -18,7 +18,8 @@ from serve_app.cli.terminal import DONE, EXIT_CODES, INTERRUPTED, WRONG_USAGE, C
 
 app = typer.Typer(
     name="musicgen",
-    help="Text goes in, music comes out: run the service, ask it for music, look after it.",
+    help="Text goes in, music comes out: run the service, ask it for music, look after it.\n\n"
+    'Example: `musicgen serve`, and in another terminal `musicgen compose "a slow waltz" --out waltz.mp3`',
     epilog=EXIT_CODES,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["--help", "-h"]},
@@ -31,10 +32,7 @@ def root(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Say which version this is, and end.")] = False,
 ) -> None:
-    """Text goes in, music comes out: run the service, ask it for music, look after it.
-
-    Example: musicgen serve, and in another terminal: musicgen compose "a slow waltz" --out waltz.mp3
-    """
+    """What the command does without a word, or with `--version`."""
     if version:
         print(f"musicgen-serve {metadata.version('musicgen-serve')}")
         raise typer.Exit(DONE)
@@ -89,7 +87,8 @@ def _usage_line(error: typer.TyperException) -> str:
     told = error.format_message() if hasattr(error, "format_message") else str(error)
     context = getattr(error, "ctx", None)
     command = "musicgen" if context is None else context.command_path
-    return f"{' '.join(told.split())} See: {command} --help"
+    told = " ".join(told.replace("Value error, ", "").split())
+    return f"{told}{'' if told.endswith(('.', '?')) else '.'} See: {command} --help"
 
 
 def run() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 import typer
@@ -77,15 +77,22 @@ def drain_now(
 COMMANDS: dict[str, Callable[..., Any]] = {"watch": watch, "drain": drain_now}
 
 
-def _run(command: Literal["watch", "drain"], options: dict[str, object], as_json: bool) -> int:
+def _run(command: Literal["watch", "drain"], options: Mapping[str, object], as_json: bool) -> int:
     """The exit status. The events go to standard error, one JSON object a line."""
     from pydantic import ValidationError
 
     from serve_app.settings import sentence
     from serve_app.spot import watcher_log
     from serve_app.spot.draining import DrainError, NodeError, check_ray
-    from serve_app.spot.node import drain_node, until_told, watch_node
-    from serve_app.spot.watcher import CloudName, DrainSettings, OnRebalance, WatchSettings
+    from serve_app.spot.watcher import (
+        CloudName,
+        DrainSettings,
+        OnRebalance,
+        WatchSettings,
+        drain_node,
+        until_told,
+        watch_node,
+    )
 
     events = watcher_log.WatcherLog(sys.stderr)
     given = {name: value for name, value in options.items() if value is not None}

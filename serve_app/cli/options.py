@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,11 +19,16 @@ from serve_app.cli.terminal import CommandError
 from serve_app.client import KEY_VARIABLE
 
 if TYPE_CHECKING:
+    from deployments.messages import CacheMode
     from serve_app.settings.storage import DatabaseSettings
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 DEFAULT_CONFIG = CONFIGS / "local.yaml"
 DEFAULT_URL = "http://127.0.0.1:8000"
+
+DEFAULT_PROMPT = "a calm piano melody over soft strings"
+DEFAULT_DURATION_S = "10"
+MAX_DURATION_S = 30
 
 # The containers of the service, by the ends of their files' names (`serve_app/sound/containers.py` has more of them).
 CONTAINERS = {f".{name}": name for name in ("wav", "flac", "mp3", "ogg", "pcm")}
@@ -194,3 +202,96 @@ def database_settings(config: Path | None, url: str | None) -> DatabaseSettings:
         if application.settings is not None:
             return application.settings.records
     raise CommandError(f"{path}: none of its applications is this one; name the database by --records")
+
+
+class OptionError(Exception):
+    """An option can't be used; one sentence that names it and says what would be right."""
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """What a run is told.
+
+    Attributes:
+        config: The deploy file.
+        seed: None leaves it to the service.
+        port: None keeps the file's.
+        cache: Whether a cached clip will do.
+        once: End after the clip.
+        api_key: Of a service that asks for one.
+    """
+
+    config: Path
+    prompt: str
+    duration_ms: int
+    seed: int | None
+    port: int | None
+    cache: CacheMode
+    once: bool
+    api_key: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str], flags: Mapping[str, str | None] | None = None) -> ServeOptions:
+        """CONFIG, PROMPT, DURATION (seconds), SEED, PORT, CACHE, ONCE, MUSICGEN_API_KEY; an empty one is not given.
+
+        Args:
+            environment: The variables.
+            flags: The same from the command line, by the variables' names; these go first.
+
+        Raises:
+            OptionError: One can't be used.
+        """
+        flags = flags or {}
+        given = {name: value.strip() for name, value in environment.items()}
+        given |= {name: value.strip() for name, value in flags.items() if value is not None}
+
+        def called(name: str) -> str:
+            return f"--{name.lower()}" if flags.get(name) is not None else name
+
+        config = config_path(given.get("CONFIG") or None)
+        if config is None:
+            raise OptionError(
+                f"{called('CONFIG')} is {given.get('CONFIG') or str(DEFAULT_CONFIG)!r}, which is no file; those that "
+                f"come with the package are named {shipped_configs()}"
+            )
+        return cls(
+            config=config,
+            prompt=given.get("PROMPT") or DEFAULT_PROMPT,
+            duration_ms=_duration_ms(called("DURATION"), given.get("DURATION") or DEFAULT_DURATION_S),
+            seed=_whole_number(called("SEED"), given.get("SEED"), 0, 2**64 - 1),
+            port=_whole_number(called("PORT"), given.get("PORT"), 1, 65535),
+            cache=_cache_mode(called("CACHE"), given.get("CACHE") or "use"),
+            once=_flag("ONCE", given.get("ONCE")),
+            api_key=given.get(KEY_VARIABLE) or None,
+        )
+
+
+def _duration_ms(name: str, text: str) -> int:
+    try:
+        duration_s = float(text)
+    except ValueError:
+        duration_s = math.nan
+    if not 0.001 <= duration_s <= MAX_DURATION_S:
+        raise OptionError(f"{name} is {text!r}; it must be a number of seconds, above 0 and {MAX_DURATION_S} at most")
+    return round(duration_s * 1000)
+
+
+def _whole_number(name: str, text: str | None, low: int, high: int) -> int | None:
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 20 and low <= int(text) <= high):
+        raise OptionError(f"{name} is {text!r}; it must be a whole number from {low} to {high}")
+    return int(text)
+
+
+def _cache_mode(name: str, text: str) -> CacheMode:
+    modes = [each.value for each in Cache]
+    if text not in modes:
+        raise OptionError(f"{name} is {text!r}; it must be one of {', '.join(modes)}")
+    return text  # type: ignore[return-value]  # one of the modes
+
+
+def _flag(name: str, text: str | None) -> bool:
+    if text not in (None, "", "0", "1"):
+        raise OptionError(f"{name} is {text!r}; it must be 1 or 0")
+    return text == "1"

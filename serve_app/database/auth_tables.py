@@ -11,7 +11,6 @@ from serve_app.database.database import Database
 from serve_app.database.schema import api_keys, audit
 from serve_app.identity import ApiKey, AuditRecord
 
-
 _AUDIT_COLUMNS = [audit.c[field.name] for field in fields(AuditRecord)]
 
 

@@ -24,7 +24,9 @@ _LEASE_PREFIX = "job/"
 _ID_LENGTH = 32
 
 
-def candidates(connection: Connection, now: ClockReading, limit: int, classes: Collection[QueueClass]) -> list[VariationId]:
+def candidates(
+    connection: Connection, now: ClockReading, limit: int, classes: Collection[QueueClass]
+) -> list[VariationId]:
     """As `JobTable.candidates`."""
     if not classes:
         return []

@@ -37,7 +37,6 @@ from serve_app.scaling.policy import Waiting
 from serve_app.stores.store import StoreError
 from serve_app.stores.threads import ThreadPool
 
-
 _Result = TypeVar("_Result")
 
 

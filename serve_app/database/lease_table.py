@@ -87,7 +87,9 @@ class LeaseTable:
         clock: reads the clock by which leases expire.
     """
 
-    def __init__(self, database: Database, *, lease_s: float, clock: Callable[[Connection], ClockReading] = read_clock) -> None:
+    def __init__(
+        self, database: Database, *, lease_s: float, clock: Callable[[Connection], ClockReading] = read_clock
+    ) -> None:
         self.database = database
         self.lease_s = lease_s
         self._clock = clock

@@ -11,7 +11,7 @@ JOB_BEGUN = LogEvent(
     "job_begun",
     INFO,
     "job %(job)s/%(variation)d: attempt %(attempt)d, from frame %(frame)d of %(num_frames)d",
-    "A variation of a job is being made here.",
+    "An attempt to generate a variation of a job begins here.",
     more=("request_id",),
 )
 JOB_MADE = LogEvent("job_made", INFO, "job %(job)s/%(variation)d: made", "It has succeeded.", more=("generation",))
@@ -19,7 +19,7 @@ JOB_PUT_OFF = LogEvent(
     "job_put_off",
     WARNING,
     "job %(job)s/%(variation)d: put off for %(delay_s).1f s: %(reason)s",
-    "An attempt failed, or found no place; another one follows.",
+    "An attempt failed, or found no free slot; another one follows.",
 )
 JOB_FAILED = LogEvent(
     "job_failed", ERROR, "job %(job)s/%(variation)d: failed: %(reason)s", "It is given up after its last attempt."
@@ -28,7 +28,7 @@ JOB_BEGUN_AGAIN = LogEvent(
     "job_begun_again",
     WARNING,
     "job %(job)s/%(variation)d: no worker of the kind that began it is left; it is begun again",
-    "Its engines were replaced by others, which would not go on bit for bit.",
+    "Its engines were replaced by others, which would not resume it bit for bit.",
 )
 JOB_LOST = LogEvent(
     "job_lost",
@@ -45,19 +45,19 @@ JOB_TAKEN_OVER = LogEvent(
 JOB_UNHEARD = LogEvent(
     "job_unheard",
     WARNING,
-    "job %(job)s/%(variation)d: it is made, and can't be listened to (%(cause)s)",
-    "Its codes could not be decoded at its end; the record does not say how it sounds.",
+    "job %(job)s/%(variation)d: it is made, and its sound can't be measured (%(cause)s)",
+    "Its codes could not be decoded at its end; the job has no health of its sound.",
 )
 JOB_BROKE = LogEvent(
     "job_broke",
     ERROR,
     "job %(job)s/%(variation)d: it ended in an error; another attempt is made",
-    "A fault of the service: what makes jobs has failed, not the making.",
+    "A fault of the service: the job runner has failed, not the generation.",
 )
 JOBS_WAITING = Metric(
     "musicgen_jobs_waiting",
     "gauge",
-    "Variations of jobs in the records that nobody has begun.",
+    "Variations of jobs in the database that nobody has begun.",
     "variations",
     ("model", "queue"),
     across="max",

@@ -127,9 +127,7 @@ class JobService:
         self._leases = leases
         faults = Faults(uptime_s, _log, recorder=recorder.labelled(store="jobs"))
         table = AsyncJobTable(JobTable(database), self._threads, faults, timeout_s=database_settings.timeout_s)
-        self._runner = Runner(
-            table, leases, frames, models, settings, health_meter=health_meter, recorder=recorder
-        )
+        self._runner = Runner(table, leases, frames, models, settings, health_meter=health_meter, recorder=recorder)
         self.jobs = Jobs(table, max_queued=settings.max_queued, changed=self._runner.notify)
         self.backlog = Backlog(table)
         self._runs = settings.max_running > 0

@@ -14,6 +14,7 @@ from typing import Any, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from deployments.paths import ROOT
 from deployments.scaling_stats import Targets
 from serve_app.auth import keys as binding
 from serve_app.settings import dotted, sentence, unknown_key
@@ -49,7 +50,7 @@ class Application:
 
 @dataclass(frozen=True)
 class DeployFile:
-    """A deploy file found right. content: what Serve's schema takes, as it stands in the file."""
+    """A deploy file found right. content: what Serve's schema takes; sources of models by their whole paths."""
 
     path: Path
     content: Mapping[str, Any]
@@ -114,6 +115,9 @@ def _checked(
             raise DeployFileError(f"http_options.{key} is missing; write it down, for example {example}")
     if not content["applications"]:
         raise DeployFileError("applications: there is none")
+    for i, one in enumerate(content["applications"]):
+        _application(f"applications[{i}]", one)
+    content = {**content, "applications": [_located(one, path.parent) for one in content["applications"]]}
     applications = tuple(_application(f"applications[{i}]", one) for i, one in enumerate(content["applications"]))
     for i, one in enumerate(content["applications"]):
         if (settings := applications[i].settings) is not None:
@@ -129,7 +133,7 @@ def _checked(
 
 def _application(place: str, content: dict[str, Any]) -> Application:
     settings = None
-    if content["import_path"].replace(":", ".") == IMPORT_PATH.replace(":", "."):
+    if _is_ours(content):
         args = content.get("args") or {}
         for where, key, valid in unknown_keys(args, Settings, f"{place}.args"):
             raise DeployFileError(f"{where}: {unknown_key(key, valid)}")
@@ -138,6 +142,27 @@ def _application(place: str, content: dict[str, Any]) -> Application:
         except ValidationError as error:
             raise DeployFileError(sentence(error, f"{place}.args")) from error
     return Application(content.get("name", "default"), content.get("route_prefix", "/"), settings)
+
+
+def _located(application: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The same, with the sources of its models that are written `./…` or `../…` as whole paths from the file's folder.
+
+    What isn't there but in the project's root is left as it is: that is where files of former releases begin.
+    """
+    args = application.get("args") or {}
+    if not _is_ours(application) or not args.get("models"):
+        return application
+    models = {}
+    for name, model in args["models"].items():
+        source = model["source"]
+        if source.startswith(("./", "../")) and ((folder / source).exists() or not (ROOT / source).exists()):
+            model = {**model, "source": str((folder / source).resolve())}
+        models[name] = model
+    return {**application, "args": {**args, "models": models}}
+
+
+def _is_ours(application: Mapping[str, Any]) -> bool:
+    return bool(application["import_path"].replace(":", ".") == IMPORT_PATH.replace(":", "."))
 
 
 def _check_scaling(place: str, content: Mapping[str, Any], settings: Settings) -> None:

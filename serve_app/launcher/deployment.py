@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -28,6 +29,7 @@ from serve_app.launcher.service import Event, root_cause
 # Ray would take 30 % of the memory; 30 s of stereo sound are 8 MB.
 OBJECT_STORE_BYTES = 256 * 2**20
 POLL_S = 0.25
+_SLOW = re.compile(r"Deployment '.*?' in application '.*?' has (\d+ replicas that have taken more than \d+s to .*?)\. ")
 
 
 class DeployFailed(Exception):
@@ -105,8 +107,15 @@ def _progress(state: ApplicationStatusOverview | None) -> str:
         )
     waiting = {name: each for name, each in state.deployments.items() if each.status != DeploymentStatus.HEALTHY}
     up = f"loading the models: {len(state.deployments) - len(waiting)} of {len(state.deployments)} up"
-    notes = [f"{name} ({root_cause(each.message)})" if each.message else name for name, each in waiting.items()]
+    notes = [f"{name} ({_note(each.message)})" if each.message else name for name, each in waiting.items()]
     return f"{up}, waiting for {', '.join(notes)}" if notes else up
+
+
+def _note(message: str) -> str:
+    """What Serve says of a deployment that is not up yet, without its advice for clusters."""
+    note = root_cause(message)
+    slow = _SLOW.match(note)
+    return slow[1] if slow else note
 
 
 def main(arguments: list[str]) -> int:

@@ -212,7 +212,7 @@ class CodesFinder:
                 # No `await` from here to the end: either the generation has the leases, or they are released below.
                 held = held if lease is None else (*held, lease)
                 generation = self._generation(wanted, key, seed, lookup)
-                num_cached_frames = lookup.decision.kept_frames
+                num_cached_frames = lookup.decision.cached_frames
                 if request.cache == "refresh":
                     num_cached_frames = wanted.num_frames - 1  # only a whole clip replaces the cached one
                 subscription = self._generations.start(

@@ -159,7 +159,7 @@ class RunningGenerations:
                 if isinstance(generation.error, WorkerLostTwice):
                     self._refuse(key, generation.error)
                 if num_cached_frames is not None and generation.frames.num_frames > num_cached_frames:
-                    await self._cache.keep_codes(key, generation.frames.codes(), generation.work.identity.numerics)
+                    await self._cache.put_codes(key, generation.frames.codes(), generation.work.identity.numerics)
         finally:
             record_generation(self._recorder, generation.summary(_outcome(generation)))
             generation.fail(LeaseLost("the replica was stopped"))

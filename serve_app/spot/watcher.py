@@ -7,22 +7,31 @@ drain that Ray did not accept.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
+import signal
+from collections.abc import Callable, Coroutine
+from contextlib import aclosing
 from enum import Enum
+from typing import Any
 
 from pydantic import Field, field_validator
 
 from serve_app.settings import StrictModel
-from serve_app.spot.draining import Drainer, DrainError, Node
-from serve_app.spot.metadata import DEFAULT_URL, Cloud, MetadataError, Notice, NoticeKind, checked_url
+from serve_app.spot.clouds import AwsCloud, GcpCloud
+from serve_app.spot.draining import Drainer, DrainError, Node, NodeError, find_node
+from serve_app.spot.metadata import DEFAULT_URL, Cloud, MetadataError, MetadataServer, Notice, NoticeKind, checked_url
 from serve_app.spot.watcher_log import (
     DRAIN_FAILED,
     DRAINING,
+    ENDED,
     METADATA_ANSWERS,
     METADATA_FAILED,
     NODE_GONE,
     NOTICE,
     REBALANCE,
+    WAITING,
+    WATCHING,
     WatcherLog,
 )
 
@@ -39,6 +48,9 @@ class CloudName(str, Enum):
 
     AWS = "aws"
     GCP = "gcp"
+
+
+_CLOUDS: dict[CloudName, Callable[[MetadataServer], Cloud]] = {CloudName.AWS: AwsCloud, CloudName.GCP: GcpCloud}
 
 
 class OnRebalance(str, Enum):
@@ -179,3 +191,66 @@ async def drain(node: Node, drainer: Drainer, events: WatcherLog, message: str, 
 
 def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 1)
+
+
+async def watch_node(settings: WatchSettings, events: WatcherLog) -> None:
+    """Returns when the node is gone. Raises: NodeError."""
+    node = await _awaited_node(settings, events)
+    events = events.of(node_id=node.node_id)
+    async with MetadataServer(settings.metadata_url, settings.timeout_s) as server:
+        cloud = _CLOUDS[settings.cloud](server)
+        poll_s = settings.poll_s or cloud.poll_s
+        async with aclosing(Drainer()) as drainer:
+            await drainer.start()
+            events.tell(WATCHING, url=settings.metadata_url, poll_s=poll_s)
+            watcher = Watcher(
+                node, cloud, drainer, events,
+                poll_s=poll_s, margin_s=settings.margin_s, on_rebalance=settings.rebalance,
+            )  # fmt: skip
+            await watcher.run()
+
+
+async def drain_node(settings: DrainSettings, events: WatcherLog) -> None:
+    """Returns when the node is drained and gone. Raises: NodeError; TimeoutError when that takes longer."""
+    node = find_node(settings.node_id)
+    events = events.of(node_id=node.node_id)
+    deadline_s = asyncio.get_running_loop().time() + settings.deadline_s
+    events.tell(NOTICE, why="told to", remaining_s=settings.deadline_s)
+
+    async def drained() -> None:
+        async with aclosing(Drainer()) as drainer:
+            await drain(node, drainer, events, "told to drain", deadline_s)
+        await wait_until_gone(node)
+
+    await asyncio.wait_for(drained(), settings.deadline_s)
+    events.tell(NODE_GONE)
+
+
+async def _awaited_node(settings: WatchSettings, events: WatcherLog) -> Node:
+    """The node may be about to start. Raises: NodeError when it hasn't in time."""
+    loop = asyncio.get_running_loop()
+    until_s = loop.time() + settings.start_s
+    is_told = False
+    while True:
+        try:
+            return find_node(settings.node_id)
+        except NodeError as error:
+            if loop.time() >= until_s:
+                raise
+            if not is_told:
+                events.tell(WAITING, reason=str(error), start_s=settings.start_s)
+                is_told = True
+            await asyncio.sleep(POLL_S)
+
+
+async def until_told(work: Coroutine[Any, Any, None], events: WatcherLog) -> bool:
+    """Whether the work was done; else SIGTERM or SIGINT came first."""
+    task = asyncio.ensure_future(work)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    if task.cancelled():
+        events.tell(ENDED)
+    return not task.cancelled()

@@ -82,13 +82,13 @@ class S3Store:
     def get(self, key: Key) -> Packed | None:
         """Raises: StoreError; StoreUnreachable for half a body."""
         try:
-            return self._asked("get", lambda s3: self._get(s3, key))
+            return self._call("get", lambda s3: self._get(s3, key))
         except _NoSuchObject:
             return None
 
     def put(self, key: Key, entry: Packed) -> None:
         """Raises: StoreError; StoreFull where a quota is reached."""
-        self._asked(
+        self._call(
             "put",
             lambda s3: s3.put_object(
                 **self._place(key),
@@ -101,13 +101,13 @@ class S3Store:
 
     def delete(self, key: Key) -> None:
         """Raises: StoreError."""
-        self._asked("delete", lambda s3: s3.delete_object(**self._place(key)))
+        self._call("delete", lambda s3: s3.delete_object(**self._place(key)))
 
     def link(self, key: Key, expires_s: int, file_name: str) -> str:
         """A URL that GETs the entry's body, signed for `expires_s` from now. Raises: StoreError."""
         disposition = f"attachment; filename*=UTF-8''{quote(file_name, safe='')}"
         parameters = {**self._place(key), "ResponseContentDisposition": disposition}
-        return self._asked(
+        return self._call(
             "link", lambda s3: str(s3.generate_presigned_url("get_object", parameters, ExpiresIn=expires_s))
         )
 
@@ -165,7 +165,7 @@ class S3Store:
         }
         return {name: value for name, value in options.items() if value is not None}
 
-    def _asked(self, what: str, ask: Callable[[Any], _Result]) -> _Result:
+    def _call(self, what: str, ask: Callable[[Any], _Result]) -> _Result:
         """The answer. Raises: StoreError, made of codes and class names alone, for texts may hold secrets."""
         s3 = None
         try:

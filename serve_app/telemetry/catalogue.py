@@ -164,7 +164,7 @@ EVENT_FIELDS = {
     "delay_s": "until the next attempt",
     "attempt": "of a job's variation, from 1; another process's taking it over is one, too",
     "silent_share": "of the clip, from 0 to 1",
-    "of": "who has the fault: store (the cache's, the records' or the jobs') | access",
+    "of": "who has the fault: store (of the cache, the leases or the jobs) | access",
     "kind": "of the fault",
     "detail": "what the store said of it",
     "since": "how many of the kind there were since it was last told, this one included",

@@ -1,7 +1,4 @@
-"""The nodes of the cluster, as figures: how many there are of each market, and why others are gone.
-
-The nodes of the Ray cluster, as its control store knows them.
-"""
+"""The nodes of the Ray cluster as metrics: how many there are of each market, and why others have ended."""
 
 from __future__ import annotations
 
@@ -26,16 +23,16 @@ EndReason = Literal["preempted", "lost", "idle", "ended"]
 
 @dataclass(frozen=True)
 class Node:
-    """ended: why it is gone; None while it is alive. figures_url: where its agent shows its figures."""
+    """ended: why it has ended; None while it is alive. metrics_url: where its agent exposes metrics."""
 
     node_id: str
     market: Market
     ended: EndReason | None
-    figures_url: str
+    metrics_url: str
 
 
 def record_nodes(recorder: Recorder, nodes: Iterable[Node]) -> None:
-    """Of each market and reason, also where there is none."""
+    """Sets the metrics of each market and reason, zeros included."""
     counts = Counter((node.market, node.ended) for node in nodes)
     for market in get_args(Market):
         recorder.set(NODES, counts[market, None], market=market)
@@ -51,7 +48,7 @@ _REASONS: Mapping[int, EndReason] = {2: "lost", 3: "preempted", 4: "idle"}
 
 
 async def nodes() -> list[Node]:
-    """All that there are, and that there were as far as is remembered. Raises: NotReady where they can't be told."""
+    """All nodes, ended ones included as far as Ray remembers them. Raises: NotReady where Ray does not answer."""
     try:
         found = await within(asyncio.to_thread(ray.nodes), TIMEOUT_S)
     except (RayError, asyncio.TimeoutError) as error:
@@ -60,8 +57,8 @@ async def nodes() -> list[Node]:
 
 
 async def agents() -> Sequence[NodeAgent]:
-    """Of all nodes that are alive. Raises: as `nodes`."""
-    return [NodeAgent(node.node_id[:12], node.figures_url) for node in await nodes() if node.ended is None]
+    """The agents of all nodes that are alive. Raises: as `nodes`."""
+    return [NodeAgent(node.node_id[:12], node.metrics_url) for node in await nodes() if node.ended is None]
 
 
 def _node(found: Mapping[str, Any]) -> Node:
@@ -71,5 +68,5 @@ def _node(found: Mapping[str, Any]) -> Node:
         node_id=found["NodeID"],
         market=_MARKETS.get(found["Labels"].get(_MARKET_LABEL, ""), "none"),
         ended=None if found["Alive"] else _REASONS.get(found["DeathReason"], "ended"),
-        figures_url=f"http://{host}:{port}/metrics",
+        metrics_url=f"http://{host}:{port}/metrics",
     )

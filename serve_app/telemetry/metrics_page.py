@@ -1,10 +1,7 @@
-"""One figure of one series, and how many of them become one.
+"""The page that Prometheus scrapes: the metrics of all nodes as one.
 
-The page that Prometheus reads: every metric of the list, with what there is of it.
-
-The figures of all nodes: each one's agent is asked over HTTP. One that does not answer is left out, and counted.
-
-The whole service's figures as one page, read once for all who ask at the same moment.
+Each node's agent is scraped over HTTP; one that does not answer is left out, and counted. Requests that come at the same
+time share one page.
 """
 
 from __future__ import annotations
@@ -27,16 +24,16 @@ from serve_app.tasks import detached
 from serve_app.telemetry.catalogue import BY_NAME, METRICS
 from serve_app.telemetry.service_metrics import SCRAPED_NODES
 
-# What Ray's agent puts before the name of every metric.
+# The prefix of every metric in Ray's agent.
 _RAY = "ray_"
 _PARTS = ("_bucket", "_count", "_sum")
-# The only label beside a metric's own: a figure of one node ends with it, and takes nothing from another's.
+# The only label beside a metric's own, so that a node that ends does not change the series of others.
 NODE = "node"
 
 
 @dataclass(frozen=True)
 class Sample:
-    """name: of the metric, with `_bucket`, `_count` or `_sum` for the parts of a histogram."""
+    """A value of one series. name: of the metric, with `_bucket`, `_count` or `_sum` for the parts of a histogram."""
 
     metric: Metric
     name: str
@@ -45,11 +42,11 @@ class Sample:
 
 
 def parse_samples(page: bytes, node: str) -> list[Sample]:
-    """Ours among all that a node's agent shows; those of its processes as one. Raises: ValueError for another format.
+    """The service's own samples of an agent's page, summed up over processes. node: the value of the label `node`.
 
-    node: what to call it.
+    Raises: ValueError for another format.
     """
-    # Ray's own are thousands of lines, and not looked at.
+    # Ray's own metrics are thousands of lines, and are not parsed.
     ours = b"\n".join(line for line in page.splitlines() if line.startswith((_RAY + PREFIX).encode()))
     found: dict[tuple[str, tuple[tuple[str, str], ...]], tuple[Metric, list[float]]] = {}
     try:
@@ -66,7 +63,7 @@ def parse_samples(page: bytes, node: str) -> list[Sample]:
 
 
 def _metric_of(name: str) -> Metric | None:
-    """None for one that another version of this service has."""
+    """None for a metric of another release."""
     plain = name.removeprefix(_RAY)
     if plain in BY_NAME:
         return BY_NAME[plain]
@@ -90,7 +87,7 @@ MEDIA_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 
 def exposition(samples: Iterable[Sample]) -> bytes:
-    """In Prometheus' text format. The order is that of the list, and of the labels."""
+    """Samples in Prometheus' text format, ordered as the catalogue, then by labels."""
     registry = CollectorRegistry()
     registry.register(_Samples(samples))
     return generate_latest(registry)
@@ -125,29 +122,29 @@ _AT_ONCE = 16
 
 @dataclass(frozen=True)
 class NodeAgent:
-    """Where a node shows its figures. node: what it is called, like no other."""
+    """Where a node exposes its metrics. node: its unique name."""
 
     node: str
     url: str
 
 
 class NodeAgents:
-    """find: those of all nodes that are alive. timeout_s: for each node."""
+    """Scrapes all nodes. find: returns the agents of nodes that are alive. timeout_s: for each node."""
 
     def __init__(self, find: Callable[[], Awaitable[Sequence[NodeAgent]]], *, timeout_s: float = TIMEOUT_S) -> None:
         self._find = find
         self._timeout_s = timeout_s
 
     async def samples(self) -> list[Sample]:
-        """Of all nodes that answer in time."""
-        turns = asyncio.Semaphore(_AT_ONCE)
+        """The samples of all nodes that answer in time."""
+        at_once = asyncio.Semaphore(_AT_ONCE)
         # A proxy that the environment names is for what is outside.
         async with httpx.AsyncClient(trust_env=False, timeout=self._timeout_s) as client:
 
             async def ask(agent: NodeAgent) -> list[Sample] | None:
-                async with turns:
+                async with at_once:
                     try:
-                        return await within(_asked(client, agent), self._timeout_s)
+                        return await within(_scrape(client, agent), self._timeout_s)
                     except (httpx.HTTPError, asyncio.TimeoutError, ValueError):
                         return None
 
@@ -161,10 +158,10 @@ class NodeAgents:
         ]
 
 
-async def _asked(client: httpx.AsyncClient, agent: NodeAgent) -> list[Sample]:
-    """Raises: httpx.HTTPError; ValueError for what is no page of figures, or too long a one."""
+async def _scrape(client: httpx.AsyncClient, agent: NodeAgent) -> list[Sample]:
+    """Raises: httpx.HTTPError; ValueError for a page in another format, or too long."""
     page = bytearray()
-    # Packing a page takes the agent longer than sending it as it is.
+    # Compressing a page takes the agent longer than sending it.
     async with client.stream("GET", agent.url, headers={"Accept-Encoding": "identity"}) as answer:
         answer.raise_for_status()
         async for part in answer.aiter_bytes():
@@ -175,10 +172,10 @@ async def _asked(client: httpx.AsyncClient, agent: NodeAgent) -> list[Sample]:
 
 
 class MetricsPage:
-    """samples: of all nodes, as they are now.
+    """samples: returns those of all nodes.
 
-    Nothing is kept for later: another replica's page may be newer than a kept one, and to whoever reads both in turn a
-    counter would seem to have begun again.
+    No page is cached: another replica's page may be newer than a cached one, so that to a reader of both in turn a
+    counter would seem to have restarted.
     """
 
     def __init__(self, samples: Callable[[], Awaitable[Sequence[Sample]]]) -> None:
@@ -186,7 +183,7 @@ class MetricsPage:
         self._reading: asyncio.Task[bytes] | None = None
 
     async def text(self) -> bytes:
-        """In Prometheus' format. Cancelled, the reading goes on for others. Raises: what `samples` raises."""
+        """The page. When one caller is cancelled, reading goes on for others. Raises: what `samples` raises."""
         if self._reading is None or self._reading.done():
             self._reading = detached(self._read())
         return await asyncio.shield(self._reading)

@@ -1,4 +1,4 @@
-"""Requests that have ended, as figures."""
+"""Metrics and log events of HTTP requests, models and nodes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from deployments.telemetry.log_event import LogEvent
 from deployments.telemetry.metric import Metric, Recorder
 from serve_app import errors
 
-# From a kept file's answer to the longest clip's on a slow machine.
+# From a cached file to the longest clip on a slow machine.
 _DURATIONS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 _FIRST_AUDIO_S = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0)
 REQUEST = LogEvent(
@@ -87,7 +87,7 @@ SCRAPED_NODES = Metric(
 
 OK, LEFT, BROKEN = "ok", "left", "broken"
 
-# What a status stands for where the error's own type is not known: of several, the widest.
+# The outcome of a status where the type of the error is not known: of several, the most general.
 _BY_STATUS = {
     error.status: error.type
     for error in (
@@ -112,9 +112,9 @@ _BY_STATUS = {
 
 
 def outcome_of(status: int, error_type: str | None, *, is_whole: bool, has_failed: bool) -> str:
-    """What a request came to. error_type: of the error that was answered, if that is known.
+    """The outcome of a request. error_type: of the error that was sent, if that is known.
 
-    is_whole: all of the answer was sent. has_failed: the service has, when its answer had begun.
+    is_whole: the whole response was sent. has_failed: the service failed after the response had begun.
     """
     if has_failed:
         return BROKEN
@@ -126,7 +126,7 @@ def outcome_of(status: int, error_type: str | None, *, is_whole: bool, has_faile
 
 
 def record_request(recorder: Recorder, route: str, model: str, outcome: str, seconds: float) -> None:
-    """route: its template. model: one on offer, or `none`. seconds: from its coming to its end."""
+    """Records a request. route: its template. model: one on offer, or `none`. seconds: from its arrival to its end."""
     recorder.add(REQUESTS, route=route, model=model, outcome=outcome)
     if outcome == OK:
         recorder.observe(REQUEST_DURATION, seconds, route=route)

@@ -87,3 +87,10 @@ def test_the_linter_passes_over_one_rule_and_says_why() -> None:
     config = yaml.safe_load((ROOT / ".hadolint.yaml").read_text())
     assert config["ignored"] == ["DL3008"]
     assert config["failure-threshold"] == "style"
+
+
+def test_the_command_is_in_the_image_and_keeps_its_state_where_the_user_may_write() -> None:
+    assert re.search(r"^ *MUSICGEN_STATE=/srv/musicgen ", STAGES["runtime"], re.M)
+    assert "--owner=musicgen --group=musicgen /models /srv/musicgen/build" in STAGES["runtime"]
+    assert 'musicgen = "serve_app.cli.main:run"' in (ROOT / "pyproject.toml").read_text()
+    assert re.search(r"^ *PYTHONPATH=/srv/musicgen ", STAGES["runtime"], re.M)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from loadtests.bench_hits import Target, generation_calls, run_client
-from loadtests.hits.bare import bare_server
+from loadtests.hits.bare_server import bare_server
 from loadtests.hits.client import load
 from loadtests.measuring.running import Running
 

@@ -21,13 +21,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from loadtests.demo.client import ask
-from loadtests.demo.clip import Take, Wish
-from loadtests.demo.killing import Killing, losses, replicas_added
-from loadtests.demo.picture import draw
+from loadtests.demo.client import request_all
+from loadtests.demo.clip import ClipRequest, ClipRun
+from loadtests.demo.plot import draw
 from loadtests.demo.table import Comparison, table, verdict
-from loadtests.demo.workers import language_models
-from loadtests.demo_kill import save, wishes
+from loadtests.demo.worker_kill import WorkerKill, language_models, losses, replicas_added
+from loadtests.demo_kill import clip_requests, save
 from loadtests.measuring.running import Running
 from serve_app.cli.terminal import Progress
 
@@ -45,15 +44,15 @@ def wav(seconds: float, value: float) -> bytes:
     return file.getvalue()
 
 
-def take(number: int, sound: bytes, *times_s: float, streamed: bool = True, whole: bool = True) -> Take:
+def clip(number: int, sound: bytes, *times_s: float, streamed: bool = True, whole: bool = True) -> ClipRun:
     """As many pieces as times, all of one size."""
-    wish = Wish(number, "a waltz", number, 1000, streamed)
+    request = ClipRequest(number, "a waltz", number, 1000, streamed)
     frames = [50 * (i + 1) / len(times_s) for i in range(len(times_s))]
-    return Take(wish, bytearray(sound), list(times_s), frames, f"{number:016x}", whole)
+    return ClipRun(request, bytearray(sound), list(times_s), frames, f"{number:016x}", whole)
 
 
 def comparison(first: bytes, *others: bytes, lost_at: tuple[tuple[int, ...], ...] = ((7,),)) -> Comparison:
-    return Comparison(take(1, first, 0.1, 0.5), [take(1, other, 0.1, 0.9, 1.0) for other in others], lost_at)
+    return Comparison(clip(1, first, 0.1, 0.5), [clip(1, other, 0.1, 0.9, 1.0) for other in others], lost_at)
 
 
 @pytest.fixture
@@ -63,29 +62,29 @@ def service(tmp_path: Path) -> Running:
 
 
 def test_half_of_the_clips_are_streamed_and_no_two_are_alike() -> None:
-    asked = wishes(16, 30_000)
-    assert sum(wish.streamed for wish in asked) == 8
-    assert len({wish.seed for wish in asked}) == len({wish.file_name for wish in asked}) == 16
-    assert {wish.body["cache"] for wish in asked} == {"off"}
+    requests = clip_requests(16, 30_000)
+    assert sum(request.streamed for request in requests) == 8
+    assert len({request.seed for request in requests}) == len({request.file_name for request in requests}) == 16
+    assert {request.body["cache"] for request in requests} == {"off"}
 
 
 def test_the_longest_wait_is_counted_from_the_request_and_between_pieces() -> None:
-    assert take(1, b"", 0.5, 0.6, 0.9).longest_wait_s == pytest.approx(0.5)
-    assert take(1, b"", 0.1, 0.6, 0.9).longest_wait_s == pytest.approx(0.5)
-    assert take(1, b"").longest_wait_s == 0
+    assert clip(1, b"", 0.5, 0.6, 0.9).longest_wait_s == pytest.approx(0.5)
+    assert clip(1, b"", 0.1, 0.6, 0.9).longest_wait_s == pytest.approx(0.5)
+    assert clip(1, b"").longest_wait_s == 0
 
 
 def test_a_single_other_byte_a_clip_that_is_not_whole_and_one_that_failed_are_not_equal() -> None:
     assert comparison(b"abc", b"abc", b"abc").equal
     assert not comparison(b"abc", b"abc", b"abd").equal
-    cut = Comparison(take(1, b"abc", 0.1), [take(1, b"abc", 0.1, whole=False)], [()])
+    cut = Comparison(clip(1, b"abc", 0.1), [clip(1, b"abc", 0.1, whole=False)], [()])
     assert not cut.equal
     assert not Comparison(cut.killed[0], [cut.undisturbed], [()]).equal
 
 
 def test_nothing_is_shown_where_no_clip_lost_its_worker() -> None:
     spared = comparison(b"abc", b"abc", lost_at=((),))
-    assert not spared.hit
+    assert not spared.lost_worker
     assert verdict([spared]).startswith("nothing is shown")
     assert verdict([spared, comparison(b"abc", b"abc")]).startswith("no work is lost: 1 of 2 clips lost a worker")
     assert verdict([spared, comparison(b"abc", b"abd")]).startswith("only 1 of 2 clips")
@@ -102,13 +101,13 @@ def test_the_table_has_a_line_for_each_clip_and_one_for_each_failure() -> None:
 
 
 def test_the_picture_is_drawn_with_and_without_a_kill(tmp_path: Path) -> None:
-    waited = Comparison(take(2, b"", 1.0, streamed=False), [take(2, b"", 1.0, streamed=False)] * 2, ((), (3,)))
+    waited = Comparison(clip(2, b"", 1.0, streamed=False), [clip(2, b"", 1.0, streamed=False)] * 2, ((), (3,)))
     draw([comparison(b"a", b"a", b"a", lost_at=((7,), ())), waited], [0.3, None], tmp_path / "new" / "demo.png")
     assert (tmp_path / "new" / "demo.png").read_bytes().startswith(PNG)
 
 
 def test_what_differs_is_kept_beside_what_it_differs_from(tmp_path: Path) -> None:
-    save([comparison(b"abc", b"abc"), Comparison(take(2, b"abc", 0.1), [take(2, b"abd", 0.1)], [()])], tmp_path)
+    save([comparison(b"abc", b"abc"), Comparison(clip(2, b"abc", 0.1), [clip(2, b"abd", 0.1)], [()])], tmp_path)
     kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert kept == {"01-a-waltz.wav": b"abc", "02-a-waltz.wav": b"abd", "02-a-waltz-undisturbed.wav": b"abc"}
 
@@ -117,7 +116,7 @@ def test_losses_are_read_from_every_pipeline_s_log_and_only_those_since_are_a_ro
     log = service.logs / "serve" / "replica_musicgen_pipeline_hti9akop.log"
     log.write_text(LINE.format("a" * 16, 122) + "(ActorDiedError); another goes on\n")
     (log.parent / "replica_musicgen_ingress_hti9akop.log").write_text(LINE.format("b" * 16, 1))
-    killing = Killing(service, lambda said: None)
+    killing = WorkerKill(service, lambda said: None)
     assert losses(service) == {"a" * 16: [122]}
     assert killing.lost() == {}
     with log.open("a") as file:
@@ -158,7 +157,7 @@ def test_a_worker_is_found_by_its_title_among_our_own_and_the_oldest_is_killed(
     before = {process.pid for process in language_models()}
     assert before == set(impostors)
     said: list[str] = []
-    killing = Killing(service, said.append)
+    killing = WorkerKill(service, said.append)
 
     async def until_killed() -> None:
         task = asyncio.create_task(killing.run(0.0, time.monotonic()))
@@ -174,29 +173,29 @@ def test_a_worker_is_found_by_its_title_among_our_own_and_the_oldest_is_killed(
 
 async def music(request: Request) -> Response:
     """A clip of the length asked; one for a seed of 1 is too short, for 2 there is none."""
-    asked = await request.json()
-    if asked["seed"] == 2:
+    requests = await request.json()
+    if requests["seed"] == 2:
         return JSONResponse({"error": "worker lost"}, 500)
-    sound = wav(asked["music_length_ms"] / (2000 if asked["seed"] == 1 else 1000), 0.5)
-    return Response(sound, headers={"X-Generation-Id": f"{asked['seed']:032x}"})
+    sound = wav(requests["music_length_ms"] / (2000 if requests["seed"] == 1 else 1000), 0.5)
+    return Response(sound, headers={"X-Generation-Id": f"{requests['seed']:032x}"})
 
 
-async def asked(number: int) -> tuple[list[Take], float]:
+async def requests(number: int) -> tuple[list[ClipRun], float]:
     routes = [Route(path, music, methods=["POST"]) for path in ("/v1/music", "/v1/music/stream")]
     transport = httpx.ASGITransport(Starlette(routes=routes))
     async with httpx.AsyncClient(base_url="http://test", transport=transport) as client:
         with Progress(io.StringIO()) as progress:
-            return await ask(client, wishes(number, 1000), "asking", progress)
+            return await request_all(client, clip_requests(number, 1000), "asking", progress)
 
 
 def test_each_clip_s_end_is_told_apart() -> None:
-    takes, took_s = asyncio.run(asked(3))
-    assert [each.whole for each in takes] == [True, False, False]
-    assert takes[0].frames[-1] == 50
-    assert takes[0].generation == "0" * 16
-    assert "500 samples; 1 s would be 1000" in (takes[1].error or "")
-    assert takes[2].error == '500: {"error":"worker lost"}'
-    assert max(takes[0].times_s) <= took_s
+    clips, took_s = asyncio.run(requests(3))
+    assert [each.whole for each in clips] == [True, False, False]
+    assert clips[0].frames[-1] == 50
+    assert clips[0].generation == "0" * 16
+    assert "500 samples; 1 s would be 1000" in (clips[1].error or "")
+    assert clips[2].error == '500: {"error":"worker lost"}'
+    assert max(clips[0].times_s) <= took_s
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from loadtests.demo_spot import _meanwhile
-from loadtests.spot.story import alive
+from loadtests.spot.scenario import alive
 
 
 def test_what_goes_wrong_beside_ends_the_work() -> None:

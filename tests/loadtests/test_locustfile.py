@@ -12,7 +12,7 @@ from pathlib import Path
 
 from deployments.messages import Clip, MusicRequest
 from loadtests.load.locust_process import run_locust
-from loadtests.load.sample import Sample, SampleReader
+from loadtests.load.samples import Sample, SampleReader
 from serve_app.errors import TooBusy
 from tests.serve_app.api.jobs_reference import DecodingBackend, job_service
 from tests.serve_app.api.service import SAMPLE_RATE, SineBackend, sine

@@ -66,11 +66,11 @@ def test_every_alert_says_how_bad_it_is_what_it_is_and_where_to_read_what_to_do(
     assert alert["alert"].startswith("Musicgen")
     assert alert["labels"]["severity"] in ("page", "ticket")
     assert {"summary", "description", "runbook"} == {name for name, text in alert["annotations"].items() if text}
-    assert alert["annotations"]["runbook"] == f"README.md#{alert['alert'].lower()}"
+    assert alert["annotations"]["runbook"] == f"docs/operations.md#{alert['alert'].lower()}"
 
 
-def test_the_readme_explains_every_alert_where_its_runbook_leads_and_no_other() -> None:
-    operating = (ROOT / "README.md").read_text().partition("\n## Operating\n")[2].partition("\n## ")[0]
+def test_the_page_on_operations_explains_every_alert_where_its_runbook_leads_and_no_other() -> None:
+    operating = (ROOT / "docs" / "operations.md").read_text().partition("\n## Alerts\n")[2].partition("\n## ")[0]
     explained = re.findall(r'<a id="(musicgen[a-z]+)"></a>`(Musicgen\w+)` \| (\w+) \|', operating)
     there_are = [(each["alert"].lower(), each["alert"], each["labels"]["severity"]) for each in alerts()]
     assert sorted(explained) == sorted(there_are)

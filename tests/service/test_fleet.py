@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from deployments.paths import ROOT
-from loadtests.fleet import application
+from loadtests.fleet import deploy_file as application
 from loadtests.fleet.fleet import Fleet, Node, fleet
 from tests.ports import free_port
 from tests.service.conftest import REQUEST_TIMEOUT_S

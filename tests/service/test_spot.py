@@ -16,7 +16,7 @@ import pytest
 from ray._raylet import GcsClient
 
 from deployments.paths import ROOT
-from loadtests.fleet import application
+from loadtests.fleet import deploy_file as application
 from loadtests.fleet.fleet import Node, fleet
 from loadtests.fleet.metadata_server import metadata_server
 from tests.ports import free_port

@@ -18,6 +18,7 @@ from starlette.responses import Response
 
 from serve_app.api.backends import Backend, JobsBackend
 from serve_app.api.file_response import AudioFileResponse, VariationSound, card_of, file_headers, succeeded
+from serve_app.api.finished_files import Spool
 from serve_app.api.job_response import PATH, JobEventsResponse, generation_answer, generation_path, page_answer
 from serve_app.api.requests import (
     KEY_HEADER,
@@ -36,7 +37,6 @@ from serve_app.api.routes import openapi
 from serve_app.api.routes.music import OutputFormat
 from serve_app.api.schemas.generations import MAX_VARIATIONS, GenerationAnswer, GenerationBody, GenerationsAnswer
 from serve_app.api.schemas.parsing import integer, output_format, single_values
-from serve_app.api.spool import Spool
 from serve_app.cache.cache import drawn_seed
 from serve_app.errors import InvalidRequest, NotFound
 from serve_app.job import ENDED, Job
@@ -143,12 +143,12 @@ def build_generation_router(
         caller = caller_of(request)
         card = model_card(body, backend.models(), backend.default_model)
         request.state.model = card.name
-        asked = music_request(body, card, request.state.request_id, caller.scope)
+        music = music_request(body, card, request.state.request_id, caller.scope)
         check_license(card)
-        submitted = submission(body, asked, card, caller, key, drawn_seed)
+        submitted = submission(body, music, card, caller, key, drawn_seed)
         # A submission that is repeated is not charged again.
         if key is None or not await jobs.is_known(caller.tenant, key):
-            await permit(request, asked.prompt, body.variations * asked.duration_ms / 1000)
+            await permit(request, music.prompt, body.variations * music.duration_ms / 1000)
         job, is_new = await jobs.submit(submitted)
         request.state.generation = job.id
         response.status_code = 202 if is_new else 200

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from deployments.messages import ModelCard, MusicRequest
 from deployments.telemetry.metric import NOT_RECORDED, Recorder
 from serve_app.api.backends import Backend
-from serve_app.api.middleware.disconnects import while_connected
+from serve_app.api.middleware.connection import while_connected
 from serve_app.api.music_response import (
     StreamBufferPool,
     StreamingMusicResponse,
@@ -51,21 +51,21 @@ def build_music_router(backend: Backend, settings: HttpSettings, recorder: Recor
         body = await read_body(request, MusicBody)
         card = model_card(body, backend.models(), backend.default_model)
         request.state.model = card.name
-        asked = music_request(body, card, request.state.request_id, caller_of(request).scope)
+        music = music_request(body, card, request.state.request_id, caller_of(request).scope)
         check_license(card)
-        await permit(request, asked.prompt, asked.duration_ms / 1000)
-        return container, card, asked
+        await permit(request, music.prompt, music.duration_ms / 1000)
+        return container, card, music
 
     async def cached(
-        request: Request, asked: MusicRequest, card: ModelCard, container: ContainerFormat, key: str, began_s: float
+        request: Request, music: MusicRequest, card: ModelCard, container: ContainerFormat, key: str, began_s: float
     ) -> Response | None:
         """The answer from the cache, if there is one: nothing is encoded, and it waits for the cache store only."""
-        found = await backend.cached(asked, key) if asked.cache == "use" else None
+        found = await backend.cached(music, key) if music.cache == "use" else None
         if found is None:
             return None
         request.state.generation = generation_id(found.start)
         recorder.add(CACHE_ANSWERS, model=card.name, cache="file")
-        response = music_file_response(found.file, found.start, asked, card, container)
+        response = music_file_response(found.file, found.start, music, card, container)
         response.headers["Server-Timing"] = _timing(total=time.perf_counter() - began_s)
         return response
 
@@ -78,20 +78,20 @@ def build_music_router(backend: Backend, settings: HttpSettings, recorder: Recor
     async def compose_music(request: Request, format_name: OutputFormat = DEFAULT_FORMAT.name) -> Response:
         """Make music from a text, or answer from the cache. The answer is the sound itself, whole."""
         began_s = time.perf_counter()
-        container, card, asked = await read(request)
+        container, card, music = await read(request)
         key = container_key(container)
-        answer = await cached(request, asked, card, container, key, began_s)
+        answer = await cached(request, music, card, container, key, began_s)
         if answer is not None:
             return answer
         composing_s = time.perf_counter()
-        composed = await while_connected(backend.compose(asked), request.receive, settings.deadline_s)
+        composed = await while_connected(backend.compose(music), request.receive, settings.deadline_s)
         composed_s = time.perf_counter()
         request.state.generation = generation_id(composed.start)
         file = await asyncio.to_thread(sound_file, composed, card, container)
         ended_s = time.perf_counter()
-        if asked.cache != "off":
-            backend.store(asked, composed.start, key, file)
-        answer = music_file_response(file, composed.start, asked, card, container)
+        if music.cache != "off":
+            backend.store(music, composed.start, key, file)
+        answer = music_file_response(file, composed.start, music, card, container)
         answer.headers["Server-Timing"] = _timing(
             compose=composed_s - composing_s, encode=ended_s - composed_s, total=ended_s - began_s
         )
@@ -110,14 +110,14 @@ def build_music_router(backend: Backend, settings: HttpSettings, recorder: Recor
         its last chunk or short of its length, is not whole.
         """
         began_s = time.perf_counter()
-        container, card, asked = await read(request)
-        answer = await cached(request, asked, card, container, container_key(container, streamed=True), began_s)
+        container, card, music = await read(request)
+        answer = await cached(request, music, card, container, container_key(container, streamed=True), began_s)
         if answer is not None:
             recorder.observe(FIRST_AUDIO, time.perf_counter() - began_s, model=card.name, cache="file")
             return answer
         return StreamingMusicResponse(
             backend,
-            asked,
+            music,
             card,
             container,
             buffers,

@@ -114,12 +114,12 @@ def build_operations_router(backend: Backend) -> APIRouter:
         """Where to go from here."""
         return IndexAnswer(documentation="/docs", openapi="/openapi.json", models="/v1/models")
 
-    @router.get("/docs", include_in_schema=False)
+    @router.api_route("/docs", methods=["GET", "HEAD"], include_in_schema=False)
     async def docs() -> Response:
         """The documentation, to read and to try."""
         return HTMLResponse(_DOCS_PAGE, headers={"Content-Security-Policy": _DOCS_POLICY})
 
-    @router.get("/docs/{name}", include_in_schema=False)
+    @router.api_route("/docs/{name}", methods=["GET", "HEAD"], include_in_schema=False)
     async def docs_file(name: str) -> Response:
         """A file that the documentation page names."""
         if name == "start.js":

@@ -1,4 +1,4 @@
-"""The JSON of jobs, which the API calls generations: what comes in, and what goes out."""
+"""The JSON bodies of requests and answers about jobs, which the API calls generations."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class GenerationBody(MusicBody):
         1,
         ge=1,
         le=MAX_VARIATIONS,
-        description="an integer from 1 to the service's maximum: takes of the same words, each with a seed of its own: "
-        "the given one and those that follow it, or random ones",
+        description="an integer from 1 to the service's maximum: clips of the same prompt, each with its own seed: the "
+        "given one and those that follow it, or random ones",
     )
     queue: QueueClass = Field(
-        "batch", description='"realtime" or "batch": realtime goes first, and is for whom somebody waits'
+        "batch", description='"realtime" or "batch": realtime goes first, and is for clips that someone waits for'
     )
 
 
@@ -35,11 +35,9 @@ class VariationFault(BaseModel):
 
 
 class SoundHealthAnswer(BaseModel):
-    """How a variation sounds. It tells of a take that went wrong before you fetch it, and nothing of how good it is."""
+    """How a variation sounds. It tells of a failed clip before you fetch it, and nothing of how good the music is."""
 
-    collapsed: bool = Field(
-        description="it is silent, or falls silent or hangs and does not come back: a take to make again"
-    )
+    collapsed: bool = Field(description="it is silent, or falls silent or hangs for good: a clip to make again")
     silent_share: float = Field(ge=0, le=1, description="of its time, 60 dB or more below full scale")
     clipped_share: float = Field(ge=0, le=1, description="of its samples, cut off at full scale")
     flatness: float | None = Field(
@@ -59,7 +57,7 @@ class VariationLinks(BaseModel):
 
 
 class VariationAnswer(BaseModel):
-    """One take of a generation."""
+    """One clip of a generation."""
 
     number: int = Field(description="from 0")
     state: JobState
@@ -68,7 +66,7 @@ class VariationAnswer(BaseModel):
     music_id: str | None = Field(description="the X-Generation-Id of its sound; null until it is settled")
     error: VariationFault | None = Field(description="of a failed one")
     sound: SoundHealthAnswer | None = Field(
-        description="null until it has succeeded, and where its sound could not be listened to"
+        description="null until it has succeeded, and where its sound could not be analysed"
     )
     links: VariationLinks
 
@@ -89,7 +87,7 @@ class GenerationLinks(BaseModel):
 
 
 class GenerationAnswer(BaseModel):
-    """A generation as it stands: music that is made whether or not anybody waits for it."""
+    """A generation as it is now: music that is made in the background."""
 
     id: str = Field(pattern="^[0-9a-f]{32}$")
     state: JobState = Field(

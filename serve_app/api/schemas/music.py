@@ -1,6 +1,6 @@
-"""The JSON that comes in and goes out.
+"""The JSON bodies of requests and answers, jobs aside.
 
-A field's description is its rule: it stands in the OpenAPI document, and it is what an error says the value must be.
+A field's description is its rule: it is in the OpenAPI document, and in the error for a wrong value.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MAX_SEED = 2**64 - 1
 
 
 def _integral(value: object) -> object:
-    """10000.0 is an integer to JSON and to many clients that print it."""
+    """Accepts 10000.0: it is an integer in JSON, and many clients write it so."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -45,7 +45,7 @@ class MusicBody(BaseModel):
     )
     seed: Annotated[int, Field(ge=0, le=MAX_SEED), BeforeValidator(_integral)] | None = Field(
         None,
-        description="an integer from 0 to 2^64 - 1, or null for that of the music which is kept for the same words, or "
+        description="an integer from 0 to 2^64 - 1, or null for that of the cached music of the same request, or "
         "else a random one below 2^53: the same body with the same seed gives the same sound",
     )
     temperature: float = Field(
@@ -75,8 +75,8 @@ class MusicBody(BaseModel):
     )
     cache: CacheMode = Field(
         "use",
-        description='"use", "refresh" or "off": use answers with what is kept of the same request; refresh makes it '
-        "again, with a new seed where none is sent, and keeps that; off makes it again and keeps nothing",
+        description='"use", "refresh" or "off": use answers from the cache where it can; refresh makes the music '
+        "again, with a new seed where none is sent, and caches that; off makes it again and caches nothing",
     )
 
     def sampling(self) -> Sampling:
@@ -89,7 +89,7 @@ Body = TypeVar("Body", bound=MusicBody)
 
 
 def parse_body(document: object, kind: type[Body]) -> Body:
-    """A JSON document → the checked body. Raises InvalidRequest for the first thing wrong with it."""
+    """A JSON document → the checked body. Raises: InvalidRequest for the first fault in it."""
     if not isinstance(document, dict):
         raise InvalidRequest("The body must be a JSON object.")
     fields = kind.model_fields
@@ -99,7 +99,7 @@ def parse_body(document: object, kind: type[Body]) -> Body:
     try:
         return kind.model_validate(document)
     except ValidationError as error:
-        # Its own text repeats the input; the place is all that is needed.
+        # Pydantic's message repeats the input; only the field is needed.
         param = str(error.errors(include_url=False, include_context=False, include_input=False)[0]["loc"][0])
     raise InvalidRequest(f"{param} must be {fields[param].description}.", param=param)
 
@@ -111,7 +111,7 @@ def _unknown_field(name: str, fields: list[str]) -> InvalidRequest:
 
 
 class Fault(BaseModel):
-    """What was wrong, and with what."""
+    """What was wrong, and with which field."""
 
     type: str = Field(description="the kind of fault, one word for programs")
     message: str = Field(description="what was wrong and what would be right, for people")
@@ -119,13 +119,13 @@ class Fault(BaseModel):
 
 
 class ErrorAnswer(BaseModel):
-    """The answer to whatever can't be done."""
+    """The body of every error."""
 
     error: Fault
 
 
 class ModelAnswer(BaseModel):
-    """One model on offer."""
+    """One model of the service."""
 
     name: str = Field(description="what to send as model_id")
     default: bool = Field(description="whether requests without a model_id get this model")
@@ -149,7 +149,7 @@ class ModelAnswer(BaseModel):
 
 
 class ModelsAnswer(BaseModel):
-    """The models on offer."""
+    """The models of the service."""
 
     models: list[ModelAnswer]
 

@@ -1,9 +1,4 @@
-"""The canonical form of a prompt: what the model reads, and what the same prompt means.
-
-The query of an address, read as strictly as a body.
-
-JSON without the parts that two readers understand differently.
-"""
+"""Strict parsing of what clients send: JSON bodies, query parameters, and the canonical form of prompts."""
 
 from __future__ import annotations
 
@@ -22,23 +17,25 @@ MAX_CHARS = 2_000
 # Normalising takes time quadratic in a run of combining marks: 0.1 s for this many, 1.5 s for a full body.
 MAX_RAW_CHARS = 4 * MAX_CHARS
 
-# Refused: C0, DEL and C1 but for tab, line feed and carriage return; U+FEFF, which is a byte order mark gone astray;
+# Refused: C0, DEL and C1 except tab, line feed and carriage return; U+FEFF, a byte order mark in the wrong place;
 # lone surrogates. Other invisible characters have their uses (emoji and Persian are spelt with joiners) and pass.
 _CONTROLS = ((0x00, 0x08), (0x0B, 0x0C), (0x0E, 0x1F), (0x7F, 0x9F), (0xFEFF, 0xFEFF))
 _SURROGATES = (0xD800, 0xDFFF)
 _FORBIDDEN = frozenset(chr(code) for low, high in (*_CONTROLS, _SURROGATES) for code in range(low, high + 1))
 _INVISIBLE_CATEGORIES = frozenset({"Zs", "Cf"})
 
-# The same in the regular expressions of JSON Schema, whose strings have no lone surrogates.
+# The same as a regular expression for JSON Schema, whose strings have no lone surrogates.
 _CONTROLS_CLASS = "".join(f"\\u{low:04x}-\\u{high:04x}" for low, high in _CONTROLS)
 PATTERN = f"^[^{_CONTROLS_CLASS}]*[^{_CONTROLS_CLASS}\\s][^{_CONTROLS_CLASS}]*$"
 
 
 def canonical_prompt(text: str) -> str:
-    """NFC, every run of white space one space, none at the ends; 1 to 2,000 characters (code points).
+    """The prompt in NFC, with single spaces and none at the ends; 1 to 2,000 characters (code points).
 
-    Raises InvalidRequest for a prompt that is longer, shows nothing, or holds a control character, a lone surrogate or
-    U+FEFF.
+    It is what the model reads, and equal prompts have the same form.
+
+    Raises:
+        InvalidRequest: the prompt is longer or blank, or contains a control character, a lone surrogate or U+FEFF.
     """
     if len(text) > MAX_RAW_CHARS:
         raise _refused(f"prompt must be at most {MAX_CHARS} characters.")
@@ -57,11 +54,13 @@ def _refused(message: str) -> InvalidRequest:
 
 
 def single_values(query: QueryParams, *names: str) -> dict[str, str]:
-    """The values of the parameters that there may be. Raises InvalidRequest for any other, or a repeated one."""
+    """The values of the query parameters in `names`. Raises: InvalidRequest for any other, or a repeated one."""
     values: dict[str, str] = {}
     for name, value in query.multi_items():
         if name not in names:
-            raise InvalidRequest(f"The address has an unknown query parameter; {_told(names)}", param=plain_name(name))
+            raise InvalidRequest(
+                f"The address has an unknown query parameter; {_names_in_words(names)}", param=plain_name(name)
+            )
         if name in values:
             raise InvalidRequest(f"{name} must stand in the address once.", param=name)
         values[name] = value
@@ -69,7 +68,7 @@ def single_values(query: QueryParams, *names: str) -> dict[str, str]:
 
 
 def output_format(values: Mapping[str, str]) -> ContainerFormat:
-    """The container asked for by `output_format`. Raises InvalidRequest for one that there is not."""
+    """The container that `output_format` names. Raises: InvalidRequest if there is none of that name."""
     container = CONTAINER_FORMATS.get(values.get("output_format", DEFAULT_FORMAT.name))
     if container is None:
         raise InvalidRequest(f"output_format must be one of: {', '.join(CONTAINER_FORMATS)}.", param="output_format")
@@ -77,14 +76,14 @@ def output_format(values: Mapping[str, str]) -> ContainerFormat:
 
 
 def integer(values: Mapping[str, str], name: str, low: int, high: int, default: int) -> int:
-    """The whole number called `name`, in decimal digits. Raises InvalidRequest where it isn't from low to high."""
+    """The integer called `name`, in decimal digits. Raises: InvalidRequest if it isn't from low to high."""
     text = values.get(name, str(default))
     if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
         raise InvalidRequest(f"{name} must be an integer from {low} to {high}.", param=name)
     return int(text)
 
 
-def _told(names: tuple[str, ...]) -> str:
+def _names_in_words(names: tuple[str, ...]) -> str:
     if not names:
         return "this path takes none."
     return f"the only one is {names[0]}." if len(names) == 1 else f"there are only {', '.join(names)}."
@@ -95,11 +94,14 @@ _MAX_INTEGER_CHARS = 40
 
 
 def parse_json(body: bytes) -> object:
-    """Bytes → what they mean, read by RFC 8259 in UTF-8 without a byte order mark.
+    """Parses JSON by RFC 8259, in UTF-8 without a byte order mark.
 
-    Beyond that grammar, NaN and Infinity are read as the floats they name, and integers too long for any use as
-    floats (infinite ones, if need be): the field's own check then refuses them and says which field it was.
-    Raises MalformedRequest, and InvalidRequest where an object has a key twice.
+    Beyond that grammar, NaN and Infinity are read as floats, and integers that are too long for any field as floats,
+    perhaps infinite ones: the field's own check then refuses them, and names the field.
+
+    Raises:
+        MalformedRequest: it is not JSON.
+        InvalidRequest: an object has a key twice.
     """
     if not body.strip():
         raise MalformedRequest("The request has no body: send a JSON object.")

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loadtests.load.levels import SETTLE_S, Level, held, hung, levels, percentile
-from loadtests.load.picture import draw
+from loadtests.load.levels import SETTLE_S, Level, highest_level_held, levels, never_ended, percentile
+from loadtests.load.plot import draw
 from loadtests.load.report import figures, table, verdict
-from loadtests.load.sample import Sample
+from loadtests.load.samples import Sample
 from loadtests.load.shapes import shape
 
 HOLD_S = 12.0
@@ -65,7 +65,7 @@ def test_refusals_and_failures_count_from_the_first_moment_and_late_ones_for_the
 
 def test_what_is_cut_off_just_as_it_begins_is_no_failure_and_what_never_ended_is_one() -> None:
     young, old = (Sample("POST", "stream", 5.0, ms, end="cut off") for ms in (4.0, 60_000.0))
-    assert (hung(young), hung(old)) == (False, True)
+    assert (never_ended(young), never_ended(old)) == (False, True)
     [level] = run(young, old, levels_of=(5,))
     assert level.failures == ["POST stream: no end of it came"]
 
@@ -88,10 +88,10 @@ def test_a_level_holds_while_one_stream_in_twenty_may_be_late_or_pause() -> None
 def test_what_is_held_is_the_highest_level_below_which_all_hold() -> None:
     bad = stream(HOLD_S + 5, 5000.0)
     found = run(*stream(5, 10), *bad, *stream(2 * HOLD_S + 5, 10), levels_of=(5, 10, 20))
-    best = held(found, 1000)
+    best = highest_level_held(found, 1000)
     assert best is not None
     assert best.phase.users == 5
-    assert held(run(*bad), 1000) is None
+    assert highest_level_held(run(*bad), 1000) is None
     assert "saturates before 10" in verdict(found, 1000)
     assert "No level holds" in verdict(run(*bad), 1000)
     assert "not saturated" in verdict(run(*good(5, 10), levels_of=(5, 10)), 1000)

@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtests.bench_streaming import Arrivals
-from loadtests.load.playback import Playback
+from loadtests.load.user_tasks import Playback
 
 
 def played(*arrivals: tuple[float, float]) -> Playback:
     playback = Playback()
-    for at_s, heard_s in arrivals:
-        playback.arrived(at_s, heard_s)
+    for at_s, available_s in arrivals:
+        playback.arrived(at_s, available_s)
     return playback
 
 
@@ -38,9 +38,9 @@ def test_the_head_of_a_file_is_no_sound() -> None:
 
 @given(st.lists(st.tuples(st.floats(0.001, 5), st.floats(0.001, 5)), min_size=1, max_size=12))
 def test_gaps_are_those_that_the_streaming_benchmark_finds(steps: list[tuple[float, float]]) -> None:
-    at_s, heard_s, arrivals = 0.0, 0.0, list[tuple[float, float]]()
+    at_s, available_s, arrivals = 0.0, 0.0, list[tuple[float, float]]()
     for wait_s, sound_s in steps:
-        at_s, heard_s = at_s + wait_s, heard_s + sound_s
-        arrivals.append((at_s, heard_s))
+        at_s, available_s = at_s + wait_s, available_s + sound_s
+        arrivals.append((at_s, available_s))
     times_s, heards_s = zip(*arrivals, strict=True)
     assert played(*arrivals).longest_gap_s == pytest.approx(Arrivals(times_s, heards_s, b"").max_gap_s)

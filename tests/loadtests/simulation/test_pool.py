@@ -34,7 +34,7 @@ def serve(targets: Targets, least: int = 1) -> Scaler:
 
 
 def test_what_arrives_has_the_rate_and_the_profile_that_were_asked_for() -> None:
-    drawn = draw(Demand(100, (10, 30), daily=0.7, heap=5), 4 * DAY_S, np.random.default_rng(0))
+    drawn = draw(Demand(100, (10, 30), daily=0.7, batch=5), 4 * DAY_S, np.random.default_rng(0))
     assert np.all(np.diff(drawn.arrives_s) >= 0)
     assert drawn.audio_s.sum() / (4 * DAY_S) == pytest.approx(100, rel=0.01)
     hours = drawn.arrives_s % DAY_S // 3600
@@ -72,7 +72,7 @@ def test_a_node_without_a_replica_is_taken_again_or_given_back() -> None:
 @pytest.mark.parametrize("noticed", [0.0, 0.5, 1.0])
 def test_nothing_is_lost_but_a_window_of_each_generation_on_nodes_that_are_taken(noticed: float) -> None:
     cloud = CloudSettings(spot=True, preemptions_per_hour=6, noticed=noticed)
-    long_ones = draw(Demand(100, (30, 60, 120, 300), heap=3), 6 * 3600, np.random.default_rng(0))
+    long_ones = draw(Demand(100, (30, 60, 120, 300), batch=3), 6 * 3600, np.random.default_rng(0))
     outcome = pool(serve(Targets(1, 60), least=0), long_ones, cloud, 6, initial=5)
     assert outcome.preemptions > 30
     assert outcome.moved > 100
@@ -100,9 +100,9 @@ def test_a_spike_raises_the_fleet_once_and_lets_it_fall_once() -> None:
 
 
 def test_batch_wakes_from_none_works_through_its_queue_within_its_patience_and_goes() -> None:
-    heap = Arrivals(np.full(500, 600.0), np.full(500, 60.0), np.zeros(1))
+    crowd = Arrivals(np.full(500, 600.0), np.full(500, 60.0), np.zeros(1))
     cloud = CloudSettings(spot=True, preemptions_per_hour=0, refused=0)
-    outcome = pool(serve(Targets(1, 900), least=0), heap, cloud, 3, initial=0)
+    outcome = pool(serve(Targets(1, 900), least=0), crowd, cloud, 3, initial=0)
     assert outcome.num_ended == 500
     assert outcome.course.target.max() == 2  # 1,500 s of one replica
     assert outcome.course.target[-1] == 0

@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from loadtests.spot.client import Client
 from loadtests.spot.losses import LossLog
-from loadtests.spot.reference import LANES, Reference, Take
+from loadtests.spot.reference_jobs import LANES, JobRun, Reference
 from serve_app.sound.windows import WindowCache
 from tests.loadtests.spot.examples import reference
 
@@ -34,13 +34,13 @@ def test_each_clip_is_a_job_for_spot_nodes_that_no_cache_has_and_no_other_clip_i
 
 
 def test_a_clip_is_being_made_from_its_first_sound_until_little_is_left() -> None:
-    take = Take(reference(1), 0.0)
-    seen = [take.is_being_made]
+    job = JobRun(reference(1), 0.0)
+    seen = [job.is_being_made]
     for moment, progress in enumerate((0.0, 0.1, 0.7, 0.8)):
-        take.heard({"progress": progress, "variations": [{"music_id": None}]}, float(moment))
-        seen.append(take.is_being_made)
+        job.update({"progress": progress, "variations": [{"music_id": None}]}, float(moment))
+        seen.append(job.is_being_made)
     assert seen == [False, False, True, True, False]
-    assert not replace(take, progress=[0.5], ended_s=4.0).is_being_made
+    assert not replace(job, progress=[0.5], ended_s=4.0).is_being_made
 
 
 async def submit(request: Request) -> Response:
@@ -90,31 +90,31 @@ async def client(log: Path) -> AsyncIterator[Client]:
 def test_each_job_is_followed_fetched_and_removed_and_its_end_is_told_apart(tmp_path: Path) -> None:
     (tmp_path / "log").touch()
 
-    async def scenario() -> list[Take]:
+    async def scenario() -> list[JobRun]:
         async with client(tmp_path / "log") as asking:
             for number in (1, 2, 3):
-                await asking.make(reference(number), lambda take: True)
-            await asking.make(reference(1), lambda take: False)
-            assert asking.num_moved == 0
-            return asking.takes
+                await asking.make(reference(number), lambda job: True)
+            await asking.make(reference(1), lambda job: False)
+            assert asking.num_resumed == 0
+            return asking.jobs
 
-    takes = asyncio.run(scenario())
-    good, failed, refused, unheard = takes
+    jobs = asyncio.run(scenario())
+    good, failed, refused, unheard = jobs
     assert (unheard.error, unheard.sha256) == (None, "")
     assert (good.error, good.generation, good.progress) == (None, f"{1:032x}"[:16], [0.0, 0.5, 1.0])
     assert good.size_bytes > 2000
     assert "JobFailed: its events ended with" in (failed.error or "")
     assert "JobFailed: POST /v1/generations answers 503" in (refused.error or "")
-    assert all(take.ended_s is not None for take in takes)
+    assert all(job.ended_s is not None for job in jobs)
 
 
 def test_once_more_comes_after_as_much_other_sound_as_the_service_holds(tmp_path: Path) -> None:
     (tmp_path / "log").touch()
 
-    async def scenario() -> tuple[list[Take], list[Take]]:
+    async def scenario() -> tuple[list[JobRun], list[JobRun]]:
         async with client(tmp_path / "log") as asking:
-            await asking.make(reference(1), lambda take: True)
-            return await asking.once_more([reference(1)]), asking.takes
+            await asking.make(reference(1), lambda job: True)
+            return await asking.make_again([reference(1)]), asking.jobs
 
     [again], [first, *others, last] = asyncio.run(scenario())
     assert last is again

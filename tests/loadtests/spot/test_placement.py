@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loadtests.fleet.kinds import ON_DEMAND, SPOT
+from loadtests.fleet.node_kinds import ON_DEMAND, SPOT
 from loadtests.spot.placement import BATCH, REALTIME, placement
 
 

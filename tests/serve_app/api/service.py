@@ -68,7 +68,7 @@ class SineBackend:
 
     async def cached(self, request: MusicRequest, container: str) -> CachedFile | None:
         assert request.cache == "use"
-        asked = self._asked(request)
+        asked = self._generation_request(request)
         seed = known_seed("use", request.seed, self.seeds.get(alias_key(asked).digest))
         key = None if seed is None else generation_key(asked, seed).digest
         if seed is None or key is None or (key, request.duration_ms, container) not in self.files:
@@ -104,18 +104,18 @@ class SineBackend:
         finally:
             self.open_takes -= 1
 
-    def _asked(self, request: MusicRequest) -> GenerationRequest:
+    def _generation_request(self, request: MusicRequest) -> GenerationRequest:
         [card] = (card for card in self.cards if card.name == request.model)
         model = ModelIdentity(card.name, card.revision or card.source, IDENTITY.numerics, IDENTITY.vocab_size)
         return GenerationRequest("", model, request.prompt, request.sampling)
 
     def _start(self, request: MusicRequest) -> GenerationStart:
         """A millisecond stands for a frame."""
-        asked = self._asked(request)
+        asked = self._generation_request(request)
         alias = alias_key(asked).digest
         known = known_seed(request.cache, request.seed, self.seeds.get(alias))
         kept_ms = 0 if known is None else self.lengths_ms.get(generation_key(asked, known).digest, 0)
-        decision = decide(request.cache, known, num_frames=request.duration_ms, frames_kept=kept_ms, draw=drawn_seed)
+        decision = decide(request.cache, known, num_frames=request.duration_ms, num_cached=kept_ms, draw=drawn_seed)
         key = generation_key(asked, decision.seed).digest
         if decision.writes_codes:
             self.lengths_ms[key] = request.duration_ms

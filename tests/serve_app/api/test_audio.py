@@ -16,7 +16,7 @@ from serve_app.errors import Gone
 from serve_app.job import Fault
 from serve_app.sound.containers import CONTAINER_FORMATS
 from tests.serve_app.api.jobs_reference import DecodingBackend, ReferenceJobs, job_service, submitted
-from tests.serve_app.api.middleware.test_hangup import PATIENCE_S, over_a_socket
+from tests.serve_app.api.middleware.test_hangup import WAIT_S, over_a_socket
 from tests.serve_app.api.service import CARDS, ask, call, fault
 
 REPEATABLE = [name for name in CONTAINER_FORMATS if name != "ogg"]
@@ -81,7 +81,7 @@ def test_each_variation_has_its_own() -> None:
     asyncio.run(scenario())
 
 
-def test_what_is_made_is_kept_and_what_is_kept_is_not_made() -> None:
+def test_what_is_made_is_cached_and_what_is_cached_is_not_made() -> None:
     async def scenario() -> None:
         made = await Made.one()
         first = await made.get("?output_format=flac")
@@ -210,7 +210,7 @@ def test_a_licence_that_is_accepted_no_more_is_named() -> None:
     assert fault(asyncio.run(made.get()))["type"] == "license_not_accepted"
 
 
-def test_a_job_that_is_removed_while_its_sound_is_asked_for_is_not_found() -> None:
+def test_a_job_that_is_removed_while_its_sound_is_fetched_is_not_found() -> None:
     class Removing(ReferenceJobs):
         async def made(self, tenant: str, job_id: str, variation: int) -> Resumption | None:
             await self.remove(tenant, job_id)
@@ -241,7 +241,7 @@ def test_what_fails_at_once_is_answered_at_once_over_a_socket() -> None:
 
         async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(f"GET {path}/audio HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-            assert (await asyncio.wait_for(reader.readline(), PATIENCE_S)).startswith(b"HTTP/1.1 404 ")
+            assert (await asyncio.wait_for(reader.readline(), WAIT_S)).startswith(b"HTTP/1.1 404 ")
 
         await over_a_socket(app, converse)
 

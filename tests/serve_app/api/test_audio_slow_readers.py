@@ -12,10 +12,10 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from serve_app.api.spool import PIECE_BYTES
+from serve_app.api.finished_files import PIECE_BYTES
 from serve_app.settings.application import JobsSettings
 from tests.serve_app.api.jobs_reference import DecodingBackend, ReferenceJobs, job_service, submitted
-from tests.serve_app.api.middleware.test_hangup import PATIENCE_S
+from tests.serve_app.api.middleware.test_hangup import WAIT_S
 from tests.serve_app.api.service import ask
 
 NUM_READERS = 200
@@ -94,16 +94,16 @@ def test_slow_readers_of_sound_hold_a_piece_each_and_hold_up_nobody(num_clips: i
                 assert (await headed(reader)).startswith(b"HTTP/1.1 200 OK")
             for _ in range(3):  # a byte each, now and again
                 for reader, _ in slow:
-                    assert len(await asyncio.wait_for(reader.readexactly(1), PATIENCE_S)) == 1
+                    assert len(await asyncio.wait_for(reader.readexactly(1), WAIT_S)) == 1
             held, _ = tracemalloc.get_traced_memory()
             tracemalloc.stop()
             assert held - before < NUM_READERS * READER_BYTES
             assert backend.decoded <= num_clips
             quick, _ = await connect(paths[0])
-            sound = (await asyncio.wait_for(quick.read(), PATIENCE_S)).partition(b"\r\n\r\n")[2]
+            sound = (await asyncio.wait_for(quick.read(), WAIT_S)).partition(b"\r\n\r\n")[2]
             assert sound == expected
             # And one of the slow ones, should it wake up.
-            rest = await asyncio.wait_for(slow[0][0].read(), PATIENCE_S)
+            rest = await asyncio.wait_for(slow[0][0].read(), WAIT_S)
             assert rest == expected[3:]
 
         await serve(app, converse)
@@ -132,14 +132,14 @@ def test_slow_readers_of_events_hold_an_event_each_and_hold_up_nobody() -> None:
                 await asyncio.sleep(0)
             quick, _ = await connect(f"{path}/events")
             await headed(quick)
-            await asyncio.wait_for(quick.readuntil(b'"progress":'), PATIENCE_S)
+            await asyncio.wait_for(quick.readuntil(b'"progress":'), WAIT_S)
             held, _ = tracemalloc.get_traced_memory()
             tracemalloc.stop()
             assert held - before < NUM_READERS * READER_BYTES
             for number in range(64):
                 jobs.succeed(job_id, number)
-            assert b"event: succeeded" in await asyncio.wait_for(quick.read(), PATIENCE_S)
-            assert b"event: succeeded" in await asyncio.wait_for(slow[0][0].read(), PATIENCE_S)
+            assert b"event: succeeded" in await asyncio.wait_for(quick.read(), WAIT_S)
+            assert b"event: succeeded" in await asyncio.wait_for(slow[0][0].read(), WAIT_S)
 
         await serve(app, converse)
 

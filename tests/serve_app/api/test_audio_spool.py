@@ -14,9 +14,9 @@ import pytest
 
 from deployments.messages import GenerationStart
 from serve_app.api.backends import CachedFile, SoundFile
-from serve_app.api.spool import MAX_MAKING, PIECE_BYTES, Spool
+from serve_app.api.finished_files import MAX_MAKING, PIECE_BYTES, Spool
 from serve_app.errors import NotFound, NotReady
-from tests.serve_app.api.middleware.test_hangup import PATIENCE_S, assert_no_task_is_left
+from tests.serve_app.api.middleware.test_hangup import WAIT_S, assert_no_task_is_left
 from tests.serve_app.api.service import IDENTITY
 
 START = GenerationStart("a" * 64, 7, "hit", IDENTITY, 0)
@@ -182,7 +182,7 @@ def test_any_order_of_coming_and_going_leaves_nothing() -> None:
             spool.check_integrity()
         for maker in makers.values():
             maker.may.set()
-        results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), PATIENCE_S)
+        results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), WAIT_S)
         assert {type(result) for result in results} <= {type(None), asyncio.CancelledError}
         assert (spool.num_files, open_files()) == (0, before)
         assert all(maker.begun == maker.ended for maker in makers.values())

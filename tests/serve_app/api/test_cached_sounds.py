@@ -13,11 +13,11 @@ import pytest
 from fastapi import FastAPI
 
 from deployments.messages import Outcome
-from serve_app.api.routes import music as routes
 from serve_app.api.music_response import StreamBufferPool
+from serve_app.api.routes import music as routes
 from serve_app.sound.containers import CONTAINER_FORMATS
 from tests.serve_app.api.asgi import DISCONNECT, Exchange, body, post_scope
-from tests.serve_app.api.middleware.test_hangup import PATIENCE_S, assert_no_task_is_left, forever
+from tests.serve_app.api.middleware.test_hangup import WAIT_S, assert_no_task_is_left, forever
 from tests.serve_app.api.routes.test_music_stream import Pieces, failing_after
 from tests.serve_app.api.service import AGE_S, SineBackend, call, fault, service
 
@@ -43,7 +43,7 @@ def said(answer: httpx.Response) -> tuple[str, str | None]:
 @BOTH
 @pytest.mark.parametrize("name", list(CONTAINER_FORMATS))
 @pytest.mark.parametrize("fields", [{}, {"seed": 7}])
-def test_asked_twice_made_once(path: str, name: str, fields: dict[str, int]) -> None:
+def test_requested_twice_made_once(path: str, name: str, fields: dict[str, int]) -> None:
     backend = SineBackend()
     app = service(backend)
     first, second = ask(app, path, name, **fields), ask(app, path, name, **fields)
@@ -110,7 +110,7 @@ def test_where_the_music_came_from_and_how_long_ago_stand_in_the_headers(path: s
 
 
 @BOTH
-def test_refresh_makes_it_again_with_another_seed_and_that_is_kept(path: str) -> None:
+def test_refresh_makes_it_again_with_another_seed_and_that_is_cached(path: str) -> None:
     backend = SineBackend()
     app = service(backend)
     first, second = ask(app, path), ask(app, path, cache="refresh")
@@ -123,7 +123,7 @@ def test_refresh_makes_it_again_with_another_seed_and_that_is_kept(path: str) ->
 
 
 @BOTH
-def test_off_asks_for_nothing_kept_and_keeps_nothing(path: str) -> None:
+def test_off_reads_nothing_from_the_cache_and_caches_nothing(path: str) -> None:
     class Blind(SineBackend):
         async def cached(self, *_: object) -> Any:
             raise AssertionError("asked for what is kept")
@@ -145,7 +145,7 @@ def test_any_other_way_of_using_it_is_refused_with_the_right_ones(value: object)
 
 
 @pytest.fixture
-def gatherings(monkeypatch: pytest.MonkeyPatch) -> list[StreamBufferPool]:
+def pools(monkeypatch: pytest.MonkeyPatch) -> list[StreamBufferPool]:
     """The rooms of all services that the test builds."""
     built: list[StreamBufferPool] = []
 
@@ -157,33 +157,33 @@ def gatherings(monkeypatch: pytest.MonkeyPatch) -> list[StreamBufferPool]:
     return built
 
 
-def assert_nothing_is_held(backend: SineBackend, gatherings: list[StreamBufferPool]) -> None:
-    [gathering] = gatherings
-    gathering.check_integrity()
-    assert gathering.size_bytes == 0
+def assert_nothing_is_held(backend: SineBackend, pools: list[StreamBufferPool]) -> None:
+    [pool] = pools
+    pool.check_integrity()
+    assert pool.size_bytes == 0
     assert backend.open_takes == 0
 
 
-def test_a_stream_beyond_the_room_for_gathering_is_sent_whole_and_not_kept(gatherings: list[StreamBufferPool]) -> None:
+def test_a_stream_beyond_the_room_for_buffering_is_sent_whole_and_not_cached(pools: list[StreamBufferPool]) -> None:
     backend = SineBackend()
     app = service(backend, max_gathered_bytes=50_000)
     expected = ask(service(), seed=3).content
-    gatherings.pop()
+    pools.pop()
     assert len(expected) > 50_000
     assert ask(app, STREAM, seed=3).content == expected
     assert not backend.files
     ask(app, STREAM, length_ms=500)
     assert len(backend.files) == 1
-    assert_nothing_is_held(backend, gatherings)
+    assert_nothing_is_held(backend, pools)
 
 
 @pytest.mark.parametrize("pieces", range(4))
-def test_a_stream_that_fails_is_not_kept_and_holds_nothing(pieces: int, gatherings: list[StreamBufferPool]) -> None:
+def test_a_stream_that_fails_is_not_cached_and_holds_nothing(pieces: int, pools: list[StreamBufferPool]) -> None:
     backend = Pieces(after=failing_after(pieces, RuntimeError("broken")))
     with pytest.raises(RuntimeError, match="broken") if pieces else nullcontext():
         ask(service(backend), STREAM)
     assert not backend.files
-    assert_nothing_is_held(backend, gatherings)
+    assert_nothing_is_held(backend, pools)
 
 
 async def until(is_so: Callable[[], bool]) -> None:
@@ -191,31 +191,33 @@ async def until(is_so: Callable[[], bool]) -> None:
         while not is_so():
             await asyncio.sleep(0.001)
 
-    await asyncio.wait_for(poll(), PATIENCE_S)
+    await asyncio.wait_for(poll(), WAIT_S)
 
 
 @pytest.mark.parametrize("how", ["hang up", "cancel"])
-def test_a_stream_whose_client_leaves_is_not_kept_and_holds_nothing(how: str, gatherings: list[StreamBufferPool]) -> None:
+def test_a_stream_whose_client_leaves_is_not_cached_and_holds_nothing(how: str, pools: list[StreamBufferPool]) -> None:
     async def scenario() -> None:
         backend = Pieces(after=lambda taken: taken == 2 or None)
         exchange = Exchange(body(b'{"prompt": "a", "music_length_ms": 1000}'))
         running = asyncio.create_task(exchange.run(service(backend), post_scope(path=STREAM)))
         await until(lambda: backend.taken == 2)
-        assert gatherings[0].size_bytes > 0
-        gatherings[0].check_integrity()
+        assert pools[0].size_bytes > 0
+        pools[0].check_integrity()
         if how == "hang up":
             exchange.incoming.put_nowait(DISCONNECT)
         else:
             running.cancel()
-        await asyncio.wait([running], timeout=PATIENCE_S)
+        await asyncio.wait([running], timeout=WAIT_S)
         assert not backend.files
-        assert_nothing_is_held(backend, gatherings)
+        assert_nothing_is_held(backend, pools)
         assert_no_task_is_left()
 
     asyncio.run(scenario())
 
 
-def test_a_stream_for_a_reader_who_sleeps_at_the_end_is_kept_and_holds_nothing(gatherings: list[StreamBufferPool]) -> None:
+def test_a_stream_for_a_reader_who_sleeps_at_the_end_is_cached_and_holds_nothing(
+    pools: list[StreamBufferPool],
+) -> None:
     async def scenario() -> None:
         backend = SineBackend()
         exchange = Exchange(body(b'{"prompt": "a", "music_length_ms": 100}'))
@@ -226,8 +228,8 @@ def test_a_stream_for_a_reader_who_sleeps_at_the_end_is_kept_and_holds_nothing(g
 
         running = asyncio.create_task(service(backend)(post_scope(path=STREAM), exchange.receive, send))
         await until(lambda: bool(backend.files))
-        assert_nothing_is_held(backend, gatherings)
+        assert_nothing_is_held(backend, pools)
         running.cancel()
-        await asyncio.wait([running], timeout=PATIENCE_S)
+        await asyncio.wait([running], timeout=WAIT_S)
 
     asyncio.run(scenario())

@@ -14,7 +14,7 @@ from tests import virtual_time
 from tests.serve_app.api.asgi import DISCONNECT
 from tests.serve_app.api.followed import Followed, Reader, events_in
 from tests.serve_app.api.jobs_reference import ReferenceJobs, job_service
-from tests.serve_app.api.middleware.test_hangup import PATIENCE_S, assert_no_task_is_left, forever
+from tests.serve_app.api.middleware.test_hangup import WAIT_S, assert_no_task_is_left, forever
 from tests.serve_app.api.service import ask, call, fault
 from tests.serve_app.proxy.test_flow_control import Unlimited
 
@@ -183,7 +183,7 @@ def test_a_reader_that_leaves_holds_nothing(how: str, at: str) -> None:
             reader.incoming.put_nowait(DISCONNECT)
         else:
             reading.cancel()
-        await asyncio.wait([reading], timeout=PATIENCE_S)
+        await asyncio.wait([reading], timeout=WAIT_S)
         assert followers == 0
         assert_no_task_is_left()
 

@@ -23,7 +23,7 @@ from serve_app.settings.application import AuditSettings, AuthSettings, LimitsSe
 from tests.serve_app.auth.stores import HeldKeys, HeldLines
 
 # Longer than any machine is busy: where Redis is up, no test is to find it down.
-PATIENT_S = 30.0
+GENEROUS_TIMEOUT_S = 30.0
 
 
 class House:
@@ -61,7 +61,7 @@ async def house(
         audit=AuditSettings(prompts=settings.pop("prompts", "kept")),
         **settings,
     )
-    gate = Gate(access, held, lines, timeout_s=2.0, redis_timeout_s=PATIENT_S)
+    gate = Gate(access, held, lines, timeout_s=2.0, redis_timeout_s=GENEROUS_TIMEOUT_S)
     gate.start()
     try:
         yield House(gate, held, lines)

@@ -12,7 +12,7 @@ import pytest
 from tests.redis_server import RedisServer
 from tests.serve_app.api.service import fault
 from tests.serve_app.auth.clock import until
-from tests.serve_app.auth.gates import PATIENT_S, House, house, run
+from tests.serve_app.auth.gates import GENEROUS_TIMEOUT_S, House, house, run
 from tests.serve_app.auth.stores import HeldKeys
 
 
@@ -149,7 +149,7 @@ def test_while_redis_is_down_the_settings_choose_and_it_is_said_at_the_start(
                 if status == 503:
                     assert {answer.headers["retry-after"] for answer in answers} == {"5"}
             finally:
-                redis._timeout_s = PATIENT_S
+                redis._timeout_s = GENEROUS_TIMEOUT_S
                 redis_server.start() if how == "stop" else redis_server.resume()
             while not redis.is_up:
                 await replica.music(6)

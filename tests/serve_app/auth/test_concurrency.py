@@ -17,7 +17,7 @@ from serve_app.auth.shared_redis import RedisDown, SharedRedis
 from serve_app.faults import Faults
 from tests.redis_server import RedisServer
 from tests.serve_app.auth.clock import Clock, until
-from tests.serve_app.auth.gates import PATIENT_S
+from tests.serve_app.auth.gates import GENEROUS_TIMEOUT_S
 
 
 @given(st.integers(1, 3), st.lists(st.tuples(st.sampled_from("ab"), st.booleans(), st.integers(0, 5)), max_size=30))
@@ -49,7 +49,7 @@ class Replica:
     def __init__(self, server: RedisServer, clock: Clock, limit: int) -> None:
         self.faults = Faults(clock)
         self.redis = SharedRedis(
-            SecretStr(server.url), self.faults, timeout_s=PATIENT_S, clock=clock, jitter=lambda: 0.0
+            SecretStr(server.url), self.faults, timeout_s=GENEROUS_TIMEOUT_S, clock=clock, jitter=lambda: 0.0
         )
         self.limit = RedisConcurrencyLimit(limit, self.redis, sleep=clock.sleep)
 

@@ -16,13 +16,13 @@ from serve_app.faults import Faults
 from serve_app.stores.circuit_breaker import FAILURES_TO_OPEN
 from tests.redis_server import RedisServer
 from tests.serve_app.auth.clock import Clock
-from tests.serve_app.auth.gates import PATIENT_S
+from tests.serve_app.auth.gates import GENEROUS_TIMEOUT_S
 
 SECRET = "canary-8e1b"
 
 
 def with_redis(
-    url: str, test: Callable[[SharedRedis, Faults, Clock], Awaitable[None]], timeout_s: float = PATIENT_S
+    url: str, test: Callable[[SharedRedis, Faults, Clock], Awaitable[None]], timeout_s: float = GENEROUS_TIMEOUT_S
 ) -> None:
     async def scenario() -> None:
         clock = Clock()

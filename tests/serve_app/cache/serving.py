@@ -23,10 +23,10 @@ async def served(cache: Cache, request: GenerationRequest, mode: CacheMode, seed
     """What a pipeline does with the cache: (outcome, seed, codes, frames made)."""
     found = await cache.look_up(request, mode, seed, num_frames=frames)
     decision = found.decision
-    made = codes_of(request, decision.seed, frames)[:, decision.kept_frames :]
+    made = codes_of(request, decision.seed, frames)[:, decision.cached_frames :]
     codes = made if found.codes is None else np.concatenate([found.codes.codes[:, :frames], made], axis=1)
     if decision.writes_codes:
-        await cache.keep_codes(found.key, codes, request.model.numerics)
+        await cache.put_codes(found.key, codes, request.model.numerics)
     await cache.settled()
     return decision.outcome, decision.seed, codes.tolist(), made.shape[1]
 

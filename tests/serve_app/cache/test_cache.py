@@ -32,7 +32,7 @@ def test_sound_is_found_under_its_key_by_whoever_asks_with_the_seed_or_without()
         under = audio_key(generation_key(REQUEST, seed), 1_000, "wav", None)
         assert await cache.sound(under) is None
         sound = sound_of(np.array(codes, np.int16), clock.now_s)
-        assert await cache.keep_sound(under, sound)
+        assert await cache.put_sound(under, sound)
         assert await cache.sound(under) == sound
         clock.now_s += 61.5
         assert cache.age_s(sound) == 61
@@ -85,7 +85,7 @@ def test_an_entry_of_a_newer_version_is_a_miss_that_nobody_deletes_or_writes_ove
         outcome, seed, _, _ = await served(cache, REQUEST, "use", None, 5)
         assert (outcome, seed) == ("miss", FIRST_DRAWN)
         assert await cache.sound(sound) is None
-        assert not await cache.keep_sound(sound, sound_of(codes_of(REQUEST, 7, 5), 0.0))
+        assert not await cache.put_sound(sound, sound_of(codes_of(REQUEST, 7, 5), 0.0))
         assert cache.faults.counts["newer entry"] == 7
         assert before.items() <= store.entries.items()
 
@@ -94,7 +94,7 @@ def test_an_entry_of_a_newer_version_is_a_miss_that_nobody_deletes_or_writes_ove
 
 def test_codes_of_other_numerics_are_never_gone_on_from() -> None:
     async def test(cache: Cache) -> None:
-        await cache.keep_codes(generation_key(REQUEST, 7), codes_of(REQUEST, 7, 5), "aarch64 torch 2.13 float32")
+        await cache.put_codes(generation_key(REQUEST, 7), codes_of(REQUEST, 7, 5), "aarch64 torch 2.13 float32")
         assert (await served(cache, REQUEST, "use", 7, 9))[0] == "miss"
 
     run(InMemory(), test)
@@ -145,7 +145,7 @@ def test_what_is_remembered_asks_the_store_for_the_alias_alone() -> None:
     async def test(cache: Cache) -> None:
         seed = (await served(cache, REQUEST, "use", None, 5))[1]
         under = audio_key(generation_key(REQUEST, seed), 1_000, "wav", None)
-        await cache.keep_sound(under, sound_of(codes_of(REQUEST, seed, 5), Clock()()))
+        await cache.put_sound(under, sound_of(codes_of(REQUEST, seed, 5), Clock()()))
         asked.clear()
         assert (await served(cache, REQUEST, "use", None, 5))[0] == "hit"
         assert await cache.sound(under)
@@ -173,7 +173,7 @@ def test_another_replicas_refresh_is_seen_at_once() -> None:
 def test_large_sound_comes_back_whole() -> None:
     async def test(cache: Cache) -> None:
         large = replace(sound_of(np.zeros((4, 1), np.int16), Clock()()), sound=bytes(range(256)) * 4096)
-        await cache.keep_sound(key("large", "sound"), large)
+        await cache.put_sound(key("large", "sound"), large)
         assert await cache.sound(key("large", "sound")) == large
 
     run(InMemory(), test)

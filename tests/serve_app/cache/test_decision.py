@@ -38,16 +38,16 @@ TABLE = {
 }
 
 
-def decided(mode: CacheMode, seed: int | None, alias: int | None, frames_kept: int) -> Decision:
+def decided(mode: CacheMode, seed: int | None, alias: int | None, num_cached: int) -> Decision:
     known = known_seed(mode, seed, alias)
-    return decide(mode, known, num_frames=ASKED, frames_kept=frames_kept, draw=lambda: DRAWN)
+    return decide(mode, known, num_frames=ASKED, num_cached=num_cached, draw=lambda: DRAWN)
 
 
 @pytest.mark.parametrize("case", TABLE, ids=str)
 def test_the_rules_are_these(case: tuple[CacheMode, int | None, int | None, int]) -> None:
     decision = decided(*case)
     writes = {name for name in ("codes", "alias") if getattr(decision, f"writes_{name}")}
-    assert (decision.outcome, decision.seed, decision.kept_frames, writes) == TABLE[case]
+    assert (decision.outcome, decision.seed, decision.cached_frames, writes) == TABLE[case]
 
 
 def test_a_given_seed_never_asks_the_alias() -> None:
@@ -57,8 +57,8 @@ def test_a_given_seed_never_asks_the_alias() -> None:
 
 @given(st.integers(1, 2000), st.integers(0, 2000))
 def test_what_is_kept_and_what_is_made_are_together_what_was_asked(asked: int, kept: int) -> None:
-    decision = decide("use", GIVEN, num_frames=asked, frames_kept=kept, draw=lambda: DRAWN)
-    assert decision.kept_frames == min(asked, kept)
+    decision = decide("use", GIVEN, num_frames=asked, num_cached=kept, draw=lambda: DRAWN)
+    assert decision.cached_frames == min(asked, kept)
     assert decision.writes_codes == (kept < asked)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.cli.serve import OptionError, ServeOptions
+from serve_app.cli.options import OptionError, ServeOptions
 
 
 @pytest.fixture(autouse=True)

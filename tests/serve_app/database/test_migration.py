@@ -20,8 +20,7 @@ from serve_app.database import schema
 from serve_app.database.auth_tables import AuditTable, KeyTable
 from serve_app.database.job_table import JobTable
 from serve_app.database.lease_table import Lease, LeaseTable, TakenLease
-from serve_app.database.schema import BASE, NEWEST, REVISIONS
-from serve_app.database.schema import metadata
+from serve_app.database.schema import BASE, NEWEST, REVISIONS, metadata
 from serve_app.identity import ApiKey, AuditRecord
 from serve_app.job import VariationId
 from serve_app.stores.store import StoreError

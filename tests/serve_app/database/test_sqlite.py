@@ -175,9 +175,9 @@ def test_a_log_that_another_starts_at_the_same_moment_is_waited_for_but_not_for_
     file = tmp_path / "records.sqlite"
     connection = sqlite3.connect(file, factory=OftenBusy)
     with pytest.raises(sqlite3.OperationalError, match="locked"):
-        SqliteDatabase(file, timeout_s=0, max_connections=1)._start_log(connection)
+        SqliteDatabase(file, timeout_s=0, max_connections=1)._start_write_ahead_log(connection)
     connection.num_refusals = 2
-    SqliteDatabase(file, timeout_s=60, max_connections=1)._start_log(connection)
+    SqliteDatabase(file, timeout_s=60, max_connections=1)._start_write_ahead_log(connection)
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     connection.close()
 

@@ -92,7 +92,9 @@ class Model:
 class Cluster:
     """Replicas of one application, on a loop of virtual time. database, health_meter: shared by all."""
 
-    def __init__(self, file: Path, settings: JobsSettings | None = None, health_meter: JobHealthMeter | None = None) -> None:
+    def __init__(
+        self, file: Path, settings: JobsSettings | None = None, health_meter: JobHealthMeter | None = None
+    ) -> None:
         self.settings = settings or JobsSettings()
         self._health_meter = health_meter
         self.model = Model()

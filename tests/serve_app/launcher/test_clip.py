@@ -18,7 +18,8 @@ import soundfile
 import uvicorn
 
 from deployments.messages import CacheMode, Outcome
-from serve_app.launcher.clip import Clip, ClipError, ask, checked_duration_s, curl_line, made_so_far, save, slug
+from serve_app.client import slug
+from serve_app.launcher.clip import Clip, ClipError, ask, checked_duration_s, curl_line, made_so_far, save
 from tests.serve_app.api.service import AGE_S, service
 
 

@@ -16,6 +16,7 @@ from serve_app.launcher.deploy_file import DeployFile, DeployFileError
 from serve_app.launcher.deployment import load_deploy_file
 
 CONFIGS = Path(__file__).parents[3] / "serve_app" / "configs"
+EMBEDDED = Path(__file__).parents[3] / "etude" / "checkpoint"
 Change = Callable[[dict[str, Any], dict[str, Any]], Any]
 
 
@@ -201,3 +202,52 @@ def test_targets_and_bounds_may_be_tuned(tmp_path: Path) -> None:
     tuned = LANGUAGE_MODEL | {"user_config": TUNED, "autoscaling_config": WHOLE}
     with pytest.warns(DeprecationWarning, match="metrics_interval_s"):
         assert load_deploy_file(changed(tmp_path, scaled(tuned))).applications[0].settings
+
+
+def with_source(source: str) -> Change:
+    return lambda file, app: app["args"]["models"]["etude"].update(source=source)
+
+
+def source_in(path: Path) -> tuple[str, Path | None]:
+    """The model's source as Serve is told it, and the folder that is meant."""
+    file = load_deploy_file(path)
+    settings = file.applications[0].settings
+    assert settings is not None
+    told = file.content["applications"][0]["args"]["models"]["etude"]["source"]
+    assert settings.models["etude"].source == told
+    return told, settings.models["etude"].folder
+
+
+def test_a_relative_source_begins_at_the_deploy_file(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "files").mkdir()
+    assert source_in(changed(tmp_path, with_source("./mine"))) == (str(tmp_path / "mine"), tmp_path / "mine")
+    assert source_in(changed(tmp_path / "files", with_source("../mine"))) == (str(tmp_path / "mine"), tmp_path / "mine")
+
+
+def test_a_relative_source_of_the_former_release_begins_at_the_project_unless_the_file_has_it(tmp_path: Path) -> None:
+    former = changed(tmp_path, with_source("./etude/checkpoint"))
+    assert source_in(former) == ("./etude/checkpoint", EMBEDDED)
+    own = tmp_path / "etude" / "checkpoint"
+    own.mkdir(parents=True)
+    assert source_in(former) == (str(own), own)
+
+
+def test_a_relative_source_that_is_nowhere_is_looked_for_beside_the_file(tmp_path: Path) -> None:
+    assert source_in(changed(tmp_path, with_source("./gone"))) == (str(tmp_path / "gone"), tmp_path / "gone")
+
+
+def test_the_checkpoint_that_comes_with_the_package_has_a_name(tmp_path: Path) -> None:
+    assert source_in(changed(tmp_path, with_source("package:etude"))) == ("package:etude", EMBEDDED)
+    with pytest.raises(LookupError, match="package:nothing_here: there is no package nothing_here here"):
+        source_in(changed(tmp_path, with_source("package:nothing_here")))
+
+
+@pytest.mark.parametrize("source", ["~/x", "/x", "owner/name"])
+def test_other_sources_are_left_as_they_are(tmp_path: Path, source: str) -> None:
+    def change(file: dict[str, Any], app: dict[str, Any]) -> None:
+        with_source(source)(file, app)
+        if source == "owner/name":
+            app["args"]["models"]["etude"]["revision"] = "0" * 40
+
+    assert source_in(changed(tmp_path, change))[0] == source

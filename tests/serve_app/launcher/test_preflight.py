@@ -73,3 +73,8 @@ def test_weights_that_may_take_more_than_the_machines_memory_are_refused(file: D
     with pytest.raises(PreflightError, match=r"x.yaml sets aside 12 GB of memory for its replicas; this machine has 8"):
         check_resources(two, num_cpus=8, num_gpus=0, memory_bytes=8 * 10**9)
     check_resources(two, num_cpus=8, num_gpus=0, memory_bytes=16 * 10**9)
+
+
+def test_a_checkpoint_of_a_package_that_is_not_there_is_named(file: DeployFile) -> None:
+    with pytest.raises(PreflightError, match="the model m has no checkpoint: package:gone: there is no package gone"):
+        check(with_models(file, m={"source": "package:gone"}), duration_ms=1000)

@@ -90,7 +90,7 @@ class InMemoryLeases:
         self.held.add(name)
         return HeldLease(Lease(name, "one", 1), math.inf)
 
-    def kept(self, held: HeldLease) -> LeaseRenewer:
+    def renewing(self, held: HeldLease) -> LeaseRenewer:
         return LeaseRenewer(self, held)
 
     async def renew(self, lease: Lease) -> bool:

@@ -98,7 +98,7 @@ def test_any_other_body_is_fetched(headers: list[tuple[bytes, bytes]], messages:
     assert fetched == messages
 
 
-def test_a_body_larger_than_declared_is_not_enclosed() -> None:
+def test_a_body_larger_than_declared_is_not_passed_in_the_scope() -> None:
     read, fetched = run([declared(4)], body(b"x" * (MAX_PASSED_BYTES + 1)))
     assert len(read) == MAX_PASSED_BYTES + 1
     assert len(fetched) == 1

@@ -14,7 +14,7 @@ from serve_app.proxy.flow_control import ACKNOWLEDGED, WINDOW_BYTES, Acknowledge
 from serve_app.proxy.header_filter import HeaderFilter
 from tests.serve_app.api.asgi import DISCONNECT, Exchange, post_scope
 from tests.serve_app.api.asgi import body as request_body
-from tests.serve_app.api.middleware.test_hangup import PATIENCE_S, assert_no_task_is_left, forever
+from tests.serve_app.api.middleware.test_hangup import WAIT_S, assert_no_task_is_left, forever
 from tests.serve_app.api.routes.test_music_stream import Pieces
 from tests.serve_app.api.service import SAMPLE_RATE, call, service
 
@@ -87,7 +87,7 @@ def test_where_nobody_acknowledges_a_stream_waits_for_nobody() -> None:
         backend = Pieces(NUM_PIECES)
         serve = Unlimited(service(backend))
         reader = Reader(backend.closed.wait)
-        await asyncio.wait_for(reader.run(serve, dict(STREAM)), PATIENCE_S)
+        await asyncio.wait_for(reader.run(serve, dict(STREAM)), WAIT_S)
         assert serve.held_bytes == len(reader.content) > WINDOW_BYTES + PIECE_BYTES
 
     asyncio.run(scenario())
@@ -103,7 +103,7 @@ def test_a_stalled_reader_that_hangs_up_closes_the_stream() -> None:
             await asyncio.sleep(0.001)
         assert backend.taken < NUM_PIECES
         reader.incoming.put_nowait(DISCONNECT)
-        await asyncio.wait_for(backend.closed.wait(), PATIENCE_S)
+        await asyncio.wait_for(backend.closed.wait(), WAIT_S)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         assert_no_task_is_left()

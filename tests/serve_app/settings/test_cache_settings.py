@@ -110,7 +110,7 @@ def test_an_opened_cache_keeps_as_much_as_its_store(kind: str, tmp_path: Path) -
         outcomes = []
         for _ in range(2):
             found = await cache.look_up(REQUEST, "use", 7, num_frames=5)
-            await cache.keep_codes(found.key, codes_of(REQUEST, 7, 5), MODEL.numerics)
+            await cache.put_codes(found.key, codes_of(REQUEST, 7, 5), MODEL.numerics)
             outcomes.append(found.decision.outcome)
         await cache.close()
         return outcomes

@@ -40,7 +40,7 @@ async def main():
     other = open_leases(DatabaseSettings(url=f"sqlite:///{folder}/records.sqlite"))
     held = await leases.take("codes")
     assert isinstance(held, HeldLease)
-    await cache.keep_codes(generation_key(REQUEST, 7), codes_of(REQUEST, 7, 50), REQUEST.model.numerics)
+    await cache.put_codes(generation_key(REQUEST, 7), codes_of(REQUEST, 7, 50), REQUEST.model.numerics)
     s3 = blocking_store(CacheSettings(store={"kind": "s3", "bucket": bucket, "endpoint_url": endpoint_url}))
     s3.put(key("clock"), packed(b"x"))
     for hours in (1, -1, 0):

@@ -86,13 +86,13 @@ def test_a_store_at_fault_is_a_miss_within_its_time_and_used_again_when_it_is_ba
             assert {each.codes for each in found} == {None}
             assert cache.faults.counts[counted] >= 3
             assert cache.faults.counts["read left out"] >= 100
-            assert not await cache.keep_codes(under, longer, request.model.numerics) or fault is half_bodied
+            assert not await cache.put_codes(under, longer, request.model.numerics) or fault is half_bodied
         await back(cache, breaker_clock)
 
     async def back(cache: Cache, clock: Clock) -> None:
         # The server may need a moment; each call is a trial that is due, and one that comes through closes the breaker.
         until = time.monotonic() + 30
-        while not await cache.keep_codes(under, codes, request.model.numerics):
+        while not await cache.put_codes(under, codes, request.model.numerics):
             assert time.monotonic() < until, "the store is back, and not written to"
             clock.now_s += 31
             await asyncio.sleep(0.05)
@@ -114,18 +114,18 @@ def test_a_full_bucket_is_still_read_and_takes_entries_again_when_there_is_room(
 
     async def test(cache: Cache) -> None:
         under = generation_key(REQUEST, 7)
-        assert await cache.keep_codes(under, codes, REQUEST.model.numerics)
+        assert await cache.put_codes(under, codes, REQUEST.model.numerics)
         s3.admin("quota", "set", "--quota-scope=user", f"--uid={USER}", "--max-size=4096")
         s3.admin("quota", "enable", "--quota-scope=user", f"--uid={USER}")
         try:
             for number in range(10):
-                assert not await cache.keep_sound(audio_key(under, number, "wav", None), sound)
+                assert not await cache.put_sound(audio_key(under, number, "wav", None), sound)
                 assert (await cache.look_up(REQUEST, "use", 7, num_frames=5)).decision.outcome == "hit"
             assert cache.faults.counts == {"write full": 3, "write left out": 7}
         finally:
             s3.admin("quota", "disable", "--quota-scope=user", f"--uid={USER}")
         until = time.monotonic() + 30
-        while not await cache.keep_sound(audio_key(under, 1, "wav", None), sound):
+        while not await cache.put_sound(audio_key(under, 1, "wav", None), sound):
             assert time.monotonic() < until, "there is room, and it is not used"
             breaker_clock.now_s += 31
             await asyncio.sleep(0.05)

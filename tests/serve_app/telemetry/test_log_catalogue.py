@@ -14,7 +14,7 @@ from ray._common.logging_constants import LOGGER_FLATTEN_KEYS, LOGRECORD_STANDAR
 from ray.serve._private import constants as serve
 
 from deployments.telemetry.log_event import LogEvent, Value
-from loadtests.demo import killing
+from loadtests.demo import worker_kill as killing
 from serve_app.pipeline.generation_metrics import GENERATION_LEASE_LOST, WORKER_LOST
 from serve_app.spot import watcher_log as spot
 from serve_app.telemetry import catalogue

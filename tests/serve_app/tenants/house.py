@@ -22,7 +22,7 @@ from sqlalchemy import func, select
 
 from deployments.messages import ModelCard
 from serve_app.api.app import create_app
-from serve_app.api.cached_sounds import CachedSounds
+from serve_app.api.finished_files import FileCache
 from serve_app.api.pipeline_backend import PipelineBackend
 from serve_app.auth import keys as key_text
 from serve_app.auth.gate import Gate
@@ -80,7 +80,7 @@ class House:
         clients: Clients,
         pipelines: list[Pipeline],
         caches: list[Cache],
-        sounds: CachedSounds,
+        sounds: FileCache,
         sounds_made: SoundsMade,
         keys: dict[str, key_text.NewKey],
         client: httpx.AsyncClient,
@@ -144,7 +144,7 @@ class House:
 
     async def listeners(self, number: int) -> None:
         """Returns when so many wait for music at the pipelines, and those places are theirs."""
-        while self._clients.num_listening < number or any(pipeline._finder._locks for pipeline in self._pipelines):
+        while self._clients.num_subscribed < number or any(pipeline._finder._locks for pipeline in self._pipelines):
             await asyncio.sleep(0.001)
 
     async def settled(self) -> None:
@@ -202,9 +202,11 @@ async def house(
             stack.push_async_callback(cache.close)
             leases = open_leases(records, database)
             stack.push_async_callback(leases.close)
-            pipelines.append(Pipeline({MODEL: PipelineModel(studio, Deadline(), RetryTurns(MODEL, leases))}, cache, leases))
+            pipelines.append(
+                Pipeline({MODEL: PipelineModel(studio, Deadline(), RetryTurns(MODEL, leases))}, cache, leases)
+            )
         stack.push_async_callback(caches[0].close)
-        sounds = CachedSounds(caches[0])
+        sounds = FileCache(caches[0])
         cards = [ModelCard(MODEL, "./scripted", None, "MIT", 30_000, SOUND)]
         clients = Clients(pipelines)
         sounds_made = SoundsMade()

@@ -102,22 +102,22 @@ def _steps(codes: np.ndarray) -> np.ndarray:
 
 
 class Clients:
-    """Leads one affinity to one pipeline, as Serve's router does. num_listening: that wait for music, or get it."""
+    """Leads one affinity to one pipeline, as Serve's router does. num_subscribed: that wait for music, or get it."""
 
     def __init__(self, pipelines: Sequence[Pipeline]) -> None:
         self._pipelines = pipelines
-        self.num_listening = 0
+        self.num_subscribed = 0
 
     async def codes(
         self, request: MusicRequest, resumption: Resumption | None, affinity: str
     ) -> AsyncGenerator[PipelineItem, None]:
-        self.num_listening += 1
+        self.num_subscribed += 1
         try:
             async with aclosing(self._one(affinity).stream(request, resumption)) as items:
                 async for item in items:
                     yield item
         finally:
-            self.num_listening -= 1
+            self.num_subscribed -= 1
 
     async def identity(self, model: str, queue: QueueClass, affinity: str) -> EngineIdentity:
         return await self._one(affinity).identity(model, queue)

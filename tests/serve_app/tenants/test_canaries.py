@@ -21,8 +21,8 @@ from serve_app.settings.application import Settings
 from tests.serve_app.api.asgi import DISCONNECT, Exchange, body, post_scope
 from tests.serve_app.auth.clock import until
 from tests.serve_app.auth.gates import run
+from tests.serve_app.tenants.captured_log import Lines, captured_log
 from tests.serve_app.tenants.house import FILE, KEYS, REVOKED, Followed, House, house
-from tests.serve_app.tenants.listening import Lines, listening
 from tests.serve_app.tenants.studio import DEADLY_SEED, FAILING_SEED, HELD_SEED
 
 PROMPT = "canaryprompt4f1d"
@@ -213,7 +213,7 @@ async def live(folder: Path, lines: Lines, shown: Shown) -> None:
 
 def test_what_is_secret_or_redacted_comes_to_light_nowhere(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     shown = Shown()
-    with listening() as lines:
+    with captured_log() as lines:
         run(lambda: live(tmp_path, lines, shown))
     assert len(lines.events) > 100
     assert not found([PROMPT, PASSWORD, "canarywrongkey"], [*lines.texts, *capfd.readouterr()])
@@ -233,7 +233,7 @@ def test_a_database_that_is_not_there_takes_its_password_along(
             assert not await opened.gate.audit.flush()
             shown.others.append(repr(opened.database))
 
-    with listening() as lines:
+    with captured_log() as lines:
         run(test)
     assert shown.statuses == {200, 503}
     assert any("PostgreSQL at 127.0.0.1" in event for event in lines.of_the_service)
@@ -249,7 +249,7 @@ def test_limits_that_cannot_be_counted_tell_no_password(tmp_path: Path, capfd: p
             for _ in range(12):
                 shown.add(await opened.music("a", prompt=PROMPT))
 
-    with listening() as lines:
+    with captured_log() as lines:
         run(test)
     assert shown.statuses == {503}
     assert any("127.0.0.1:1" in event for event in lines.of_the_service)
@@ -282,7 +282,7 @@ def test_the_command_for_keys_shows_a_key_once_and_no_password(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     database = f"sqlite:///{tmp_path}/{FILE}"
-    with listening() as lines:
+    with captured_log() as lines:
         assert command.main(["keys", "make", "--records", database, "--tenant", "anna"]) == 0
         key, said = capsys.readouterr()
         assert secret_of(key) not in said

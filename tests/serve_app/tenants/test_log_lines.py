@@ -11,8 +11,8 @@ import pytest
 from serve_app.cli import main as command
 from tests.serve_app.api.asgi import Exchange, body, post_scope
 from tests.serve_app.auth.gates import run
+from tests.serve_app.tenants.captured_log import captured_log
 from tests.serve_app.tenants.house import FILE, House, house
-from tests.serve_app.tenants.listening import listening
 
 FORGED = 'request method=GET route=/v1/forged status=200 {"forged": true}'
 # What ends a line, for somebody: terminals, editors, Python's splitlines; or moves the cursor.
@@ -61,7 +61,7 @@ def test_every_event_is_one_line_whatever_is_sent(tmp_path: Path) -> None:
         async with house(tmp_path, max_queued=1000) as opened:
             await forge(opened)
 
-    with listening() as lines:
+    with captured_log() as lines:
         run(test)
     assert sum(event.startswith("request ") for event in lines.of_the_service) > 100
     for event in lines.of_the_service:

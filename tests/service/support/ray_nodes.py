@@ -1,8 +1,8 @@
 """The service on real Ray nodes: a head, on which all stays but the language models, and spot nodes, one for each.
 
 Another Ray than the session's needs a driver of its own: `ray_nodes` starts this module as a process, which keeps the
-nodes, takes one command a line (`COMMANDS`) and ends them all when its input ends. They are processes of this machine: each
-raylet with its children is a node, and can be killed as one.
+nodes, takes one command a line (`COMMANDS`) and ends them all when its input ends. They are processes of this machine:
+each raylet with its children is a node, and can be killed as one.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ import pytest
 from ray.exceptions import RayError, TaskCancelledError
 from starlette.types import Message, Receive, Scope, Send
 
+from serve_app.api.middleware.connection import Disconnects, while_connected
 from serve_app.api.middleware.observability import RequestMetrics
-from serve_app.api.middleware.disconnects import Disconnects, while_connected
 from serve_app.errors import ClientClosedRequest
 from serve_app.telemetry.service_metrics import REQUESTS
 from tests.deployments.telemetry.recorded import Recorded

@@ -12,13 +12,13 @@ import pytest
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serve_app.api.middleware.disconnects import while_connected
+from serve_app.api.middleware.connection import while_connected
 from serve_app.errors import ClientClosedRequest, DeadlineExceeded, Internal
 from tests.serve_app.api.asgi import DISCONNECT, Exchange, body, post_scope
 from tests.serve_app.api.service import SineBackend, compose, fault, service
 
 # Longer than anything takes here; nothing waits for it to pass.
-PATIENCE_S = 10.0
+WAIT_S = 10.0
 MUSIC = b'{"prompt": "a", "music_length_ms": 10}'
 
 
@@ -48,7 +48,7 @@ def assert_no_task_is_left() -> None:
 def test_a_disconnect_cancels_the_work_and_waits_for_its_end() -> None:
     async def scenario() -> None:
         endless, exchange = Endless(), Exchange()
-        waiting = asyncio.create_task(while_connected(endless(), exchange.receive, PATIENCE_S))
+        waiting = asyncio.create_task(while_connected(endless(), exchange.receive, WAIT_S))
         await endless.began.wait()
         exchange.incoming.put_nowait(DISCONNECT)
         with pytest.raises(ClientClosedRequest):
@@ -62,7 +62,7 @@ def test_a_disconnect_cancels_the_work_and_waits_for_its_end() -> None:
 def test_cancelling_the_caller_cancels_the_work() -> None:
     async def scenario() -> None:
         endless = Endless()
-        waiting = asyncio.create_task(while_connected(endless(), forever, PATIENCE_S))
+        waiting = asyncio.create_task(while_connected(endless(), forever, WAIT_S))
         await endless.began.wait()
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -93,10 +93,10 @@ def test_a_result_or_an_error_comes_through_and_stops_the_watch(failure: Excepti
 
     async def scenario() -> None:
         if failure is None:
-            assert await while_connected(work(), forever, PATIENCE_S) == "clip"
+            assert await while_connected(work(), forever, WAIT_S) == "clip"
         else:
             with pytest.raises(ValueError, match="x"):
-                await while_connected(work(), forever, PATIENCE_S)
+                await while_connected(work(), forever, WAIT_S)
         assert_no_task_is_left()
 
     asyncio.run(scenario())
@@ -107,7 +107,7 @@ def test_work_cancelled_from_elsewhere_is_a_fault_of_the_service() -> None:
         raise asyncio.CancelledError
 
     with pytest.raises(Internal):
-        asyncio.run(while_connected(work(), forever, PATIENCE_S))
+        asyncio.run(while_connected(work(), forever, WAIT_S))
 
 
 def test_what_comes_before_the_disconnect_is_no_disconnect() -> None:
@@ -119,7 +119,7 @@ def test_what_comes_before_the_disconnect_is_no_disconnect() -> None:
             await release.wait()
             return "clip"
 
-        waiting = asyncio.create_task(while_connected(work(), exchange.receive, PATIENCE_S))
+        waiting = asyncio.create_task(while_connected(work(), exchange.receive, WAIT_S))
         await exchange.incoming.join()
         release.set()
         return await waiting
@@ -219,7 +219,7 @@ def test_a_socket_that_closes_early_frees_the_backend_within_a_second() -> None:
 
         async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(post(MUSIC))
-            await asyncio.wait_for(endless.began.wait(), PATIENCE_S)
+            await asyncio.wait_for(endless.began.wait(), WAIT_S)
             writer.close()
             await asyncio.wait_for(endless.cancelled.wait(), 1)
             await asyncio.wait_for(app.over.wait(), 1)

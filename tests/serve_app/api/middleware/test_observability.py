@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from deployments.messages import Clip, MusicRequest
-from serve_app.api.middleware.observability import ErrorBoundary
+from serve_app.api.middleware.observability import ErrorBoundary, RequestId
 from serve_app.errors import InvalidRequest, NotReady, ServiceError, TooBusy
-from serve_app.api.middleware.observability import RequestId
 from tests.serve_app.api.asgi import Exchange, body, post_scope
 from tests.serve_app.api.service import SineBackend, call, compose, fault, service
 

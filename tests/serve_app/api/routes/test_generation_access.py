@@ -1,4 +1,4 @@
-"""What is asked before anything is made: the licence, the words, the caller's share."""
+"""What is checks before anything is made: the licence, the words, the caller's share."""
 
 from __future__ import annotations
 
@@ -51,27 +51,27 @@ def test_a_licence_that_is_not_accepted_is_named_and_nothing_is_made(path: str) 
     assert not backend.requests
 
 
-class Asked:
-    """What was asked at the door, in order; answers with an error if there is one."""
+class Checks:
+    """The checks that were made, in order; they raise an error if there is one."""
 
     def __init__(self, refusal: Exception | None = None, charge: Exception | None = None) -> None:
         self.refusal = refusal
         self.charge = charge
-        self.questions: list[object] = []
+        self.calls: list[object] = []
 
     async def allow_prompt(self, prompt: str) -> None:
-        self.questions.append(prompt)
+        self.calls.append(prompt)
         if self.refusal is not None:
             raise self.refusal
 
     async def admit(self, audio_s: float) -> None:
-        self.questions.append(audio_s)
+        self.calls.append(audio_s)
         if self.charge is not None:
             raise self.charge
 
 
-def asked_at_the_door(
-    asked: Asked, path: str, jobs: ReferenceJobs, key: str | None = None, **body: object
+def submit_with(
+    checks: Checks, path: str, jobs: ReferenceJobs, key: str | None = None, **body: object
 ) -> tuple[httpx.Response, dict[str, Any]]:
     """The answer, and what the request's state says for the audit. key: for idempotency."""
     states: list[dict[str, Any]] = []
@@ -87,7 +87,7 @@ def asked_at_the_door(
     app = job_service(jobs)
     app.user_middleware.append(Middleware(Keep))  # the innermost
     caller = Caller("acme", "k1", "acme's")
-    door = Door(app, caller=caller, allow_prompt=asked.allow_prompt, admit=asked.admit)
+    door = Door(app, caller=caller, allow_prompt=checks.allow_prompt, admit=checks.admit)
     response = asyncio.run(ask_at(door, path, {**BODY, **body}, {} if key is None else {"Idempotency-Key": key}))
     return response, states[0]
 
@@ -101,10 +101,10 @@ async def ask_at(door: ASGIApp, path: str, body: dict[str, object], headers: Map
 def test_the_words_are_judged_and_the_music_charged_before_it_is_made(
     path: str, body: dict[str, object], audio_s: float
 ) -> None:
-    asked, jobs = Asked(), ReferenceJobs()
-    response, state = asked_at_the_door(asked, path, jobs, **body)
+    checks, jobs = Checks(), ReferenceJobs()
+    response, state = submit_with(checks, path, jobs, **body)
     assert response.is_success
-    assert asked.questions == ["a tone", pytest.approx(audio_s)]
+    assert checks.calls == ["a tone", pytest.approx(audio_s)]
     assert state["prompt"] == "a tone"
     assert state["model"] == "etude"
     assert state["audio_s"] == pytest.approx(audio_s)
@@ -117,33 +117,33 @@ def test_the_words_are_judged_and_the_music_charged_before_it_is_made(
 
 
 def test_a_stream_is_told_to_the_audit_too() -> None:
-    response, state = asked_at_the_door(Asked(), "/v1/music/stream", ReferenceJobs())
+    response, state = submit_with(Checks(), "/v1/music/stream", ReferenceJobs())
     assert state["generation"] == response.headers["x-generation-id"]
 
 
 @pytest.mark.parametrize("path", [PATH, "/v1/music", "/v1/music/stream"])
-def test_what_is_refused_at_the_door_is_not_charged_nor_made(path: str) -> None:
-    asked, jobs = Asked(refusal=PromptRefused("No.")), ReferenceJobs()
-    response, state = asked_at_the_door(asked, path, jobs)
+def test_what_is_refused_is_not_charged_nor_made(path: str) -> None:
+    checks, jobs = Checks(refusal=PromptRefused("No.")), ReferenceJobs()
+    response, state = submit_with(checks, path, jobs)
     assert (response.status_code, fault(response)["type"]) == (403, "prompt_refused")
-    assert asked.questions == ["a tone"]
+    assert checks.calls == ["a tone"]
     assert "audio_s" not in state
-    asked = Asked(charge=OverLimit("Later.", retry_after_s=7))
-    response, state = asked_at_the_door(asked, path, jobs)
+    checks = Checks(charge=OverLimit("Later.", retry_after_s=7))
+    response, state = submit_with(checks, path, jobs)
     assert (response.status_code, response.headers["retry-after"]) == (429, "7")
     assert "audio_s" not in state
     assert not jobs.calls
 
 
 def test_what_is_sent_again_is_not_charged_again() -> None:
-    asked, jobs = Asked(), ReferenceJobs()
-    first, _ = asked_at_the_door(asked, PATH, jobs, key="once")
-    again, _ = asked_at_the_door(asked, PATH, jobs, key="once")
+    checks, jobs = Checks(), ReferenceJobs()
+    first, _ = submit_with(checks, PATH, jobs, key="once")
+    again, _ = submit_with(checks, PATH, jobs, key="once")
     assert (first.status_code, again.status_code) == (202, 200)
-    assert asked.questions == ["a tone", pytest.approx(0.1)]
+    assert checks.calls == ["a tone", pytest.approx(0.1)]
 
 
-def test_nothing_is_asked_at_the_door_of_a_body_that_is_refused() -> None:
-    asked = Asked()
-    assert asked_at_the_door(asked, PATH, ReferenceJobs(), variations=0)[0].status_code == 422
-    assert asked.questions == []
+def test_nothing_is_checked_of_a_body_that_is_refused() -> None:
+    checks = Checks()
+    assert submit_with(checks, PATH, ReferenceJobs(), variations=0)[0].status_code == 422
+    assert checks.calls == []

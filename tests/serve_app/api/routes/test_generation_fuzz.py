@@ -18,7 +18,7 @@ from tests.serve_app.api.jobs_reference import DecodingBackend, ReferenceJobs, j
 from tests.serve_app.api.service import CARDS
 
 
-class Lasting(ReferenceJobs):
+class UnchangingJobs(ReferenceJobs):
     """Whatever is done to a job, it is as before; so each of them can be met in each state. Who follows one sees the
     end of it at once. No key comes twice: that another body then is an error, a schema can't say.
     """
@@ -62,7 +62,7 @@ async def staged(app: FastAPI, jobs: ReferenceJobs) -> list[str]:
 def build() -> tuple[FastAPI, list[str]]:
     backend = DecodingBackend()
     backend.cards = tuple(dataclasses.replace(CARDS[0], name=name) for name in ("etude", "small"))
-    jobs = Lasting(max_queued=40)
+    jobs = UnchangingJobs(max_queued=40)
     app = job_service(jobs, backend)
     return app, asyncio.run(staged(app, jobs))
 

@@ -16,7 +16,7 @@ from deployments.messages import Clip, MusicRequest, PcmChunk
 from serve_app.errors import DeadlineExceeded, NotReady, ServiceError, TooBusy, WorkerLostTwice
 from serve_app.sound.containers import CONTAINER_FORMATS
 from tests.serve_app.api.middleware.test_hangup import (
-    PATIENCE_S,
+    WAIT_S,
     Served,
     assert_no_task_is_left,
     forever,
@@ -150,7 +150,7 @@ def test_what_fails_later_breaks_the_answer_off_and_is_logged(
         async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             nonlocal answer
             writer.write(request_bytes(name))
-            answer = await asyncio.wait_for(reader.read(), PATIENCE_S)
+            answer = await asyncio.wait_for(reader.read(), WAIT_S)
 
         await over_a_socket(service(backend), converse)
         return answer

@@ -58,7 +58,9 @@ class _Entry:
 class JobModel:
     """As `JobTable`. peek: who holds a lease. clock, wall: as the table's."""
 
-    def __init__(self, peek: Callable[[str], TakenLease | None], clock: Callable[[], ClockReading], wall: Callable[[], float]):
+    def __init__(
+        self, peek: Callable[[str], TakenLease | None], clock: Callable[[], ClockReading], wall: Callable[[], float]
+    ):
         self.entries: list[_Entry] = []
         self._peek, self._clock, self._wall = peek, clock, wall
 

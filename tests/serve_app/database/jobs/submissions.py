@@ -42,5 +42,7 @@ def frames(first: int, end: int) -> CodeFrames:
     return CodeFrames("r-1", first, all_codes(end)[:, first:], finished=False)
 
 
-def saving(variation: VariationId, token: int, first: int, end: int, started: GenerationStart | None = None) -> Checkpoint:
+def saving(
+    variation: VariationId, token: int, first: int, end: int, started: GenerationStart | None = None
+) -> Checkpoint:
     return Checkpoint(variation, token, started, frames(first, end) if end > first else None)

@@ -166,7 +166,7 @@ def test_frames_that_do_not_fit_what_is_saved_are_refused_and_nothing_of_the_bat
         ([differing], "not those that are saved already"),
         ([wide], "int16"),
         ([saving(ours, 1, 2, 4, start(key="b" * 64))], "another start"),
-        (twice, "one saving for each"),
+        (twice, "one checkpoint for each"),
     ):
         with pytest.raises(ValueError, match=words):
             table.save([saving(other, 1, 0, 2, start()), *wrong])

@@ -17,7 +17,10 @@ def test_one_gets_it_and_the_others_learn_who_has_it(tmp_path: Path) -> None:
     async def test(leases: Leases, table: Door, clock: Clock) -> None:
         outcomes = await asyncio.gather(*(leases.take("a", value="seed 7") for _ in range(20)))
         assert sorted(map(repr, outcomes)) == sorted(
-            map(repr, [HeldLease(Lease("a", OURS, 1), clock.now_s + LEASE_S), *[TakenLease(OURS, "seed 7", LEASE_S)] * 19])
+            map(
+                repr,
+                [HeldLease(Lease("a", OURS, 1), clock.now_s + LEASE_S), *[TakenLease(OURS, "seed 7", LEASE_S)] * 19],
+            )
         )
         assert await leases.peek("a") == TakenLease(OURS, "seed 7", LEASE_S)
         lease = Lease("a", OURS, 1)
