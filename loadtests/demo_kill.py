@@ -5,7 +5,7 @@
 Starts the real service with the embedded model in two language-model replicas, and asks for clips, all at once, every
 other one as a stream: first undisturbed, then the same clips again in each round, while `kill -9` hits a replica at a
 random moment. They have to be the undisturbed ones, byte for byte. Nothing can come from a cache: the service has none,
-and no request would take from it. Ends with a table, a picture and the clips.
+and no request would take from it. Ends with a table, a plot and the clips.
 
 Exit status: 0 when every clip is equal and some had lost their worker; 1 otherwise; 130 after Ctrl-C.
 """
@@ -49,7 +49,7 @@ def clip_requests(num: int, duration_ms: int) -> list[ClipRequest]:
 
 @dataclass(frozen=True)
 class Round:
-    """All clips once, with a kill. killed_s: since all were asked for; None: all were whole before. lost: by
+    """All clips once, with a kill. killed_s: since all were requested; None: all were whole before. lost: by
     generation, the frames at which it lost its worker.
     """
 
@@ -63,7 +63,7 @@ class UndisturbedFailed(Exception):
 
 
 class Demo:
-    """asked: at once. chance: draws the moments of the kills."""
+    """requests: all sent at once. chance: draws the moments of the kills."""
 
     def __init__(
         self, service: Running, requests: Sequence[ClipRequest], progress: Progress, chance: random.Random
@@ -75,7 +75,7 @@ class Demo:
         self._num_kills = 0
 
     async def run(self, num_rounds: int) -> tuple[list[Comparison], list[float | None]]:
-        """What became of each clip, and when each round's kill was, in seconds since all clips were asked for.
+        """What became of each clip, and when each round's kill was, in seconds since all clips were requested.
 
         Raises: UndisturbedFailed. A round in which a clip fails is the last.
         """

@@ -1,19 +1,17 @@
-"""What `make demo-spot` shows: spot nodes go, with notice and without, and nobody who asks for music notices.
+"""The demonstration `make demo-spot`: spot nodes are lost, with notice and without, and no request fails.
 
     .venv/bin/python -m loadtests.demo_spot --notice 120
 
 Starts real Ray nodes on this machine, as a cluster has them: a head, two CPU nodes, two GPU nodes on demand and two on
-spot, whose GPUs are not there: the embedded model computes on the CPU. `serve deploy` brings the application there,
-real-time workers on demand, batch workers on spot. Locust asks for music, streamed, waited for and as jobs, and around
-each event the spot nodes have all the jobs they can do. One spot node gets its notice by a metadata server like EC2's:
-the watcher on it drains it, and it is gone as soon as its work is elsewhere, or when the notice is over. The other one
-is killed without. Jobs go on with other workers from the frame where they were. When all is quiet, those that lost
-their worker are made once more, and have to be the same bytes; nothing comes from a cache. Ends with a table and a
-picture.
+spot, with fake GPUs: the embedded model computes on the CPU. `serve deploy` deploys the application there, real-time
+workers on demand, batch workers on spot. Locust requests music, streamed, waited for and as jobs, and around each event
+the spot nodes have all the jobs they can do. One spot node gets its notice by a metadata server like EC2's: the watcher
+on it drains it, and it ends as soon as its work is elsewhere, or when the notice is over. The other one is killed
+without notice. Other workers resume the jobs from the frame where they were. Afterwards those that lost their worker
+are made again, and have to be the same bytes; nothing comes from a cache. Ends with a table and a plot.
 
-The embedded model makes a minute of music in a second, and a drain would have nothing to move. So it computes in
-float32, some ten times as slowly, and its workers get one second to end what they have begun, rather than the twenty
-that those of larger models need for less.
+The embedded model makes a minute of music in a second, so a drain would have nothing to move. Here it computes in
+float32, some ten times as slowly, and its workers get one second to finish when they are stopped, instead of twenty.
 
 Exit status: 0 when no request failed, every clip is equal, both events cost clips their worker and no real-time worker
 was on spot; 1 otherwise; 130 after Ctrl-C.
@@ -55,12 +53,12 @@ from serve_app.launcher.guardian import Guardian
 
 NODES = ("cpu", "cpu", "gpu_realtime", "gpu_realtime", "gpu_batch", "gpu_batch")
 _GRACE_S = 1
-# Nobody comes or goes but by what happens to nodes.
+# The number of replicas is fixed, so that they change only with the nodes.
 _MODEL: dict[str, Any] = {
     "dtype": "float32",
     "language_model": {**application.REALTIME, "autoscaling": {"min_replicas": 1, "max_replicas": 1}},
     "batch_language_model": {**application.BATCH, "autoscaling": {"min_replicas": WORKERS, "max_replicas": WORKERS}},
-    # Jobs wait for language models, rather than for the one decoder that listens to them.
+    # Enough decoders that jobs wait for language models only.
     "codec_decoder": {**application.CPU_NODES, "num_replicas": 3},
 }
 # What two cores hold beside the jobs on spot nodes.
@@ -122,7 +120,7 @@ class Demo:
         self._losses.tell(jobs)
         lost_s = [at_s for at_s, _ in self._losses.all()]
         resumed = [job.reference for job in jobs if job.lost_s]
-        self._progress.step(f"the {len(resumed)} clips that lost their worker once more, undisturbed")
+        self._progress.step(f"the {len(resumed)} clips that lost their worker again, undisturbed")
         undisturbed = await client.make_again(resumed)
         return Observations(began_s, node_losses, self._load.samples, lost_s, jobs, undisturbed, seen)
 

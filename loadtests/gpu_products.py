@@ -9,8 +9,7 @@ import torch
 
 from deployments.language_model.config import DecoderConfig
 from deployments.language_model.gpu.matrix import Matrix, Norm, Tile, tile_of
-from deployments.language_model.gpu.operations import Operations
-from deployments.language_model.gpu.reference import ReferenceOperations
+from deployments.language_model.gpu.operations import Operations, ReferenceOperations
 from loadtests.gpu_bench import INT8, Scale
 from loadtests.measuring.hardware import now
 from loadtests.measuring.shapes import SHAPES

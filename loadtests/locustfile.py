@@ -1,16 +1,16 @@
-"""Load on a running service, by Locust. Each answer is checked, and a wrong one is a failure.
+"""Load on a running service, by Locust. Each response is checked, and a wrong one is a failure.
 
     .venv/bin/locust -f loadtests/locustfile.py --headless --host http://127.0.0.1:8000 --shape steps --levels 10,20,30
 
-Kinds of users, as many of each as `--weights` says: `compose` asks for new music and waits for it; `repeat` asks for
-what others ask for too (Zipf), whose bytes have to be the same each time; `stream` listens to new music while it is
-made; `job` submits, follows, fetches in two parts and removes; `hang-up` leaves in the middle. Each asks every `--pace`
-seconds on average, at random moments that the `--seed` settles. `--shape` is how many there are: `steps` holds each of
+Kinds of users, as many of each as `--weights` says: `compose` requests a new clip and waits for it; `repeat` requests a
+popular clip (Zipf), whose bytes have to be the same each time; `stream` streams a new clip; `job` submits, follows,
+fetches in two ranges and removes; `hang-up` disconnects early. Each sends a request every `--pace` seconds on average,
+at random moments that the `--seed` decides. `--shape` is how many there are: `steps` holds each of
 `--levels` for `--hold` seconds, `spike` goes from the first level to the second and back, `soak` holds one level.
 
-Two lines of the statistics are no requests: `AUDIO first audio`, from the request to the first samples, and `AUDIO
-longest gap`, for how long a player that began with them had nothing to play. What the service refuses by 429 is counted
-as `429`, is not a failure, and is asked for again when `Retry-After` is over.
+Two lines of the statistics are not requests: `AUDIO first audio`, from the request to the first samples, and `AUDIO
+longest gap`, the longest time for which a player had nothing to play. A 429 is counted as `429`, is not a failure, and
+its request is sent again after `Retry-After`.
 
 Load goes to this machine only, unless `--allow-host` names another. An API key comes by MUSICGEN_API_KEY.
 SIGTERM ends a run early, as if its last level were over.
@@ -42,7 +42,7 @@ __all__ = ["Composer", "Impatient", "Listener", "Load", "Repeater", "Submitter"]
 
 
 class Load(LoadTestShape):
-    """As many users as the options say by now. over: none any more; those that there are end what they have begun."""
+    """The number of users over time. over: no more users; those that there are finish what they have begun."""
 
     options: Options | None = None
     over = False

@@ -1,10 +1,10 @@
-"""What `make loadtest` shows: how many users this machine holds, and where it saturates.
+"""The load test `make loadtest`: how many users this machine holds, and where it saturates.
 
     .venv/bin/python -m loadtests.run_load --levels 10,20,30,40,10 --hold 20
 
-Starts the real service with the embedded model on a free port, and lets Locust (`loadtests/locustfile.py`) ask it for
-music, with more and more users, who share its cores: its own figures would be better. Ends with a table, a picture and
-one line of JSON; Locust's report (HTML, CSV) is in --folder.
+Starts the real service with the embedded model on a free port, and lets Locust (`loadtests/locustfile.py`) request
+music with more and more users. Locust shares the cores, so the service alone would do better. Ends with a table, a plot
+and one line of JSON; Locust's report (HTML, CSV) is in --folder.
 
 Exit status: 0 when no request failed, on any level; 1 otherwise; 130 after Ctrl-C.
 """

@@ -5,9 +5,9 @@
     .venv/bin/python -m loadtests.simulate --full-speed 24 --slots 16 --days 1 --realtime 350 --batch 350 --only ours
 
 Two pools, as a deploy file has them: real time on nodes on demand, batch on spot with on-demand nodes where spot is
-refused. Discrete events: arrivals, slots, engines whose speed follows from how many slots are in use, nodes that start
-and load a model, spot nodes taken back with and without notice, generations that go on elsewhere. Policies see what
-Serve would tell them, now and then and as means, and Serve's own functions delay what they ask for.
+refused. Discrete events: arrivals, slots, engines whose throughput depends on the slots in use, nodes that start and
+load a model, spot nodes lost with and without notice, generations resumed elsewhere. Policies see what Serve would
+report, at intervals and as means, and Serve's own functions delay what they decide.
 
 The engine is fitted to a curve that `loadtests.measuring.curves` measured (--curve; by default the embedded model's on
 a CPU). With --full-speed it was not measured: what a full engine makes, in audio-seconds a second, and how much
@@ -125,7 +125,7 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m loadtests.simulate", description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--days", type=float, default=2)
-    parser.add_argument("--realtime", type=float, default=10, help="asked for on average, in full replicas")
+    parser.add_argument("--realtime", type=float, default=10, help="requested on average, in full replicas")
     parser.add_argument("--batch", type=float, default=10, help="likewise")
     parser.add_argument("--steady", action="store_true", help="without days and bursts: to see what flaps by itself")
     parser.add_argument("--only", choices=[OURS], help="leave out what it is compared with")

@@ -30,7 +30,7 @@ from deployments.language_model.engine.engine import Engine
 from deployments.language_model.engine.loop import EngineLoop
 from deployments.language_model.loading import INT8, fastest_dtype, make_decoder, set_torch_threads, warm_up
 from deployments.language_model.weights import DTYPES, fuse
-from deployments.liveness.self_fencing import SelfFencing
+from deployments.liveness.stalls import SelfFencing
 from deployments.messages import CodeFrames, CodeRequest, Sampling
 from loadtests.measuring.hardware import commit, describe
 from loadtests.measuring.shapes import SHAPES, random_tensors

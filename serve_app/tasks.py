@@ -31,7 +31,7 @@ P = ParamSpec("P")
 
 
 async def finish_in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """As `asyncio.to_thread`, but a cancelled caller waits for the end of the call, so that what it uses can be closed."""
+    """As `asyncio.to_thread`, but a cancelled caller waits for its end, so that what it uses can be closed."""
     running = asyncio.get_running_loop().run_in_executor(None, partial(function, *args, **kwargs))
     cancelled: asyncio.CancelledError | None = None
     while not running.done():

@@ -19,23 +19,8 @@ MAX_LINES = 300
 MAX_MODULES_IN_A_FOLDER = 20
 MAX_MODULES = 200
 
-FORBIDDEN = frozenset(
-    [
-        "attendance",
-        "presence",
-        "patience",
-        "wakeup",
-        "pulse",
-        "heap",
-        "departures",
-        "gathering",
-        "audience",
-        "enclosed",
-        "lasting",
-        "listened",
-        "asked",
-    ]
-)
+FORBIDDEN = {"attendance", "presence", "patience", "wakeup", "pulse", "heap", "departures", "gathering"}
+FORBIDDEN |= {"audience", "enclosed", "lasting", "listened", "asked"}
 _PART = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 Graph = Mapping[str, set[str]]

@@ -125,7 +125,7 @@ class _Told(logging.LogRecord):
     def __init__(self, record: logging.LogRecord, fields: Mapping[str, Value]) -> None:
         taken = vars(record).keys() & fields.keys()
         if taken:
-            raise ValueError(f"a log record has other values under {', '.join(sorted(taken))}")
+            raise ValueError(f"a log record has other things under {', '.join(sorted(taken))}")
         self.__dict__.update(vars(record), **fields)
         self._fixed = frozenset(name for name, value in fields.items() if value is not None)
 

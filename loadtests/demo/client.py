@@ -30,7 +30,7 @@ async def request_all(
 ) -> tuple[list[ClipRun], float]:
     """What came of each, and how long it took until all had an end.
 
-    beside: is run meanwhile, told when all were asked for, by `time.monotonic`, and cancelled at the end.
+    beside: is run meanwhile, told when all were requested, by `time.monotonic`, and cancelled at the end.
     """
     clips = [ClipRun(request) for request in requests]
     began_s = time.monotonic()
@@ -53,7 +53,7 @@ async def request_all(
 
 async def _watch(what: str, clips: Sequence[ClipRun], progress: Progress) -> None:
     asked_s = sum(clip.request.num_frames for clip in clips) / FRAME_RATE
-    progress.step(f"{what}: {len(clips)} clips, {asked_s:.0f} s of music, asked for at once")
+    progress.step(f"{what}: {len(clips)} clips, {asked_s:.0f} s of music, requested at once")
     while True:
         await asyncio.sleep(_LOOK_S)
         here_s = sum(clip.frames_here for clip in clips) / FRAME_RATE

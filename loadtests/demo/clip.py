@@ -87,7 +87,7 @@ class ClipRun:
         return max((end_s - start_s for start_s, end_s in zip(starts_s, self.times_s, strict=False)), default=0.0)
 
     async def run(self, client: httpx.AsyncClient, began_s: float) -> None:
-        """Until the clip is whole, or has failed. began_s: by `time.monotonic`, when all were asked for."""
+        """Until the clip is whole, or has failed. began_s: by `time.monotonic`, when all were requested."""
         try:
             async with client.stream("POST", self.request.path, json=self.request.body) as answer:
                 if answer.status_code != 200:

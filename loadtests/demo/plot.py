@@ -16,7 +16,7 @@ _MADE = "frames that were made when the worker was lost"
 
 
 def draw(comparisons: Sequence[Comparison], kills_s: Sequence[float | None], path: Path) -> None:
-    """Writes a PNG with a panel for each round. kills_s: each round's, since all clips were asked for."""
+    """Writes a PNG with a panel for each round. kills_s: each round's, since all clips were requested."""
     figure = Figure(figsize=(11, 5.2), dpi=100, layout="constrained")
     panels = figure.subplots(1, len(kills_s), sharey=True, sharex=True, squeeze=False)[0]
     for i, (axes, killed_s) in enumerate(zip(panels, kills_s, strict=True)):
@@ -30,7 +30,7 @@ def draw(comparisons: Sequence[Comparison], kills_s: Sequence[float | None], pat
                 axes.plot([killed_s] * len(at), at, color=_KILL, marker="x", linestyle="none", label=_MADE)
         if killed_s is not None:
             axes.axvline(killed_s, color=_KILL, linestyle="--", label="kill -9 of a language-model replica")
-        axes.set_xlabel("seconds since all clips were asked for")
+        axes.set_xlabel("seconds since all clips were requested")
         axes.set_ylim(bottom=0)
         axes.grid(visible=True, color="0.92")
         axes.label_outer()

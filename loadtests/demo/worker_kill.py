@@ -19,7 +19,7 @@ _POLL_S = 0.1
 
 
 class WorkerKill:
-    """say: is told what happens. killed_s: when the kill was, since all clips were asked for; None: not yet."""
+    """say: is told what happens. killed_s: when the kill was, since all clips were requested; None: not yet."""
 
     def __init__(self, service: Running, say: Callable[[str], None]) -> None:
         self.killed_s: float | None = None
@@ -28,7 +28,7 @@ class WorkerKill:
         self._before = losses(service)
 
     async def run(self, after_s: float, began_s: float) -> None:
-        """A kill `after_s` after all clips were asked for, at `began_s` by `time.monotonic`. May be cancelled."""
+        """A kill `after_s` after all clips were requested, at `began_s` by `time.monotonic`. May be cancelled."""
         await asyncio.sleep(began_s + after_s - time.monotonic())
         workers = language_models()
         victim = workers[0]

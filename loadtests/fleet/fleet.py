@@ -27,7 +27,7 @@ _DEPLOY_S = 120
 
 
 class FleetError(Exception):
-    """The fleet can't be what was asked; one sentence."""
+    """The fleet cannot be as requested; one sentence."""
 
 
 @dataclass(frozen=True)

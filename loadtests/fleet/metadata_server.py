@@ -28,11 +28,11 @@ _FLAVOR = "Metadata-Flavor"
 
 
 class MetadataServer:
-    """clock: the cloud's, in seconds since 1970. asked: how often each path was, tokens included."""
+    """clock: the cloud's, in seconds since 1970. num_requests: by path, tokens included."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self.clock = clock
-        self.asked: Counter[str] = Counter()
+        self.num_requests: Counter[str] = Counter()
         self.is_preempted = False
         self.sends_flavor = True
         self._texts: dict[str, str] = {}
@@ -90,7 +90,7 @@ class MetadataServer:
 
     def answer(self, method: str, path: str, headers: Any) -> tuple[int, bytes, dict[str, str]]:
         """Status, content and headers, as the cloud's documentation says."""
-        self.asked[path] += 1
+        self.num_requests[path] += 1
         self._released.wait()
         if path == PREEMPTED:
             return self._google(headers)
@@ -152,7 +152,7 @@ def _handler(server: MetadataServer) -> type[BaseHTTPRequestHandler]:
 
         def _do(self, method: str) -> None:
             status, content, headers = server.answer(method, self.path, self.headers)
-            with contextlib.suppress(ConnectionError):  # who asked may have given up
+            with contextlib.suppress(ConnectionError):  # the client may have given up
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)

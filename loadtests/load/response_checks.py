@@ -37,7 +37,7 @@ def check_headers(headers: Mapping[str, str], request: ClipRequest, outcomes: Co
     if outcome in ("hit", "cut") and not _header(headers, "Age").isdecimal():
         raise WrongAnswer("a cached clip without its Age in seconds")
     if _header(headers, "X-Seed") != str(request.seed):
-        raise WrongAnswer("X-Seed is not the seed that was asked for")
+        raise WrongAnswer("X-Seed is not the seed that was requested")
     if not _ID.fullmatch(_header(headers, "X-Generation-Id")):
         raise WrongAnswer("X-Generation-Id is not 32 hexadecimal digits")
     if _header(headers, "Content-Type") != "audio/wav":

@@ -60,7 +60,7 @@ def shape(kind: str, levels: Sequence[int], hold_s: float) -> Shape:
 class Pace:
     """Moments at random, `mean_s` apart on average (a Poisson process), whatever an answer takes.
 
-    A user who is late asks at once, and does not catch up: of a service that can't keep up, less is asked.
+    A user who is late sends the next request at once and does not catch up: a service that cannot keep up gets fewer.
     """
 
     def __init__(self, chance: random.Random, mean_s: float, now_s: float) -> None:

@@ -157,9 +157,9 @@ def submit(service: ServiceClient, request: ClipRequest, idempotency_key: str, q
     with service.request("POST", GENERATIONS, body, {"Idempotency-Key": idempotency_key}) as answer:
         answer.expect(202)
         generation = _generation(answer.read())
-    asked = (request.prompt, request.duration_ms, queue, f"{GENERATIONS}/{generation['id']}")
+    expected = (request.prompt, request.duration_ms, queue, f"{GENERATIONS}/{generation['id']}")
     told = tuple(generation.get(key) for key in ("prompt", "music_length_ms", "queue"))
-    if (*told, answer.headers.get("Location")) != asked:
+    if (*told, answer.headers.get("Location")) != expected:
         raise WrongAnswer("what was taken in is not what was submitted")
     return generation
 

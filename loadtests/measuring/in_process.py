@@ -20,7 +20,7 @@ from deployments.language_model.engine.engine import Engine
 from deployments.language_model.engine.loop import EngineLoop
 from deployments.language_model.loading import INT8, fastest_dtype, make_decoder, set_torch_threads, warm_up
 from deployments.language_model.weights import load_weights
-from deployments.liveness.self_fencing import SelfFencing
+from deployments.liveness.stalls import SelfFencing
 from deployments.messages import (
     CodeFrames,
     CodeRequest,

@@ -15,7 +15,7 @@ PEAK_HOUR = 16.0
 
 @dataclass(frozen=True)
 class Demand:
-    """audio_s_per_s: asked for, on average without bursts. daily: by how much of it the day swings, 0 to 1. A burst
+    """audio_s_per_s: requested, on average without bursts. daily: by how much of it the day swings, 0 to 1. A burst
     multiplies what comes, for about burst_s. lengths_s: of clips, equally likely. batch: how many come at once, on
     average.
     """
@@ -31,7 +31,7 @@ class Demand:
 
 @dataclass(frozen=True)
 class Arrivals:
-    """arrives_s, audio_s: of each generation, in order. rates: audio-seconds asked for a second, in bins of BIN_S."""
+    """arrives_s, audio_s: of each generation, in order. rates: audio-seconds requested a second, in bins of BIN_S."""
 
     arrives_s: Floats
     audio_s: Floats

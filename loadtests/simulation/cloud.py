@@ -14,7 +14,7 @@ class CloudSettings:
     """A node has one replica. Times to start and to load vary evenly by `jitter` of themselves to either side.
 
     idle_s: until a node without a replica is given back. refused: the share of requests for spot that fail; after
-    refusal_s a node on demand is asked for instead. preemptions_per_hour: of a spot node, of which `noticed` get their
+    refusal_s a node on demand is requested instead. preemptions_per_hour: of a spot node, of which `noticed` get their
     notice, notice_s before the end. Prices: of a node and hour.
     """
 
@@ -47,7 +47,7 @@ class Node:
 
 
 class Cloud:
-    """Draws what happens to nodes, in the order they are asked for."""
+    """Draws what happens to nodes, in the order they are requested."""
 
     def __init__(self, settings: CloudSettings, rng: np.random.Generator) -> None:
         self.settings = settings

@@ -1,4 +1,4 @@
-"""A simulation as a picture: replicas over time beside what is asked for, and what waiting costs."""
+"""A simulation as a picture: replicas over time beside what is requested, and what waiting costs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def draw(
         rates = scenario.arrivals(pool).rates / scenario.full_audio_s_per_s
         rates = rates[: len(rates) // BINS * BINS].reshape(-1, BINS).mean(axis=1)
         hours = np.arange(len(rates)) * BINS * BIN_S / 3600
-        over_time.fill_between(hours, rates, color="0.85", step="post", label="asked for, in full replicas")
+        over_time.fill_between(hours, rates, color="0.85", step="post", label="requested, in full replicas")
         for name, outcome in fleets.items():
             if name in STYLES:
                 course = outcome.course

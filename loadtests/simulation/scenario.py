@@ -18,7 +18,7 @@ from serve_app.scaling.policy import Targets
 
 REALTIME, BATCH = "realtime", "batch"
 OURS, RAYS_DEFAULT = "ours", "Ray's default"
-PEAK_S = 600.0  # a peak is the most that is asked for over such a time
+PEAK_S = 600.0  # a peak is the most that is requested over such a time
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Scaling:
 
 @dataclass(frozen=True)
 class Scenario:
-    """realtime, batch: what is asked of each pool on average, in replicas all of whose slots are in use. steady: no
+    """realtime, batch: what is requested of each pool on average, in replicas all of whose slots are in use. steady: no
     days and no bursts. engine: what `curve` was made from. clouds: what each pool's nodes are. look_s, look_back_s: as
     `PoolSettings` has them.
     """

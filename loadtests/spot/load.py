@@ -18,7 +18,7 @@ MAX_S = 600
 
 
 class LocustLoad:
-    """users: of all kinds together. clock: seconds since the demonstration began; may be asked from any thread."""
+    """users: of all kinds together. clock: seconds since the demonstration began; may be called from any thread."""
 
     def __init__(self, users: int, arguments: Sequence[str], folder: Path, clock: Callable[[], float]) -> None:
         self._arguments = ["--shape", "soak", "--levels", str(users), "--hold", str(MAX_S), *arguments]

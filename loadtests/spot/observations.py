@@ -33,8 +33,8 @@ class NodeLoss:
 
 @dataclass(frozen=True)
 class Observations:
-    """began_s: of the load. samples: Locust's. losses_s: when a generation of anybody's lost its worker. takes: of the
-    demonstration's own clips. undisturbed: once more those that lost their worker, when all was quiet.
+    """began_s: of the load. samples: Locust's. losses_s: when any generation lost its worker. jobs: the demonstration's
+    own. undisturbed: those that lost their worker, made again afterwards.
     """
 
     began_s: float

@@ -32,7 +32,7 @@ from serve_app.database.engines import open_database, open_leases
 from serve_app.database.leases import LEASES_LOST
 from serve_app.errors import NotReady
 from serve_app.job import QUEUE_CLASSES
-from serve_app.jobs.job_metrics import JOB_ATTEMPTS, JOBS_UNDER_WAY, JOBS_WAITING, JOBS_WAITING_AUDIO
+from serve_app.jobs import JOB_ATTEMPTS, JOBS_UNDER_WAY, JOBS_WAITING, JOBS_WAITING_AUDIO
 from serve_app.jobs.maker import JobHealthMeter
 from serve_app.jobs.service import JobService
 from serve_app.pipeline.deployment import CodecHandle

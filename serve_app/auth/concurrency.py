@@ -127,7 +127,7 @@ class RedisConcurrencyLimit(ConcurrencyLimit):
         self._sleep = sleep
         self._held: dict[str, str] = {}
         self._releasing: set[asyncio.Task[None]] = set()
-        self._renewing = BackgroundTask(self._renew_for_ever)
+        self._renewing = BackgroundTask(self._renew_forever)
         self._acquire = redis.client.register_script(_ACQUIRE)
         self._renew = redis.client.register_script(_RENEW)
 
@@ -183,7 +183,7 @@ class RedisConcurrencyLimit(ConcurrencyLimit):
             if late:
                 await self._remove(key, late)
 
-    async def _renew_for_ever(self) -> None:
+    async def _renew_forever(self) -> None:
         while True:
             await self._sleep(self._expiry_ms / 1000 / _RENEWALS_PER_EXPIRY)
             await self.renew()

@@ -11,9 +11,9 @@
     refresh  none    -                                         miss      drawn         codes, alias
     off      -       -                                         miss      given, drawn  nothing
 
-An expired entry does not count as cached. An alias outlives the codes that it points at when they are evicted or broken;
-then they are generated again with its seed, so that the same prompt gives the same music until the alias expires. An
-entry of a newer release does not count either, and is not overwritten.
+An expired entry does not count as cached. An alias outlives the codes that it points at when they are evicted or
+broken; then they are generated again with its seed, so that the same prompt gives the same music until the alias
+expires. An entry of a newer release does not count either, and is not overwritten.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ An entry is a head and a body. The head, all integers big-endian:
     44            JSON in ASCII: the kind, when it was made, and what the body is
 
 The body of codes is int16, little-endian, codebook after codebook; that of sound is the file itself; an alias has none.
-The checksum covers the key, so that an entry under another's name is broken. A file holds the head and then the body; an
-object store holds the head as metadata, and the object is the sound and nothing else.
+The checksum covers the key, so that an entry under another's name is broken. A file holds the head and then the body;
+an object store holds the head as metadata, and the object is the sound and nothing else.
 """
 
 from __future__ import annotations

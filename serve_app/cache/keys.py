@@ -1,8 +1,9 @@
 """Keys of a generation, its sound, and a request without a seed: SHA-256 over canonical JSON.
 
 The length of the music is not in a generation's key: its first frames do not depend on how many follow, so that cached
-codes can be cut and extended. Everything else that decides the codes is in it; so are the scope, which separates tenants
-that must not share, and a schema number, which is raised when the same fields come to mean other codes or sound.
+codes can be cut and extended. Everything else that decides the codes is in it; so are the scope, which separates
+tenants that must not share, and a schema number, which is raised when the same fields come to mean other codes or
+another sound.
 """
 
 from __future__ import annotations

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from serve_app.cli import terminal
 from serve_app.cli.options import Json
-from serve_app.cli.terminal import DONE, FAILED, WRONG_USAGE, CommandError, print_json
+from serve_app.cli.terminal import CommandError, print_json
 
 HELP = "Drain the Ray node that this runs on, before its cloud takes the machine back."
 
@@ -82,7 +83,6 @@ def _run(command: Literal["watch", "drain"], options: Mapping[str, object], as_j
     from pydantic import ValidationError
 
     from serve_app.settings import sentence
-    from serve_app.spot import watcher_log
     from serve_app.spot.draining import DrainError, NodeError, check_ray
     from serve_app.spot.watcher import (
         CloudName,
@@ -93,8 +93,9 @@ def _run(command: Literal["watch", "drain"], options: Mapping[str, object], as_j
         until_told,
         watch_node,
     )
+    from serve_app.spot.watcher_log import FAILED, NOT_DRAINED, WatcherLog
 
-    events = watcher_log.WatcherLog(sys.stderr)
+    events = WatcherLog(sys.stderr)
     given = {name: value for name, value in options.items() if value is not None}
     enums: dict[str, Callable[[Any], object]] = {"cloud": CloudName, "rebalance": OnRebalance}
     given |= {name: enums[name](value) for name, value in given.items() if name in enums}
@@ -104,17 +105,17 @@ def _run(command: Literal["watch", "drain"], options: Mapping[str, object], as_j
         else:
             work = drain_node(DrainSettings.model_validate(given), events)
     except ValidationError as error:
-        raise CommandError(f"--{sentence(error).replace('_', '-', 1)}", WRONG_USAGE) from None
+        raise CommandError(f"--{sentence(error).replace('_', '-', 1)}", terminal.WRONG_USAGE) from None
     try:
         check_ray()
         is_gone = asyncio.run(until_told(work, events))
     except (NodeError, DrainError) as error:
         work.close()
-        events.tell(watcher_log.FAILED, reason=str(error))
-        return FAILED
+        events.tell(FAILED, reason=str(error))
+        return terminal.FAILED
     except (TimeoutError, asyncio.TimeoutError):
-        events.tell(watcher_log.NOT_DRAINED)
-        return FAILED
+        events.tell(NOT_DRAINED)
+        return terminal.FAILED
     if as_json:
         print_json({"node_gone": is_gone})
-    return DONE
+    return terminal.DONE

@@ -158,9 +158,11 @@ def use_state_folder(folder: Path | None) -> None:
 
 def config_path(text: str | Path | None) -> Path | None:
     """The deploy file that is meant: a path, or the name of one that comes with the package. None: there is none."""
-    path = Path(DEFAULT_CONFIG if text is None else text)
+    if text is None:
+        return _near(DEFAULT_CONFIG)
+    path = Path(text)
     if path.is_file():
-        return _near(path)
+        return path
     shipped = CONFIGS / f"{path.name.removesuffix('.yaml')}.yaml"
     return _near(shipped) if len(path.parts) == 1 and shipped.is_file() else None
 

@@ -2,8 +2,8 @@
 
 SQLite is a file for the processes of one machine. It has a write-ahead log, so that readers never wait. Writers take
 turns: a transaction locks the file when it begins, since one that reads first and writes later fails with "locked" at
-once. It tries at short intervals, because SQLite's own intervals grow, so that an old writer would wait behind new ones.
-With `synchronous=NORMAL` a power loss may lose the last commits, and corrupts nothing.
+once. It tries at short intervals, because SQLite's own intervals grow, so that an old writer would wait behind new
+ones. With `synchronous=NORMAL` a power loss may lose the last commits, and corrupts nothing.
 
 PostgreSQL, through psycopg, is for the machines of a cluster.
 """

@@ -123,8 +123,8 @@ jobs = Table(
 )
 
 # tenant, queue: copies of the job's, for the index by which variations are claimed. token: of the lease under which it
-# was last begun, or larger. due: by the clock of leases. The last five columns: its sound's health, all of them or none;
-# a silent clip has no flatness and no harmonicity.
+# was last begun, or larger. due: by the clock of leases. The last five columns: its sound's health, all of them or
+# none; a silent clip has no flatness and no harmonicity.
 variations = Table(
     "variations",
     metadata,

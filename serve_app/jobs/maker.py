@@ -20,8 +20,7 @@ from serve_app.database.lease_table import HeldLease
 from serve_app.database.leases import LEASES_LOST, Leases
 from serve_app.errors import NotReady, ServiceError, TooBusy, WorkerLostTwice
 from serve_app.job import ClaimedVariation, Fault, SoundHealth, StaleToken, VariationId
-from serve_app.jobs.checkpoints import CheckpointWriter, RunningVariation
-from serve_app.jobs.job_metrics import (
+from serve_app.jobs import (
     JOB_ATTEMPTS,
     JOB_BEGUN,
     JOB_BEGUN_AGAIN,
@@ -32,6 +31,7 @@ from serve_app.jobs.job_metrics import (
     JOB_TAKEN_OVER,
     JOB_UNHEARD,
 )
+from serve_app.jobs.checkpoints import CheckpointWriter, RunningVariation
 from serve_app.pipeline.pipeline import EngineGone
 from serve_app.settings.application import JobsSettings
 from serve_app.sound.health_reports import UNRECORDED, SoundRecorder, made_new_music, report_health
@@ -242,7 +242,7 @@ class Maker:
         await self._end(variation, lambda table: table.fail(variation, token, fault))
 
     async def _end(self, variation: VariationId, call: Callable[[JobTable], None]) -> bool:
-        """Records how it ended, retrying while the database cannot be reached. Returns False where the token is stale."""
+        """Records how it ended, retrying while the database cannot be reached. Returns False for a stale token."""
         while True:
             try:
                 await self._table.run("end", call)

@@ -21,8 +21,8 @@ from serve_app.database.lease_table import HeldLease
 from serve_app.database.leases import Leases
 from serve_app.errors import NotReady
 from serve_app.job import QUEUE_CLASSES, VariationId
+from serve_app.jobs import JOB_BROKE
 from serve_app.jobs.checkpoints import CheckpointWriter
-from serve_app.jobs.job_metrics import JOB_BROKE
 from serve_app.jobs.maker import Frames, JobHealthMeter, Maker, RetryPolicy
 from serve_app.settings.application import JobsSettings
 from serve_app.tasks import cancel_and_wait

@@ -18,48 +18,48 @@ ENCODER_SILENT = LogEvent(
     "encoder_silent",
     WARNING,
     "generation %(generation).16s: no text encoder answered in %(patience_s)g s",
-    "The text encoders are held up.",
+    "The text encoders are unresponsive.",
 )
 WORKER_LOST = LogEvent(
     "worker_lost",
     WARNING,
-    "generation %(generation).16s lost its worker at frame %(frame)d (%(cause)s); another goes on",
-    "A language model's replica died, or left its node; nothing is lost by it.",
+    "generation %(generation).16s lost its worker at frame %(frame)d (%(cause)s); another resumes it",
+    "A replica of a language model crashed, or its node was lost; no work is lost.",
 )
 GENERATION_GIVEN_UP = LogEvent(
     "generation_given_up",
     ERROR,
-    "generation %(generation).16s lost %(num_lost)d workers, and is given up",
-    "The request seems to kill workers, and is refused for a while.",
+    "generation %(generation).16s lost %(num_lost)d workers and is given up",
+    "The request seems to kill workers; it is refused for a while.",
 )
 GENERATION_LEASE_LOST = LogEvent(
     "generation_lease_lost",
     WARNING,
-    "generation %(generation).16s: its lease is lost; it goes on elsewhere",
-    "The pipeline replica was held up for longer than its lease.",
+    "generation %(generation).16s: its lease is lost; another replica resumes it",
+    "The pipeline replica was unresponsive for longer than its lease.",
 )
 CODEC_SILENT = LogEvent(
     "codec_silent",
     WARNING,
-    "no codec replica has decoded a window in %(patience_s)g s; it is asked for again",
-    "The codec decoders are held up.",
+    "no codec replica has decoded a window in %(patience_s)g s; it is retried",
+    "The codec decoders are unresponsive.",
 )
 CODEC_LOST = LogEvent(
     "codec_lost",
     WARNING,
-    "a codec replica was lost (%(cause)s); its window goes to another",
-    "A codec decoder's replica died.",
+    "a codec replica was lost (%(cause)s); its window is retried on another",
+    "A replica of a codec decoder crashed.",
 )
 IDENTITY_LOST = LogEvent(
     "identity_lost",
     WARNING,
-    "a language-model replica was lost when it was asked what it is; another one is asked",
-    "A language model's replica died.",
+    "a language-model replica was lost when its identity was requested; it is retried on another",
+    "A replica of a language model crashed.",
 )
 AUDIO = Metric(
     "musicgen_audio_seconds_total",
     "counter",
-    "Music made, as codes, wanted to the end or not.",
+    "Music made, as codes, whether or not it was wanted to the end.",
     "seconds of music",
     ("model", "queue"),
 )
@@ -74,14 +74,14 @@ REAL_TIME_FACTOR = Metric(
 GENERATIONS_WAITING = Metric(
     "musicgen_generations_waiting",
     "gauge",
-    "Generations that no engine has taken in yet: all are full, or none is up.",
+    "Generations that no engine has accepted yet: all are full, or none is up.",
     "generations",
     ("model", "queue"),
 )
 SLOT_WAIT = Metric(
     "musicgen_slot_wait_seconds",
     "histogram",
-    "From a generation's beginning to its slot; those who left before are not in it.",
+    "From a generation's start to its slot; generations that ended before are not counted.",
     "seconds",
     ("model", "queue"),
     _WAITS_S,
@@ -89,22 +89,22 @@ SLOT_WAIT = Metric(
 GENERATIONS = Metric(
     "musicgen_generations_total",
     "counter",
-    "Generations that have ended. outcome: made; left: nobody wanted it any more; refused: no engine had room; "
-    "given_up: it lost too many workers; lease_lost: it goes on elsewhere; failed.",
+    "Generations that have ended. outcome: made; left: no subscriber was left; refused: no engine had room; "
+    "given_up: it lost too many workers; lease_lost: another replica resumes it; failed.",
     "generations",
     ("model", "queue", "outcome"),
 )
 RESUMED = Metric(
     "musicgen_generations_resumed_total",
     "counter",
-    "Times that a generation lost its worker, and another one went on with it.",
+    "Times that a generation lost its worker and another one resumed it.",
     "times",
     ("model", "queue"),
 )
 CACHE_ANSWERS = Metric(
     "musicgen_cache_answers_total",
     "counter",
-    "Where the music came from that was asked for with the cache in use or refreshed.",
+    "Where the music came from, for requests that use or refresh the cache.",
     "requests",
     ("model", "cache"),
 )

@@ -20,11 +20,13 @@ _SHARES = (0.0001, 0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0
 CLIP_COLLAPSED = LogEvent(
     "clip_collapsed",
     WARNING,
-    "generation %(generation).16s: the clip has collapsed: it is silent or hangs, to its end",
-    "The sound is not what one wants to hear; many of them are a fault of a model or of its numerics.",
+    "generation %(generation).16s: the clip has collapsed: it is silent or stuck, to its end",
+    "The clip does not sound as it should; many of them are a fault of a model or of its numerics.",
     more=("model", "request_id", "silent_share"),
 )
-CLIPS = Metric("musicgen_clips_total", "counter", "Clips that were made, and listened to.", "clips", ("model",))
+CLIPS = Metric(
+    "musicgen_clips_total", "counter", "Clips that were made, and whose health was measured.", "clips", ("model",)
+)
 CLIPS_COLLAPSED = Metric(
     "musicgen_clips_collapsed_total",
     "counter",

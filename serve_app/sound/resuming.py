@@ -25,15 +25,15 @@ from serve_app.pipeline.workers import MAX_LOSSES
 PIPELINE_SILENT = LogEvent(
     "pipeline_silent",
     WARNING,
-    "a pipeline replica gave no sign of life for %(patience_s)g s; another is asked",
-    "A pipeline replica is held up, or its node is.",
+    "a pipeline replica sent no heartbeat for %(patience_s)g s; the request is retried on another",
+    "A pipeline replica or its node is unresponsive.",
     more=("generation", "request_id"),
 )
 PIPELINE_LOST = LogEvent(
     "pipeline_lost",
     WARNING,
-    "a pipeline replica was lost at frame %(frame)d (%(cause)s); another is asked",
-    "A pipeline replica died; who listened goes on with another.",
+    "a pipeline replica was lost at frame %(frame)d (%(cause)s); the request is retried on another",
+    "A pipeline replica crashed; its requests are resumed on another.",
     more=("generation", "request_id"),
 )
 
@@ -54,7 +54,7 @@ async def stream_with_failover(
 ) -> AsyncGenerator[GenerationStart | CodeFrames, None]:
     """Yields the start of a generation and then its frames, each once, and retries on another replica after a loss.
 
-    A replica sends its first heartbeat at once. One that does not is held up, and another is asked.
+    A replica sends its first heartbeat at once. One that does not is unresponsive, and another is called.
 
     Args:
         call: calls a pipeline replica; raises PipelineLost.

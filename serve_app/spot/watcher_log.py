@@ -17,7 +17,7 @@ WAITING = LogEvent(
     "%(reason)s; waited for up to %(start_s)g s",
     "The node is not there yet: it may be about to start.",
 )
-WATCHING = LogEvent("watching", INFO, "%(url)s is asked for a notice every %(poll_s)g s", "The watch has begun.")
+WATCHING = LogEvent("watching", INFO, "%(url)s is polled for a notice every %(poll_s)g s", "The watch has begun.")
 METADATA_FAILED = LogEvent(
     "metadata_failed",
     WARNING,
@@ -66,7 +66,7 @@ FIELDS = {
     "said": "the time of the end as the cloud gave it",
     "reason": "an error's own sentence",
     "url": "of the metadata server",
-    "poll_s": "how often it is asked",
+    "poll_s": "how often it is polled",
     "start_s": "how long to wait for the node at most",
     "failures": "how often the metadata server did not answer, one time after the other",
     "why": "the node is drained",

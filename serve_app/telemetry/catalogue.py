@@ -21,7 +21,7 @@ from deployments.telemetry.metric import Metric
 from serve_app.auth.gate import LIMITS
 from serve_app.database.leases import LEASES_LOST
 from serve_app.faults import STORE_FAULT, STORE_FAULTS, STORE_LEFT_OUT
-from serve_app.jobs.job_metrics import (
+from serve_app.jobs import (
     JOB_ATTEMPTS,
     JOB_BEGUN,
     JOB_BEGUN_AGAIN,
@@ -146,7 +146,7 @@ BY_NAME = {metric.name: metric for metric in METRICS}
 # Of the log's events. None has a client's words in it; null where there is none.
 EVENT_FIELDS = {
     "request_id": "the answer's X-Request-Id: the client's own where it is fit for a log, else drawn",
-    "generation": "32 hexadecimal digits: X-Generation-Id, a variation's music_id; of a `request` about a job, the job's",
+    "generation": "32 hexadecimal digits: X-Generation-Id, a variation's music_id; in a `request` about a job, its id",
     "job": "32 hexadecimal digits, the id of a generation at /v1/generations",
     "variation": "which of the job's variations, from 0",
     "model": "the name of one of the models on offer; `none` where a request named none, or none that there is",

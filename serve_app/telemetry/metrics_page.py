@@ -1,7 +1,7 @@
 """The page that Prometheus scrapes: the metrics of all nodes as one.
 
-Each node's agent is scraped over HTTP; one that does not answer is left out, and counted. Requests that come at the same
-time share one page.
+Each node's agent is scraped over HTTP; one that does not answer is left out, and counted. Requests that come at the
+same time share one page.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from deployments.language_model.engine.engine import Engine
 from deployments.language_model.engine.engine_metrics import ENGINE_LAPSED, ENGINE_REFUSED
 from deployments.language_model.engine.frame_stream import FrameStream, call_soon
 from deployments.language_model.errors import EngineFailed, EngineFenced, EngineFull
-from deployments.liveness.self_fencing import SelfFencing
+from deployments.liveness.stalls import SelfFencing
 from deployments.liveness.timings import TIMINGS
 from deployments.messages import CodeFrames, CodeRequest, Heartbeat
 from deployments.scaling_stats import ThroughputMeter

@@ -12,9 +12,8 @@ import torch
 
 from deployments.language_model.config import DecoderConfig
 from deployments.language_model.gpu.matrix import Matrices
-from deployments.language_model.gpu.operations import Operations
+from deployments.language_model.gpu.operations import Operations, ReferenceOperations
 from deployments.language_model.gpu.program import Program, buckets
-from deployments.language_model.gpu.reference import ReferenceOperations
 from deployments.language_model.gpu.state import PAGE, Pages, State, pages_of
 from deployments.language_model.gpu.stepper import GpuStepper
 from deployments.language_model.model import sinusoidal_positions

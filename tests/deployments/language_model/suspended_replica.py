@@ -13,7 +13,7 @@ from itertools import pairwise
 from deployments.language_model.engine.engine import Engine
 from deployments.language_model.engine.loop import EngineLoop
 from deployments.language_model.errors import EngineFenced
-from deployments.liveness.self_fencing import SelfFencing
+from deployments.liveness.stalls import SelfFencing
 from deployments.liveness.timings import uptime_s
 from deployments.messages import CodeFrames, CodeRequest
 from tests.deployments.language_model.random_decoder import random_decoder, request

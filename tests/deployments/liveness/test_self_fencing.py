@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from deployments.liveness.self_fencing import SelfFencing
+from deployments.liveness.stalls import SelfFencing
 from deployments.liveness.timings import TIMINGS, uptime_s
 from tests.deployments.language_model.engine.clock import Clock
 

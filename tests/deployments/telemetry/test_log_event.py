@@ -100,7 +100,7 @@ def test_what_json_has_no_number_for_is_told_in_words(json_log: ServeLog, value:
 def test_a_line_names_the_place_that_told_it(json_log: ServeLog) -> None:
     tell()
     line = json_log.line()
-    assert line["filename"] == "test_event.py"
+    assert line["filename"] == "test_log_event.py"
     assert line["lineno"] == tell.__code__.co_firstlineno + 1
 
 

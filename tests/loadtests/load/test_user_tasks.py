@@ -105,7 +105,7 @@ def test_a_job_that_fails_is_a_failure_and_what_followed_is_not_done() -> None:
 
 
 @pytest.mark.parametrize("num_pieces", [0, 1, 2])
-def test_who_hangs_up_frees_the_place(num_pieces: int) -> None:
+def test_a_client_that_disconnects_frees_its_place(num_pieces: int) -> None:
     backend = SineBackend()
     with user(backend) as someone:
         disconnect(someone.service, someone.recorder, NEW, num_pieces, 20, "hang up")
@@ -113,7 +113,7 @@ def test_who_hangs_up_frees_the_place(num_pieces: int) -> None:
     assert backend.open_takes == 0
 
 
-def test_who_hangs_up_before_there_is_an_answer_has_not_failed() -> None:
+def test_a_disconnect_before_the_response_is_no_failure() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         someone = RecordedUser(f"http://127.0.0.1:{silent.getsockname()[1]}")
         disconnect(someone.service, someone.recorder, NEW, 3, 0.01, "hang up")

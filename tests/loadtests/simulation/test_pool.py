@@ -99,7 +99,7 @@ def test_a_spike_raises_the_fleet_once_and_lets_it_fall_once() -> None:
     assert outcome.num_ended == outcome.num_arrived
 
 
-def test_batch_wakes_from_none_works_through_its_queue_within_its_patience_and_goes() -> None:
+def test_a_batch_pool_starts_from_none_works_through_its_queue_in_time_and_stops() -> None:
     crowd = Arrivals(np.full(500, 600.0), np.full(500, 60.0), np.zeros(1))
     cloud = CloudSettings(spot=True, preemptions_per_hour=0, refused=0)
     outcome = pool(serve(Targets(1, 900), least=0), crowd, cloud, 3, initial=0)

@@ -189,7 +189,7 @@ class DecodingBackend(SineBackend):
 
 def key_of(request: MusicRequest, seed: int) -> str:
     """The key of a request's music, by the real rules."""
-    return generation_key(SineBackend()._asked(request), seed).digest
+    return generation_key(SineBackend()._generation_request(request), seed).digest
 
 
 def job_service(

@@ -146,14 +146,14 @@ def test_any_other_way_of_using_it_is_refused_with_the_right_ones(value: object)
 
 @pytest.fixture
 def pools(monkeypatch: pytest.MonkeyPatch) -> list[StreamBufferPool]:
-    """The rooms of all services that the test builds."""
+    """The buffer pools of all services that the test builds."""
     built: list[StreamBufferPool] = []
 
     def build(max_bytes: int) -> StreamBufferPool:
         built.append(StreamBufferPool(max_bytes))
         return built[-1]
 
-    monkeypatch.setattr(routes, "Gathering", build)
+    monkeypatch.setattr(routes, "StreamBufferPool", build)
     return built
 
 

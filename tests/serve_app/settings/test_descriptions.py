@@ -57,7 +57,7 @@ def test_a_field_without_a_description_is_found() -> None:
         silent: int = 2
 
     class Root(StrictModel):
-        planted: dict[str, Planted | None] = {}
+        planted: dict[str, Planted | None] | None = None
         """It holds the planted ones."""
 
     assert [undescribed(model) for model in settings_tree(Root)] == [[], ["silent"]]

@@ -113,11 +113,11 @@ def test_a_token_is_used_until_it_is_refused(server: MetadataServer) -> None:
     async def scenario(aws: AwsCloud) -> None:
         for _ in range(3):
             await aws.notices()
-        assert server.asked[TOKEN] == 1
+        assert server.num_requests[TOKEN] == 1
         server.forget_tokens()
         server.interrupt("terminate", in_s=120)
         assert [notice.kind for notice in await aws.notices()] == [NoticeKind.TERMINATE]
-        assert server.asked[TOKEN] == 2
+        assert server.num_requests[TOKEN] == 2
 
     with_aws(server.url, scenario)
 
@@ -127,7 +127,7 @@ def test_a_server_that_takes_no_token_is_an_error_and_not_a_loop(server: Metadat
         server.fail(TOKEN, 200, b"not-one-of-its-own")
         with pytest.raises(MetadataError, match="status 401"):
             await aws.notices()
-        assert server.asked[TOKEN] == 2
+        assert server.num_requests[TOKEN] == 2
 
     with_aws(server.url, scenario)
 

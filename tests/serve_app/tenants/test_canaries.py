@@ -261,7 +261,13 @@ def test_settings_show_no_password_however_they_are_shown() -> None:
     args = {"models": model, "default_model": "scripted"}
     right = Settings.model_validate({**args, "records": {"url": POSTGRESQL}, "access": {"limits": {"storage": REDIS}}})
     assert right.records.resolved_url.password == PASSWORD
-    texts = [repr(right), str(right), right.model_dump_json(), repr(right.model_dump()), repr(right.records.database)]
+    texts = [
+        repr(right),
+        str(right),
+        right.model_dump_json(),
+        repr(right.model_dump()),
+        repr(right.records.resolved_url),
+    ]
     wrong = [
         {**args, "records": {"url": f"mysql://user:{PASSWORD}@host/records"}},
         {**args, "records": {"url": f"{POSTGRESQL}?password={PASSWORD}"}},

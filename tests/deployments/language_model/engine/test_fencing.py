@@ -21,7 +21,7 @@ from deployments.language_model.decoder import Decoder
 from deployments.language_model.engine.engine import Engine
 from deployments.language_model.engine.loop import EngineLoad, EngineLoop
 from deployments.language_model.errors import EngineFenced
-from deployments.liveness.self_fencing import SelfFencing
+from deployments.liveness.stalls import SelfFencing
 from deployments.liveness.timings import TIMINGS
 from deployments.messages import CodeFrames, CodeRequest, Heartbeat
 from tests.deployments.language_model.engine.clock import Clock

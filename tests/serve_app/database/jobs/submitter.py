@@ -1,4 +1,7 @@
-"""Submits jobs and follows them to their ends, with many threads: `python -m tests.serve_app.database.jobs.submitter URL`."""
+"""Submits jobs and follows them to their ends, with many threads.
+
+Command: `python -m tests.serve_app.database.jobs.submitter URL`.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Makes jobs as fast as it can, under leases that are over as soon as they are given: whoever comes takes them away.
 
-`python -m tests.serve_app.database.jobs.worker URL NUM_THREADS` prints what it has written, a line of JSON for each thread.
+`python -m tests.serve_app.database.jobs.worker URL NUM_THREADS` prints what it has written, a line of JSON for
+each thread.
 """
 
 from __future__ import annotations

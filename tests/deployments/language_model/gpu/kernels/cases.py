@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from deployments.language_model.config import DecoderConfig
-from deployments.language_model.gpu.operations import Operations
-from deployments.language_model.gpu.reference import ReferenceOperations
+from deployments.language_model.gpu.operations import Operations, ReferenceOperations
 from deployments.language_model.gpu.state import NOBODY, PAGE, Plan, State
 from tests.deployments.language_model.random_decoder import CONFIG
 
