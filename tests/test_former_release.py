@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,10 +31,10 @@ CONFIGS = ("aws.yaml", "gpu.yaml", "local.yaml", "offloaded.yaml")
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
+def folder(tmp_path: Path) -> Path:
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(tmp_path, filter="data")
-    yield tmp_path
+    return tmp_path
 
 
 def test_its_cache_is_read_to_the_byte(folder: Path) -> None:
