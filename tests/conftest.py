@@ -10,11 +10,10 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests import postgresql as postgresql_package
-from tests import redis_server as redis_package
+from tests import redis_server as redis
 from tests.postgresql import PostgresqlServer, postgresql_server
 from tests.redis_server import RedisServer
-from tests.s3_server import INSTALL, S3Server, missing_programs, s3_server
+from tests.s3_server import S3Server, s3_server
 from tests.skips import pytest_make_collect_report, pytest_runtest_makereport
 
 # A submission is judged on examples that are the same each time; whoever works here looks for new ones.
@@ -60,9 +59,7 @@ def project_root() -> Path:
 
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """A real S3 server; the test is skipped where Ceph is not installed."""
-    if missing := missing_programs():
-        pytest.skip(f"not installed: {', '.join(missing)}; `{INSTALL}` brings it")
+    """A real S3 server."""
     with s3_server(tmp_path_factory.mktemp("s3")) as server:
         yield server
 
@@ -70,23 +67,19 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 @pytest.fixture(scope="session")
 def bucket(s3: S3Server) -> str:
     """A bucket on it."""
-    s3.client().create_bucket(Bucket="music")
+    s3.create_bucket("music")
     return "music"
 
 
 @pytest.fixture(scope="session")
 def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresqlServer]:
-    """A real PostgreSQL, running; who stops or pauses it gives it back running. Skips where it is not installed."""
-    if postgresql_package.programs() is None:
-        pytest.skip(f"not installed: PostgreSQL; `{postgresql_package.INSTALL}` brings it")
+    """A real PostgreSQL, running; who stops or pauses it gives it back running."""
     with postgresql_server(tmp_path_factory.mktemp("postgresql")) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """A real Redis, running; who stops or pauses it gives it back running. Skips where it is not installed."""
-    if not redis_package.is_installed():
-        pytest.skip(f"not installed: redis-server; `{redis_package.INSTALL}` brings it")
-    with redis_package.redis_server(tmp_path_factory.mktemp("redis")) as server:
+    """A real Redis, running; who stops or pauses it gives it back running."""
+    with redis.redis_server(tmp_path_factory.mktemp("redis")) as server:
         yield server

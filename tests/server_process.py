@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import pwd
 import signal
 import subprocess
 import time
@@ -13,6 +14,15 @@ from pathlib import Path
 import psutil
 
 _PATIENCE_S = 60.0
+
+
+def wait_for(happened: Callable[[], bool], otherwise: str) -> None:
+    """Returns when it has. Raises: RuntimeError with what is so otherwise, after a minute."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while not happened():
+        if time.monotonic() > deadline:
+            raise RuntimeError(otherwise)
+        time.sleep(0.02)
 
 
 class ServerProcess:
@@ -75,6 +85,11 @@ class ServerProcess:
         """It goes on where it was."""
         self._send(signal.SIGCONT)
 
+    def send(self, number: signal.Signals) -> None:
+        """To the program alone, not to its children."""
+        assert self._process is not None, "it does not run"
+        self._process.send_signal(number)
+
     def close(self) -> None:
         """It is not started again."""
         self.stop()
@@ -87,7 +102,7 @@ class ServerProcess:
                 cwd="/",
                 env=self._environment,
                 user=self._user,
-                group=self._user,
+                group=None if self._user is None else pwd.getpwnam(self._user).pw_gid,
                 extra_groups=None if self._user is None else [],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
