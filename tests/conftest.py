@@ -12,9 +12,10 @@ import pytest
 
 from tests import redis_server as redis
 from tests.postgresql import PostgresqlServer, postgresql_server
+from tests.programs import only_wheels
 from tests.redis_server import RedisServer
 from tests.s3_server import S3Server, s3_server
-from tests.skips import pytest_make_collect_report, pytest_runtest_makereport
+from tests.skips import pytest_make_collect_report, pytest_runtest_makereport, pytest_terminal_summary
 
 # A submission is judged on examples that are the same each time; whoever works here looks for new ones.
 hypothesis.settings.register_profile("ci", derandomize=True)
@@ -30,7 +31,7 @@ os.environ.pop("RAY_ADDRESS", None)
 os.environ["OMP_NUM_THREADS"] = "1"
 
 # Hooks, which pytest finds here.
-__all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]
+__all__ = ["pytest_make_collect_report", "pytest_runtest_makereport", "pytest_terminal_summary"]
 
 _HOME = pytest.StashKey[tuple[tempfile.TemporaryDirectory[str], str | None]]()
 
@@ -49,6 +50,21 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     else:
         os.environ["HOME"] = before
     folder.cleanup()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A run of the wheels' servers is of the tests that start one."""
+    if only_wheels():
+        left_out = [item for item in items if not _starts_a_server(item)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if _starts_a_server(item)]
+
+
+def _starts_a_server(item: pytest.Item) -> bool:
+    # A fixture of two databases asks for the server by its parameter.
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    names = {*item.fixturenames, *(each for each in parameters if isinstance(each, str))}
+    return bool(names & {"s3", "postgresql", "redis_server"}) or item.get_closest_marker("server") is not None
 
 
 @pytest.fixture

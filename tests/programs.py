@@ -1,6 +1,7 @@
 """The programs that tests run: Debian's where they are installed, else those of wheels; a skip where there are neither.
 
-TEST_SERVERS=wheels in the environment leaves Debian's servers aside, so that CI runs the wheels' too.
+TEST_SERVERS=wheels in the environment leaves Debian's aside and runs only the tests that start a server, so that CI
+tests both.
 """
 
 from __future__ import annotations
