@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import pwd
 import signal
 import subprocess
@@ -104,6 +105,7 @@ class ServerProcess:
                 user=self._user,
                 group=None if self._user is None else pwd.getpwnam(self._user).pw_gid,
                 extra_groups=None if self._user is None else [],
+                start_new_session=True,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -119,7 +121,13 @@ class ServerProcess:
                 process.send_signal(number)
 
     def _everybody(self) -> list[psutil.Process]:
+        """The program, its children (PostgreSQL's leave its group), and its group, which outlives it."""
         assert self._process is not None, "it does not run"
+        everybody = {self._process}
         with contextlib.suppress(psutil.NoSuchProcess):
-            return [self._process, *self._process.children(recursive=True)]
-        return [self._process]
+            everybody.update(self._process.children(recursive=True))
+        for process in psutil.process_iter():
+            with contextlib.suppress(ProcessLookupError):
+                if os.getpgid(process.pid) == self._process.pid and process.pid != self._process.pid:
+                    everybody.add(process)
+        return list(everybody)
