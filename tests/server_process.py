@@ -14,12 +14,12 @@ from pathlib import Path
 
 import psutil
 
-_PATIENCE_S = 60.0
+_TIMEOUT_S = 60.0
 
 
 def wait_for(happened: Callable[[], bool], otherwise: str) -> None:
     """Returns when it has. Raises: RuntimeError with what is so otherwise, after a minute."""
-    deadline = time.monotonic() + _PATIENCE_S
+    deadline = time.monotonic() + _TIMEOUT_S
     while not happened():
         if time.monotonic() > deadline:
             raise RuntimeError(otherwise)
@@ -55,7 +55,7 @@ class ServerProcess:
         """Returns when it serves. Raises: RuntimeError with the end of its log when it doesn't."""
         assert self._process is None, "it runs already"
         self._process = self._parent.submit(self._spawn).result()
-        deadline = time.monotonic() + _PATIENCE_S
+        deadline = time.monotonic() + _TIMEOUT_S
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop()

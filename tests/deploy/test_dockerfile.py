@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from serve_app.api.credit import PROXY_ENVIRONMENT
+from serve_app.proxy.flow_control import PROXY_ENVIRONMENT
 from tests.programs import of_environment, skip_without
 
 ROOT = Path(__file__).parents[2]

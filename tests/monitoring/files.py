@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from deployments.checkpoints.root import ROOT
+from deployments.paths import ROOT
 from tests.programs import skip_without
 
 FOLDER = ROOT / "monitoring"
