@@ -34,8 +34,9 @@ def move(hours):
 
 async def main():
     cache = open_cache(CacheSettings(store={"kind": "folder", "folder": f"{folder}/cache"}, memory_size=0))
-    leases = open_leases(DatabaseSettings(url=f"sqlite:///{folder}/records.sqlite"))
-    other = open_leases(DatabaseSettings(url=f"sqlite:///{folder}/records.sqlite"))
+    # Times in which a machine however busy makes a database.
+    database = DatabaseSettings(url=f"sqlite:///{folder}/records.sqlite", timeout_s=60.0, lease_s=300.0)
+    leases, other = open_leases(database), open_leases(database)
     held = await leases.take("codes")
     assert isinstance(held, HeldLease)
     await cache.keep_codes(generation_key(REQUEST, 7), codes_of(REQUEST, 7, 50), REQUEST.model.numerics)
