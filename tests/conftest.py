@@ -10,12 +10,12 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests import postgresql as postgresql_package
-from tests import redis_server as redis_package
+from tests import redis_server as redis
 from tests.postgresql import PostgresqlServer, postgresql_server
+from tests.programs import only_wheels
 from tests.redis_server import RedisServer
-from tests.s3_server import INSTALL, S3Server, missing_programs, s3_server
-from tests.skips import pytest_make_collect_report, pytest_runtest_makereport
+from tests.s3_server import S3Server, s3_server
+from tests.skips import pytest_make_collect_report, pytest_runtest_makereport, pytest_terminal_summary
 
 # A submission is judged on examples that are the same each time; whoever works here looks for new ones.
 hypothesis.settings.register_profile("ci", derandomize=True)
@@ -31,7 +31,7 @@ os.environ.pop("RAY_ADDRESS", None)
 os.environ["OMP_NUM_THREADS"] = "1"
 
 # Hooks, which pytest finds here.
-__all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]
+__all__ = ["pytest_make_collect_report", "pytest_runtest_makereport", "pytest_terminal_summary"]
 
 _HOME = pytest.StashKey[tuple[tempfile.TemporaryDirectory[str], str | None]]()
 
@@ -52,6 +52,21 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     folder.cleanup()
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A run of the wheels' servers is of the tests that start one."""
+    if only_wheels():
+        left_out = [item for item in items if not _starts_a_server(item)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if _starts_a_server(item)]
+
+
+def _starts_a_server(item: pytest.Item) -> bool:
+    # A fixture of two databases asks for the server by its parameter.
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    names = {*item.fixturenames, *(each for each in parameters if isinstance(each, str))}
+    return bool(names & {"s3", "postgresql", "redis_server"}) or item.get_closest_marker("server") is not None
+
+
 @pytest.fixture
 def project_root() -> Path:
     """The checkout."""
@@ -60,9 +75,7 @@ def project_root() -> Path:
 
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """A real S3 server; the test is skipped where Ceph is not installed."""
-    if missing := missing_programs():
-        pytest.skip(f"not installed: {', '.join(missing)}; `{INSTALL}` brings it")
+    """A real S3 server."""
     with s3_server(tmp_path_factory.mktemp("s3")) as server:
         yield server
 
@@ -70,23 +83,19 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 @pytest.fixture(scope="session")
 def bucket(s3: S3Server) -> str:
     """A bucket on it."""
-    s3.client().create_bucket(Bucket="music")
+    s3.create_bucket("music")
     return "music"
 
 
 @pytest.fixture(scope="session")
 def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresqlServer]:
-    """A real PostgreSQL, running; who stops or pauses it gives it back running. Skips where it is not installed."""
-    if postgresql_package.programs() is None:
-        pytest.skip(f"not installed: PostgreSQL; `{postgresql_package.INSTALL}` brings it")
+    """A real PostgreSQL, running; who stops or pauses it gives it back running."""
     with postgresql_server(tmp_path_factory.mktemp("postgresql")) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """A real Redis, running; who stops or pauses it gives it back running. Skips where it is not installed."""
-    if not redis_package.is_installed():
-        pytest.skip(f"not installed: redis-server; `{redis_package.INSTALL}` brings it")
-    with redis_package.redis_server(tmp_path_factory.mktemp("redis")) as server:
+    """A real Redis, running; who stops or pauses it gives it back running."""
+    with redis.redis_server(tmp_path_factory.mktemp("redis")) as server:
         yield server

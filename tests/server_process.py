@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import pwd
 import signal
 import subprocess
 import time
@@ -12,7 +14,16 @@ from pathlib import Path
 
 import psutil
 
-_PATIENCE_S = 60.0
+_TIMEOUT_S = 60.0
+
+
+def wait_for(happened: Callable[[], bool], otherwise: str) -> None:
+    """Returns when it has. Raises: RuntimeError with what is so otherwise, after a minute."""
+    deadline = time.monotonic() + _TIMEOUT_S
+    while not happened():
+        if time.monotonic() > deadline:
+            raise RuntimeError(otherwise)
+        time.sleep(0.02)
 
 
 class ServerProcess:
@@ -44,7 +55,7 @@ class ServerProcess:
         """Returns when it serves. Raises: RuntimeError with the end of its log when it doesn't."""
         assert self._process is None, "it runs already"
         self._process = self._parent.submit(self._spawn).result()
-        deadline = time.monotonic() + _PATIENCE_S
+        deadline = time.monotonic() + _TIMEOUT_S
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
@@ -75,6 +86,11 @@ class ServerProcess:
         """It goes on where it was."""
         self._send(signal.SIGCONT)
 
+    def send(self, number: signal.Signals) -> None:
+        """To the program alone, not to its children."""
+        assert self._process is not None, "it does not run"
+        self._process.send_signal(number)
+
     def close(self) -> None:
         """It is not started again."""
         self.stop()
@@ -87,8 +103,9 @@ class ServerProcess:
                 cwd="/",
                 env=self._environment,
                 user=self._user,
-                group=self._user,
+                group=None if self._user is None else pwd.getpwnam(self._user).pw_gid,
                 extra_groups=None if self._user is None else [],
+                start_new_session=True,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -104,7 +121,13 @@ class ServerProcess:
                 process.send_signal(number)
 
     def _everybody(self) -> list[psutil.Process]:
+        """The program, its children (PostgreSQL's leave its group), and its group, which outlives it."""
         assert self._process is not None, "it does not run"
+        everybody = {self._process}
         with contextlib.suppress(psutil.NoSuchProcess):
-            return [self._process, *self._process.children(recursive=True)]
-        return [self._process]
+            everybody.update(self._process.children(recursive=True))
+        for process in psutil.process_iter():
+            with contextlib.suppress(ProcessLookupError):
+                if os.getpgid(process.pid) == self._process.pid and process.pid != self._process.pid:
+                    everybody.add(process)
+        return list(everybody)

@@ -66,6 +66,7 @@ def test_a_paused_server_answers_once_it_goes_on(postgresql: PostgresqlServer, u
         assert answers == [7]
 
 
+@pytest.mark.server
 def test_nothing_of_a_server_is_left_even_if_it_stands_still(tmp_path: Path) -> None:
     before = set(psutil.Process().children(recursive=True))
     with postgresql_server(tmp_path) as server:

@@ -35,6 +35,7 @@ def test_a_paused_server_answers_once_it_goes_on(redis_server: RedisServer) -> N
         assert answers == [b"7"]
 
 
+@pytest.mark.server
 def test_a_paused_server_is_ended_too(tmp_path: Path) -> None:
     with server_of_its_own(tmp_path) as server:
         server.pause()

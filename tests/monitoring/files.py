@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from deployments.paths import ROOT
+from tests.programs import skip_without
 
 FOLDER = ROOT / "monitoring"
 PROMETHEUS, RULES, RULE_TESTS = (
@@ -31,9 +31,7 @@ _PART = re.compile(r"_(bucket|count|sum)$")
 def needs(program: str) -> str:
     """Where it is. Skips, which in CI fails, where Debian's package prometheus is not installed."""
     path = shutil.which(program)
-    if path is None:
-        pytest.skip("not installed: prometheus; `apt-get install --no-install-recommends prometheus` brings it")
-    return path
+    return path or skip_without("prometheus", "apt-get install --no-install-recommends prometheus")
 
 
 def promtool(*arguments: object) -> str:

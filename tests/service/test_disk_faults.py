@@ -58,7 +58,7 @@ def site(service: RunningService, tmp_path_factory: pytest.TempPathFactory) -> I
         for disk in disks:
             disk.mkdir()
             if not mounted(disk, DISK_BYTES):
-                pytest.skip("a disk to be filled has to be mounted; run the tests as root")
+                pytest.skip("needs a disk to fill, which root may mount: run the tests as root")
             stack.callback(unmount, disk)
         cache = {"store": {"kind": "folder", "folder": f"{disks[0]}/cache"}, "memory_size": 0}
         records = {"url": f"sqlite:///{disks[1]}/records.sqlite"}

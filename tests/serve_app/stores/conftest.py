@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.s3_server import S3Server, free_ports
+from tests.ports import free_port
+from tests.s3_server import S3Server
 from tests.serve_app.stores.cutting_proxy import CuttingProxy
 
 
 @pytest.fixture
 def proxy(s3: S3Server) -> Iterator[CuttingProxy]:
     """Stands before the server, and lets everything through unless told otherwise."""
-    with CuttingProxy(s3.url, *free_ports(1)).running() as proxy:
+    with CuttingProxy(s3.url, free_port()).running() as proxy:
         proxy.start()
         yield proxy

@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import re
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+_METHOD = re.compile(rb"([A-Z]+) \S+ HTTP/1.1\r\n")
 _HEADERS_OF_A_BODY = re.compile(
     rb"HTTP/1.1 .*?\r\ncontent-length: ([1-9]\d*)\r\n.*?\r\n\r\n", re.DOTALL | re.IGNORECASE
 )
@@ -18,7 +20,7 @@ class CuttingProxy:
     """cut_after: bytes of an answer that come through, or None for all; connections_to_cut: how many are left to cut.
 
     halves: whether only the first half of each body comes through. delay_s: before each piece of an answer. num_calls:
-    so far, or a few more, for long ones come in pieces.
+    so far, of each HTTP method.
 
     Runs in a thread with a loop of its own, from `start` to `stop`.
     """
@@ -32,7 +34,7 @@ class CuttingProxy:
         self.connections_to_cut = 10**9
         self.halves = False
         self.delay_s = 0.0
-        self.num_calls = 0
+        self.num_calls: Counter[str] = Counter()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._server: asyncio.Server | None = None
@@ -71,7 +73,8 @@ class CuttingProxy:
 
     async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(1 << 16):
-            self.num_calls += 1
+            if method := _METHOD.match(data):
+                self.num_calls[method[1].decode()] += 1
             writer.write(data)
             await writer.drain()
 

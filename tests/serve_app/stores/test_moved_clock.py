@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
+from tests.programs import of_debian, of_package, skip_without
 from tests.s3_server import ACCESS_KEY, SECRET_KEY, S3Server
 
 INSTALL = "apt-get install --no-install-recommends faketime"
@@ -36,8 +34,9 @@ def move(hours):
 
 async def main():
     cache = open_cache(CacheSettings(store={"kind": "folder", "folder": f"{folder}/cache"}, memory_size=0))
-    leases = open_leases(DatabaseSettings(url=f"sqlite:///{folder}/records.sqlite"))
-    other = open_leases(DatabaseSettings(url=f"sqlite:///{folder}/records.sqlite"))
+    # Times in which a machine however busy makes a database.
+    database = DatabaseSettings(url=f"sqlite:///{folder}/records.sqlite", timeout_s=60.0, lease_s=300.0)
+    leases, other = open_leases(database), open_leases(database)
     held = await leases.take("codes")
     assert isinstance(held, HeldLease)
     await cache.put_codes(generation_key(REQUEST, 7), codes_of(REQUEST, 7, 50), REQUEST.model.numerics)
@@ -63,17 +62,22 @@ asyncio.run(main())
 """
 
 
+def fake_clock() -> Path:
+    """The library that moves it."""
+    of_system = of_debian("faketime") and next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+    library = of_system or of_package("libfaketime", "vendor/libfaketime/src/libfaketime.so.1")
+    return library or skip_without("faketime", INSTALL)
+
+
 def test_a_clock_moved_by_an_hour_loses_nothing_kept_and_no_lease_and_s3_says_no_until_it_is_right_again(
     s3: S3Server, bucket: str, tmp_path: Path
 ) -> None:
-    if shutil.which("faketime") is None:
-        pytest.skip(f"not installed: faketime; `{INSTALL}` brings it")
+    library = fake_clock()
     root = Path(__file__).parents[3]
     (tmp_path / "hour").write_text("+0h")
     # Setting the clock moves no monotonic one, and what is said of files is what was written.
     fakes = {"FAKETIME_TIMESTAMP_FILE": str(tmp_path / "hour"), "FAKETIME_NO_CACHE": "1", "NO_FAKE_STAT": "1"}
     keys = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY, "AWS_DEFAULT_REGION": "us-east-1"}
-    library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
     environment = {
         **os.environ, **keys, **fakes, "FAKETIME_DONT_FAKE_MONOTONIC": "1", "LD_PRELOAD": str(library),
         "PYTHONPATH": str(root),

@@ -13,7 +13,7 @@ import pytest
 
 from serve_app.cache.cache import Cache
 from serve_app.cache.keys import audio_key, generation_key
-from tests.s3_server import ACCESS_KEY, SECRET_KEY, USER, S3Server
+from tests.s3_server import S3Server
 from tests.serve_app.cache.cached import REQUEST, Clock, codes_of, sound_of, with_cache
 from tests.serve_app.stores.cutting_proxy import CuttingProxy
 from tests.serve_app.stores.s3_store import TIMEOUT_S, opened
@@ -36,16 +36,14 @@ def slow(s3: S3Server, proxy: CuttingProxy) -> Iterator[None]:
 
 @contextlib.contextmanager
 def denied(s3: S3Server, proxy: CuttingProxy) -> Iterator[None]:
-    s3.admin("user", "suspend", f"--uid={USER}")
-    yield
-    s3.admin("user", "enable", f"--uid={USER}")
+    with s3.suspended_user():
+        yield
 
 
 @contextlib.contextmanager
 def with_an_expired_key(s3: S3Server, proxy: CuttingProxy) -> Iterator[None]:
-    s3.admin("key", "rm", f"--uid={USER}", "--key-type=s3", f"--access-key={ACCESS_KEY}")
-    yield
-    s3.admin("key", "create", f"--uid={USER}", "--key-type=s3", f"--access-key={ACCESS_KEY}", f"--secret={SECRET_KEY}")
+    with s3.removed_key():
+        yield
 
 
 @contextlib.contextmanager
@@ -115,15 +113,11 @@ def test_a_full_bucket_is_still_read_and_takes_entries_again_when_there_is_room(
     async def test(cache: Cache) -> None:
         under = generation_key(REQUEST, 7)
         assert await cache.put_codes(under, codes, REQUEST.model.numerics)
-        s3.admin("quota", "set", "--quota-scope=user", f"--uid={USER}", "--max-size=4096")
-        s3.admin("quota", "enable", "--quota-scope=user", f"--uid={USER}")
-        try:
+        with s3.full_user():
             for number in range(10):
                 assert not await cache.put_sound(audio_key(under, number, "wav", None), sound)
                 assert (await cache.look_up(REQUEST, "use", 7, num_frames=5)).decision.outcome == "hit"
             assert cache.faults.counts == {"write full": 3, "write left out": 7}
-        finally:
-            s3.admin("quota", "disable", "--quota-scope=user", f"--uid={USER}")
         until = time.monotonic() + 30
         while not await cache.put_sound(audio_key(under, 1, "wav", None), sound):
             assert time.monotonic() < until, "there is room, and it is not used"

@@ -23,7 +23,7 @@ def opened(folder: Path) -> Leases:
 
 def test_on_a_disk_without_room_there_is_no_telling_and_what_is_held_is_known_and_given_back(tmp_path: Path) -> None:
     if not mounted(tmp_path):
-        pytest.skip("a disk to be filled has to be mounted; run the tests as root")
+        pytest.skip("needs a disk to fill, which root may mount: run the tests as root")
 
     async def scenario() -> None:
         leases = opened(tmp_path)
