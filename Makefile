@@ -48,7 +48,7 @@ simulate: $(INSTALLED)
 	@exec $(PY) -m loadtests.simulate
 
 test: lint ready
-	$(PY) -m pytest
+	$(PY) -m pytest -n 2 --dist loadgroup
 
 lint: $(INSTALLED)
 	$(PY) -m ruff check

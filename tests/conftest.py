@@ -53,18 +53,31 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A run of the wheels' servers is of the tests that start one."""
+    """Tells pytest-xdist which tests go to one worker. A run of the wheels' servers is of the tests that start one."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
     if only_wheels():
         left_out = [item for item in items if not _starts_a_server(item)]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if _starts_a_server(item)]
 
 
+def _group(item: pytest.Item) -> str:
+    """Those that share a Ray cluster or a server, which take long to start; else those of one file."""
+    if "service" in item.path.relative_to(item.config.rootpath).parts:
+        return "service"
+    return min(_servers(item), default=str(item.path))
+
+
 def _starts_a_server(item: pytest.Item) -> bool:
+    return bool(_servers(item)) or item.get_closest_marker("server") is not None
+
+
+def _servers(item: pytest.Item) -> set[str]:
     # A fixture of two databases asks for the server by its parameter.
     parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
     names = {*item.fixturenames, *(each for each in parameters if isinstance(each, str))}
-    return bool(names & {"s3", "postgresql", "redis_server"}) or item.get_closest_marker("server") is not None
+    return names & {"s3", "postgresql", "redis_server"}
 
 
 @pytest.fixture

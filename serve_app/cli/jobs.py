@@ -151,10 +151,9 @@ def list_jobs(
     for job in page["generations"]:
         takes, length_s = len(job["variations"]), job["music_length_ms"] / 1000
         music = f"{length_s:g} s" if takes == 1 else f"{takes} x {length_s:g} s"
-        rows.append(
-            (job["id"], job["state"], f"{job['progress']:.0%}", music, job["created_at"], shortened(job["prompt"]))
-        )
-    print_table(("job", "state", "made", "music", "submitted", "words"), rows)
+        submitted = job["created_at"][:16].replace("T", " ")
+        rows.append((job["id"], job["state"], f"{job['progress']:.0%}", music, submitted, shortened(job["prompt"])))
+    print_table(("job", "state", "made", "music", "submitted (UTC)", "words"), rows)
 
 
 def follow(job_id: JobId, url: Url = DEFAULT_URL, key: Key = None, json: Json = False) -> int:

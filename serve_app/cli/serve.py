@@ -114,7 +114,7 @@ class Run:
 
         options, progress = self.options, self.progress
         line = curl_line(url, options.prompt, options.duration_ms, with_key=options.api_key is not None)
-        progress.line(f"the next one:\n  {line}")
+        progress.line(f"{'the next one' if self.wants_clip else 'a clip'}:\n  {line}")
         try:
             progress.line("serving; Ctrl-C ends it")
             service.check(wait_s=None)

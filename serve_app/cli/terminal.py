@@ -63,7 +63,11 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*headings, box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for i, heading in enumerate(headings):
+        # The first is what a row is called, and typed into other commands: never cut.
+        whole = max(len(heading), *(len(row[0]) for row in cells)) if i == 0 and cells else None
+        table.add_column(heading, no_wrap=True, min_width=whole)
     for row in cells:
         table.add_row(*map(Text, row))
     Console().print(table)

@@ -10,14 +10,18 @@ import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
 
+import psutil
 import pytest
 
-from deployments.liveness import heartbeat
+from deployments.liveness import caller_watch, heartbeat
 from deployments.liveness.caller_watch import CallerWatch
 from deployments.liveness.heartbeat import CallerHeartbeat
 from deployments.liveness.timings import TIMINGS
 
-QUICK = replace(TIMINGS, caller_silence_s=2.5)
+# A caller that is suspended is given up soon, and then gets a question every half second.
+QUICK = replace(TIMINGS, caller_silence_s=2.5, answer_timeout_s=0.5)
+# Ends only a hopeless wait.
+WAIT_S = 60.0
 
 # A caller in a process of its own: it says where it is, and stays until it is killed.
 CALLER = """
@@ -31,6 +35,20 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+@pytest.fixture
+def questions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The address of each question to a caller, answered or not, from when it is put."""
+    put: list[str] = []
+    answer_of = caller_watch._answer_of
+
+    async def counted(address: str, call_id: str) -> bytes:
+        put.append(address)
+        return await answer_of(address, call_id)
+
+    monkeypatch.setattr(caller_watch, "_answer_of", counted)
+    return put
 
 
 class Work:
@@ -76,7 +94,7 @@ async def work_until(sent: signal.Signals, here: CallerWatch, work: Work) -> Non
         await asyncio.sleep(0.3)
         assert not working.done()
         process.send_signal(sent)
-        await asyncio.wait_for(working, 60)
+        await asyncio.wait_for(working, WAIT_S)
     await here.settled()
 
 
@@ -88,14 +106,16 @@ def test_work_ends_with_the_process_that_asked_for_it(pause_s: float) -> None:
     assert len(here) == 0
 
 
-async def suspended(here: CallerWatch, work: Work, resumes: bool) -> float:
-    """How long the call of a suspended caller lasts beyond the end of the work for it. resumes: 1 s after that."""
+@contextlib.asynccontextmanager
+async def suspended_caller(
+    here: CallerWatch, work: Work
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, asyncio.Task[None]]]:
+    """A caller that is suspended and for which work has ended; and what waits for the end of its call."""
 
     async def until_it_ends(caller: str) -> None:
         async for _ in here.while_caller_alive(work.items(), caller):
             pass
 
-    loop = asyncio.get_running_loop()
     async with other_process() as (process, caller):
         working = asyncio.create_task(until_it_ends(caller))
         await asyncio.sleep(0.3)
@@ -103,27 +123,42 @@ async def suspended(here: CallerWatch, work: Work, resumes: bool) -> float:
         while not work.closed:
             assert not working.done()
             await asyncio.sleep(0.01)
-        ended_s = loop.time()
-        await asyncio.sleep(1)
-        if resumes:
-            process.send_signal(signal.SIGCONT)
-        await asyncio.wait_for(working, 60)
+        yield process, working
     await here.settled()
-    return loop.time() - ended_s
 
 
-def test_work_for_a_suspended_caller_ends_and_its_call_when_the_caller_goes_on() -> None:
+def test_work_for_a_suspended_caller_ends_and_its_call_when_the_caller_goes_on(questions: list[str]) -> None:
     """Until then the end could not be told, and Ray would wait for that in the event loop, with all other calls."""
-    assert 1 <= asyncio.run(suspended(CallerWatch(QUICK), Work(), resumes=True)) < 10
+
+    async def scenario() -> None:
+        here = CallerWatch(replace(QUICK, caller_return_s=10 * WAIT_S))
+        async with suspended_caller(here, Work()) as (process, working):
+            while len(questions) < 3:  # two are over, without an answer
+                await asyncio.sleep(0.01)
+            assert not working.done()
+            process.send_signal(signal.SIGCONT)
+            await asyncio.wait_for(working, WAIT_S)
+
+    asyncio.run(scenario())
 
 
-def test_the_call_of_a_caller_suspended_for_good_ends_too() -> None:
-    here = CallerWatch(replace(QUICK, answer_timeout_s=0.5, caller_return_s=2.0))
-    assert 2 <= asyncio.run(suspended(here, Work(), resumes=False)) < 20
+def test_the_call_of_a_caller_suspended_for_good_ends_too(questions: list[str]) -> None:
+    """After as many questions as there is time for, while the caller is still suspended."""
+
+    async def scenario() -> None:
+        here = CallerWatch(replace(QUICK, caller_return_s=4 * QUICK.answer_timeout_s))
+        async with suspended_caller(here, Work()) as (process, working):
+            await asyncio.wait_for(working, WAIT_S)
+            assert psutil.Process(process.pid).status() == psutil.STATUS_STOPPED
+        assert len(questions) == 4
+
+    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_work_that_ends_while_its_caller_is_suspended_is_over_when_that_goes_on(fails: bool) -> None:
+def test_work_that_ends_while_its_caller_is_suspended_is_over_when_that_goes_on(
+    fails: bool, questions: list[str]
+) -> None:
     async def scenario() -> None:
         stopped = asyncio.Event()
 
@@ -141,7 +176,8 @@ def test_work_that_ends_while_its_caller_is_suspended_is_over_when_that_goes_on(
             await asyncio.sleep(0.3)
             process.send_signal(signal.SIGSTOP)
             stopped.set()
-            await asyncio.sleep(1)
+            while not questions:  # the work is over, and whether the caller is there is asked
+                await asyncio.sleep(0.01)
             assert not working.done()
             process.send_signal(signal.SIGCONT)
             if fails:

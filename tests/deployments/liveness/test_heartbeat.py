@@ -40,7 +40,7 @@ async def answer(caller: str, line: bytes) -> bytes:
     """What comes beside heartbeats."""
     async with connected(caller) as (reader, writer):
         writer.write(line)
-        while (byte := await asyncio.wait_for(reader.read(1), 10)) == HEARTBEAT:
+        while (byte := await asyncio.wait_for(reader.read(1), 60)) == HEARTBEAT:
             pass
         return byte
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib import metadata
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from serve_app.cli.main import main
+from serve_app.cli.terminal import print_table, say
 from tests.serve_app.api.jobs_reference import job_service
 from tests.serve_app.api.service import service
 from tests.serve_app.cli.service import Stepping, on_a_socket
@@ -139,6 +141,17 @@ def test_a_terminal_gets_a_table_and_no_color_where_none_is_wanted(
         assert "\x1b[3" not in told
 
 
+def test_what_is_typed_into_other_commands_is_never_cut(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr(sys, "stdout", Terminal(sys.stdout))
+    print_table(("job", "words"), [(ID, "a slow waltz " * 10)])
+    told = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out)
+    assert ID in told
+    assert all(len(line) <= 60 for line in told.splitlines())
+
+
 def test_a_job_is_submitted_listed_followed_and_fetched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def told(*words: str) -> str:
         assert main([*words, "--url", url]) == 0
@@ -170,8 +183,6 @@ def test_a_job_under_way_is_cancelled(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_what_a_service_sends_drives_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    from serve_app.cli.terminal import print_table, say
-
     print_table(("words",), [("a\x1b[2Jb",)])
     say("c\x1b]0;x\x07d")
     told = capsys.readouterr()

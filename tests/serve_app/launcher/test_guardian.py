@@ -85,7 +85,7 @@ def test_a_killed_runner_leaves_nothing(folder: Path, bystander: psutil.Process)
         family = psutil.Process(runner.pid).children(recursive=True)
         assert child in family
         runner.kill()
-        assert wait_until_gone(family, timeout_s=10)
+        assert wait_until_gone(family, timeout_s=WAIT_S)
     assert not folder.exists()
     assert bystander.is_running()
 
@@ -103,6 +103,6 @@ def test_the_runner_is_ended_when_its_parent_is_gone(folder: Path, already: bool
         family = psutil.Process(runner.pid).children(recursive=True)
         if not already:
             parent.kill()
-        assert runner.wait(timeout=10) == -signal.SIGTERM
-        assert wait_until_gone(family, timeout_s=10)
+        assert runner.wait(timeout=WAIT_S) == -signal.SIGTERM
+        assert wait_until_gone(family, timeout_s=WAIT_S)
     parent.wait()

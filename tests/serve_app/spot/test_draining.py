@@ -6,7 +6,6 @@ import asyncio
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
@@ -18,6 +17,7 @@ from deployments.paths import ROOT
 from serve_app.spot import draining
 from serve_app.spot.draining import STANDBY, Drainer, DrainError, Node, check_ray
 
+NOW_S = 1_700_000_000.25
 NODE = Node("ab" * 28, "127.0.0.1:6379", psutil.Process())
 ACCEPTS = """
 print("{}", flush=True)
@@ -53,16 +53,20 @@ def run(drainer: Drainer, scenario: Callable[[Drainer], Awaitable[None]]) -> Non
 
 @pytest.mark.parametrize(("remaining_s", "told_s"), [(113.9, 113.9), (1.2, 1.2), (0.0, 1.0), (-40.0, 1.0)])
 def test_ray_is_told_node_reason_and_the_moment_of_the_end_which_is_never_past(
-    tmp_path: Path, remaining_s: float, told_s: float
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, remaining_s: float, told_s: float
 ) -> None:
     async def scenario(drainer: Drainer) -> None:
         await drainer.drain(NODE, "spot notice: stop", remaining_s)
 
-    from_s = time.time()
+    monkeypatch.setattr(draining.time, "time", lambda: NOW_S)
     run(Drainer(standby(tmp_path, ACCEPTS)), scenario)
     told = json.loads((tmp_path / "told").read_text())
-    assert from_s + told_s - 0.001 <= told.pop("deadline_ms") / 1000 <= time.time() + told_s
-    assert told == {"gcs_address": NODE.gcs_address, "node_id": NODE.node_id, "message": "spot notice: stop"}
+    assert told == {
+        "gcs_address": NODE.gcs_address,
+        "node_id": NODE.node_id,
+        "message": "spot notice: stop",
+        "deadline_ms": round(1000 * (NOW_S + told_s)),
+    }
 
 
 def test_an_unknown_end_is_no_deadline(tmp_path: Path) -> None:
