@@ -70,11 +70,11 @@ class ServerProcess:
         everybody = self._everybody()
         with contextlib.suppress(psutil.NoSuchProcess):
             self._process.send_signal(how)
-        _, left = psutil.wait_procs(everybody, timeout=0 if how == signal.SIGKILL else 10)
+        _, left = psutil.wait_procs(everybody, timeout=0 if how == signal.SIGKILL else 30)
         for process in left:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(left, timeout=10)
+        psutil.wait_procs(left, timeout=30)
         self._process.wait()
         self._process = None
 

@@ -16,7 +16,7 @@ import ray
 from deployments.checkpoints.checkpoint import Checkpoint
 from deployments.checkpoints.sources import find_checkpoint
 from deployments.language_model.engine.engine import Engine
-from deployments.language_model.engine.engine_metrics import (
+from deployments.language_model.engine import (
     ENGINE_BROKE,
     ENGINE_READY,
     ENGINE_WAITING,

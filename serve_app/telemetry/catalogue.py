@@ -6,7 +6,7 @@ Names, fields and labels are a contract: those that there are stay as they are.
 from __future__ import annotations
 
 from deployments.batching import BATCH_FAILED, BATCH_SIZE
-from deployments.language_model.engine.engine_metrics import (
+from deployments.language_model.engine import (
     ENGINE_BROKE,
     ENGINE_LAPSED,
     ENGINE_READY,

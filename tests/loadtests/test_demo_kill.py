@@ -141,7 +141,7 @@ def impostors() -> Iterator[list[int]]:
     titles = ["etude-language-model", "etude-language-model", "etude-codec-decoder"]
     command = 'exec -a "ray::ServeReplica:musicgen:$0" sleep 60'
     processes = [subprocess.Popen(["bash", "-c", command, title]) for title in titles]
-    until_s = time.monotonic() + 20
+    until_s = time.monotonic() + 60
     while any(psutil.Process(each.pid).cmdline()[:1] == ["bash"] for each in processes):
         assert time.monotonic() < until_s
         time.sleep(0.01)

@@ -26,7 +26,7 @@ from tests.ports import free_port
 from tests.server_process import ServerProcess
 from tests.service.conftest import RunningService
 
-PATIENCE_S = 60.0
+WAIT_S = 60.0
 EVERYTHING = {metric.name for metric in METRICS}
 
 
@@ -58,7 +58,7 @@ async def traffic(service: RunningService) -> None:
 async def scraped(service: RunningService) -> Scrape:
     """What there is, once the figures of the traffic have been told; Ray's processes do so every ten seconds."""
     wanted, found = EVERYTHING, Scrape(set(), set())
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + WAIT_S
     async with service.client() as client:
         while found.page != wanted and time.monotonic() < deadline:
             await asyncio.sleep(0.5)
@@ -157,7 +157,7 @@ def test_every_metric_of_the_list_is_in_a_live_scrape_and_a_prometheus_reads_the
         with prometheus(tmp_path, service.url) as url:
             async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
                 wanted = {"page": EVERYTHING, "ray": EVERYTHING - {SCRAPED_NODES.name}}
-                deadline, lacking = time.monotonic() + PATIENCE_S, ["all"]
+                deadline, lacking = time.monotonic() + WAIT_S, ["all"]
                 while (lacking or await ours_by_job(client) != wanted) and time.monotonic() < deadline:
                     await asyncio.sleep(0.5)
                     lacking = await without_figures(client)

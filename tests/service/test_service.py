@@ -16,8 +16,13 @@ from ray.serve.schema import ApplicationStatus
 from deployments.language_model.engine.loop import EngineLoad
 from serve_app.graph import build
 from tests.service.conftest import MAX_QUEUED, SLOTS, RunningService, settings
+from tests.service.support.recording_model import SLOW_SEED, SLOW_STEP_S, recorded_generations
 
 ALL_FREE = EngineLoad(slots_used=0, slots_free=SLOTS, waiting=0)
+ONE_TAKEN = EngineLoad(slots_used=1, slots_free=SLOTS - 1, waiting=0)
+FRAMES_OF_30_S = 1500
+# Ends only a hopeless wait.
+WAIT_S = 120.0
 
 
 async def compose(client: httpx.AsyncClient, seconds: float = 1, seed: int = 0, **fields: object) -> httpx.Response:
@@ -30,11 +35,33 @@ async def load(service: RunningService) -> EngineLoad:
     return found
 
 
-async def load_becomes(service: RunningService, wanted: EngineLoad, within_s: float) -> EngineLoad:
-    deadline = time.monotonic() + within_s
+async def load_becomes(service: RunningService, wanted: EngineLoad) -> EngineLoad:
+    deadline = time.monotonic() + WAIT_S
     while (found := await load(service)) != wanted and time.monotonic() < deadline:
         await asyncio.sleep(0.05)
     return found
+
+
+class SlowGeneration:
+    """The next generation of `SLOW_SEED`, beside which nothing else is made."""
+
+    def __init__(self, service: RunningService) -> None:
+        self._file = service.frames
+        self._before = self._num_recorded()
+
+    @property
+    def num_made(self) -> int:
+        """Frames made so far."""
+        return self._num_recorded() - self._before
+
+    def _num_recorded(self) -> int:
+        return sum(sum(made.frames.values()) for made in recorded_generations(self._file).values())
+
+    async def begins(self) -> None:
+        deadline = time.monotonic() + WAIT_S
+        while not self.num_made:
+            assert time.monotonic() < deadline, "it never begins"
+            await asyncio.sleep(0.05)
 
 
 def duration_s(response: httpx.Response) -> float:
@@ -56,24 +83,29 @@ def test_of_ten_clients_three_disconnect_and_seven_get_their_clips(service: Runn
             for i, response in enumerate(await asyncio.gather(*staying)):
                 assert duration_s(response) == 1 + i / 2
             await asyncio.gather(*leaving)
-        assert await load_becomes(service, ALL_FREE, within_s=5) == ALL_FREE
+        assert await load_becomes(service, ALL_FREE) == ALL_FREE
 
     asyncio.run(scenario())
 
 
-def test_a_client_that_disconnects_frees_its_slot_within_a_second(service: RunningService) -> None:
-    async def scenario() -> float:
+def test_a_client_that_disconnects_frees_its_slot_before_its_clip_could_be_made(service: RunningService) -> None:
+    """And of that clip not a frame is made afterwards."""
+
+    async def scenario() -> None:
+        generation = SlowGeneration(service)
         async with service.client() as client:
-            task = asyncio.create_task(compose(client, seconds=30, seed=1))
-            taken = EngineLoad(slots_used=1, slots_free=SLOTS - 1, waiting=0)
-            assert await load_becomes(service, taken, within_s=10) == taken
+            task = asyncio.create_task(compose(client, seconds=30, seed=SLOW_SEED))
+            await generation.begins()
+            assert await load(service) == ONE_TAKEN
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        left = time.monotonic()
-        assert await load_becomes(service, ALL_FREE, within_s=5) == ALL_FREE
-        return time.monotonic() - left
+        assert await load_becomes(service, ALL_FREE) == ALL_FREE
+        num_made = generation.num_made
+        assert 0 < num_made < FRAMES_OF_30_S
+        await asyncio.sleep(10 * SLOW_STEP_S)
+        assert generation.num_made == num_made
 
-    assert asyncio.run(scenario()) < 1
+    asyncio.run(scenario())
 
 
 def test_the_same_body_gives_the_same_bytes_alone_and_among_others(service: RunningService) -> None:
@@ -119,25 +151,28 @@ def test_more_than_the_queue_holds_are_refused_at_once_with_a_time_to_retry(serv
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             assert refused == 3
-        assert await load_becomes(service, ALL_FREE, within_s=5) == ALL_FREE
+        assert await load_becomes(service, ALL_FREE) == ALL_FREE
 
     asyncio.run(scenario())
 
 
 def test_the_language_model_answers_while_it_computes(service: RunningService) -> None:
-    async def scenario() -> float:
+    """Ten times, before the clip that it is at is made."""
+
+    async def scenario() -> None:
+        generation = SlowGeneration(service)
         async with service.client() as client:
-            task = asyncio.create_task(compose(client, seconds=30, seed=1))
-            await load_becomes(service, EngineLoad(1, SLOTS - 1, 0), within_s=10)
-            began_s = time.monotonic()
-            await service.handle("tiny-language-model").ping.remote()
-            took = time.monotonic() - began_s
+            task = asyncio.create_task(compose(client, seconds=30, seed=SLOW_SEED))
+            await generation.begins()
+            for _ in range(10):
+                await service.handle("tiny-language-model").ping.remote()
+            assert await load(service) == ONE_TAKEN
+            assert 0 < generation.num_made < FRAMES_OF_30_S
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        await load_becomes(service, ALL_FREE, within_s=5)
-        return took
+        assert await load_becomes(service, ALL_FREE) == ALL_FREE
 
-    assert asyncio.run(scenario()) < 1
+    asyncio.run(scenario())
 
 
 def test_ready_names_every_deployment(service: RunningService) -> None:

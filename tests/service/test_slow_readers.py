@@ -23,7 +23,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 
 from serve_app.proxy.flow_control import WINDOW_BYTES
 from tests.service.conftest import APP, RunningService
-from tests.service.test_service import ALL_FREE, load_becomes
+from tests.service.test_service import ALL_FREE, WAIT_S, load_becomes
 from tests.service.test_streaming import body, post, replica
 
 SECONDS = 24
@@ -119,7 +119,7 @@ def test_stalled_readers_hold_a_window_each_slow_no_other_and_get_their_clip_in_
             with stalled(service, CONTAINERS) as readers:
                 whole = (await post(client, "/v1/music", SECONDS, seed=0)).content
                 assert len(whole) > HELD_BYTES
-                assert await load_becomes(service, ALL_FREE, within_s=120) == ALL_FREE
+                assert await load_becomes(service, ALL_FREE) == ALL_FREE
                 others = (await post(client, "/v1/music/stream", 2, seed=9)).content
                 ingress = replica("ingress")
                 ingress.suspend()
@@ -144,9 +144,9 @@ def test_a_stalled_reader_that_disconnects_leaves_nothing_behind(service: Runnin
 
     async def scenario() -> None:
         with stalled(service, ["flac"]):
-            assert await load_becomes(service, ALL_FREE, within_s=120) == ALL_FREE
+            assert await load_becomes(service, ALL_FREE) == ALL_FREE
             assert num_streams(service) == 1
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + WAIT_S
         while num_streams(service) and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
         assert num_streams(service) == 0

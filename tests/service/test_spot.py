@@ -142,8 +142,7 @@ def test_a_spot_notice_drains_the_node_and_its_clips_are_made_elsewhere_to_the_b
                 cloud.interrupt("terminate", in_s=NOTICE_S)
                 known_s = await deadline(gcs, node)
                 # Ray's command counts from its own start; times are given and told in whole seconds.
-                early_s = given_s + NOTICE_S - MARGIN_S - 3
-                assert early_s <= known_s <= early_s + 4 + time.time() - given_s
+                assert given_s - 3 <= known_s - (NOTICE_S - MARGIN_S) <= time.time() + 1
                 assert await ended(watch) == ["watching", "notice", "draining", "node_gone"]
                 assert death(gcs, node) == (PREEMPTED, "spot notice: terminate")
                 assert await load.moved_from(doomed.pid) >= 1

@@ -18,10 +18,8 @@ from deployments.liveness.caller_watch import CallerWatch
 from deployments.liveness.heartbeat import CallerHeartbeat
 from deployments.liveness.timings import TIMINGS
 
-# A caller that is suspended is given up soon, and then gets a question every half second.
 QUICK = replace(TIMINGS, caller_silence_s=2.5, answer_timeout_s=0.5)
-# Ends only a hopeless wait.
-WAIT_S = 60.0
+WAIT_S = 60.0  # ends only a hopeless wait
 
 # A caller in a process of its own: it says where it is, and stays until it is killed.
 CALLER = """
@@ -82,15 +80,15 @@ async def other_process() -> AsyncIterator[tuple[asyncio.subprocess.Process, str
         await process.wait()
 
 
+async def until_it_ends(work: Work, here: CallerWatch, caller: str) -> None:
+    async for _ in here.while_caller_alive(work.items(), caller):
+        pass
+
+
 async def work_until(sent: signal.Signals, here: CallerWatch, work: Work) -> None:
     """Works for a caller in a process of its own, which gets this signal, until that ends."""
-
-    async def until_it_ends(caller: str) -> None:
-        async for _ in here.while_caller_alive(work.items(), caller):
-            pass
-
     async with other_process() as (process, caller):
-        working = asyncio.create_task(until_it_ends(caller))
+        working = asyncio.create_task(until_it_ends(work, here, caller))
         await asyncio.sleep(0.3)
         assert not working.done()
         process.send_signal(sent)
@@ -107,17 +105,11 @@ def test_work_ends_with_the_process_that_asked_for_it(pause_s: float) -> None:
 
 
 @contextlib.asynccontextmanager
-async def suspended_caller(
-    here: CallerWatch, work: Work
-) -> AsyncIterator[tuple[asyncio.subprocess.Process, asyncio.Task[None]]]:
+async def suspended_caller(here: CallerWatch) -> AsyncIterator[tuple[asyncio.subprocess.Process, asyncio.Task[None]]]:
     """A caller that is suspended and for which work has ended; and what waits for the end of its call."""
-
-    async def until_it_ends(caller: str) -> None:
-        async for _ in here.while_caller_alive(work.items(), caller):
-            pass
-
+    work = Work()
     async with other_process() as (process, caller):
-        working = asyncio.create_task(until_it_ends(caller))
+        working = asyncio.create_task(until_it_ends(work, here, caller))
         await asyncio.sleep(0.3)
         process.send_signal(signal.SIGSTOP)
         while not work.closed:
@@ -131,8 +123,7 @@ def test_work_for_a_suspended_caller_ends_and_its_call_when_the_caller_goes_on(q
     """Until then the end could not be told, and Ray would wait for that in the event loop, with all other calls."""
 
     async def scenario() -> None:
-        here = CallerWatch(replace(QUICK, caller_return_s=10 * WAIT_S))
-        async with suspended_caller(here, Work()) as (process, working):
+        async with suspended_caller(CallerWatch(replace(QUICK, caller_return_s=10 * WAIT_S))) as (process, working):
             while len(questions) < 3:  # two are over, without an answer
                 await asyncio.sleep(0.01)
             assert not working.done()
@@ -146,11 +137,10 @@ def test_the_call_of_a_caller_suspended_for_good_ends_too(questions: list[str]) 
     """After as many questions as there is time for, while the caller is still suspended."""
 
     async def scenario() -> None:
-        here = CallerWatch(replace(QUICK, caller_return_s=4 * QUICK.answer_timeout_s))
-        async with suspended_caller(here, Work()) as (process, working):
+        async with suspended_caller(CallerWatch(replace(QUICK, caller_return_s=2.0))) as (process, working):
             await asyncio.wait_for(working, WAIT_S)
             assert psutil.Process(process.pid).status() == psutil.STATUS_STOPPED
-        assert len(questions) == 4
+        assert len(questions) == 2.0 / QUICK.answer_timeout_s
 
     asyncio.run(scenario())
 
@@ -176,7 +166,7 @@ def test_work_that_ends_while_its_caller_is_suspended_is_over_when_that_goes_on(
             await asyncio.sleep(0.3)
             process.send_signal(signal.SIGSTOP)
             stopped.set()
-            while not questions:  # the work is over, and whether the caller is there is asked
+            while not questions:  # asked when the work is over
                 await asyncio.sleep(0.01)
             assert not working.done()
             process.send_signal(signal.SIGCONT)

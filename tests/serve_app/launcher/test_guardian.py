@@ -15,6 +15,9 @@ import pytest
 
 from serve_app.launcher.guardian import Guardian, marked
 
+# Ends only a hopeless wait: what is waited for would run for ten minutes.
+WAIT_S = 60.0
+
 STUBBORN = (
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import re
 import threading
 from collections import Counter
@@ -19,8 +20,8 @@ _HEADERS_OF_A_BODY = re.compile(
 class CuttingProxy:
     """cut_after: bytes of an answer that come through, or None for all; connections_to_cut: how many are left to cut.
 
-    halves: whether only the first half of each body comes through. delay_s: before each piece of an answer. num_calls:
-    so far, of each HTTP method.
+    halves: whether only the first half of each body comes through. delay_s: before each piece of an answer; infinite:
+    none ever comes. num_calls: so far, of each HTTP method.
 
     Runs in a thread with a loop of its own, from `start` to `stop`.
     """
@@ -81,6 +82,8 @@ class CuttingProxy:
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         left: int | None = None
         while data := await reader.read(1 << 16):
+            if self.delay_s == math.inf:
+                await asyncio.get_running_loop().create_future()
             await asyncio.sleep(self.delay_s)
             # A connection that has been there for a while is cut as well, from now on.
             if left is None and self.cut_after is not None and self.connections_to_cut > 0:

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from deployments.language_model.engine.engine_metrics import SLOTS
+from deployments.language_model.engine import SLOTS
 from serve_app.telemetry import metrics_page as agents
 from serve_app.telemetry.metrics_page import NodeAgent, NodeAgents, Sample
 from serve_app.telemetry.service_metrics import SCRAPED_NODES

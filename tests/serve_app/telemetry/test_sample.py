@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from deployments.language_model.engine.engine_metrics import SLOTS
+from deployments.language_model.engine import SLOTS
 from deployments.telemetry.metric import Metric
 from serve_app.pipeline.generation_metrics import SLOT_WAIT
 from serve_app.telemetry.catalogue import METRICS

@@ -22,6 +22,11 @@ FILE_VARIABLE = "MUSICGEN_TEST_RECORDED_FRAMES"
 LETHAL_SEED = 666
 LETHAL_FRAME = 60
 
+# Where a request with this seed is at work, a step takes so long: half a minute for a clip of thirty seconds, so that
+# whatever ends before has not ended by itself.
+SLOW_SEED = 777
+SLOW_STEP_S = 0.02
+
 # The least that a step takes of a `PacedLanguageModel`.
 PACE_S = 0.005
 
@@ -30,6 +35,7 @@ class RecordingLanguageModel(LanguageModelDeployment):
     """Each line: generation, attempt, process, first frame, number of frames; written before the frames are sent."""
 
     _lethal: str | None = None
+    _slow: str | None = None
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -44,6 +50,8 @@ class RecordingLanguageModel(LanguageModelDeployment):
                 os.write(file, line.encode())
                 if frames.request_id == self._lethal and frames.first_frame >= LETHAL_FRAME:
                     os.kill(os.getpid(), signal.SIGKILL)
+            if any(frames.request_id == self._slow for frames in made):
+                time.sleep(SLOW_STEP_S)
             return made
 
         engine.step = recorded_step  # type: ignore[method-assign]
@@ -51,6 +59,8 @@ class RecordingLanguageModel(LanguageModelDeployment):
     async def generate(self, request: CodeRequest) -> AsyncGenerator[CodeFrames | Heartbeat, None]:
         if request.seed == LETHAL_SEED:
             self._lethal = request.request_id
+        if request.seed == SLOW_SEED:
+            self._slow = request.request_id
         async with aclosing(super().generate(request)) as items:
             async for item in items:
                 yield item

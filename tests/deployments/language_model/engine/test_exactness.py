@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from deployments.language_model import model
 from deployments.language_model.decoder import Decoder
 from deployments.language_model.engine.engine import Engine
 from deployments.messages import CodeRequest, Sampling
@@ -64,6 +65,19 @@ def test_eight_requests_sharing_steps_each_get_what_they_get_alone(dtype: str, t
         codes, logits = alone(decoder, one)
         np.testing.assert_array_equal(together[one.request_id], codes)
         assert torch.equal(recorder.of(one.request_id), logits)
+
+
+def test_more_rows_than_agree_bit_for_bit_are_computed_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine whose products agree at eight rows only: a decoder there takes as many rows, block by block."""
+    monkeypatch.setattr(model, "agreeing_row_counts", lambda config, weights: (8,))
+    decoder = random_decoder("float32")
+    assert decoder.max_rows == model.MAX_ROWS
+    engine = Engine(decoder, num_slots=8, max_frames=64)
+    for one in EIGHT:
+        engine.add(one)
+    together = collect([frames for _ in range(100) for frames in engine.step()])
+    for one in EIGHT:
+        np.testing.assert_array_equal(together[one.request_id], alone(decoder, one)[0])
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
