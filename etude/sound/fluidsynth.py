@@ -32,8 +32,8 @@ FLUID, MUSESCORE = "FluidR3", "MuseScore General"
 SOUND_FONTS = {
     FLUID: SoundFont(Path("/usr/share/sounds/sf2/FluidR3_GM.sf2"), "fluid-soundfont-gm", "ETUDE_SOUND_FONT"),
     MUSESCORE: SoundFont(
-        Path("/usr/share/sounds/sf3/MuseScore_General_Full.sf3"),
-        "musescore-general-soundfont",
+        Path("/usr/share/sounds/sf2/MuseScore_General_Full.sf2"),
+        "musescore-general-soundfont-lossless",
         "ETUDE_SOUND_FONT_MUSESCORE",
     ),
 }
