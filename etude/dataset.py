@@ -38,8 +38,8 @@ SETTINGS_FILE = "dataset.json"
 @dataclass(frozen=True)
 class Settings:
     """What all pieces of a folder have in common. length_s: of every piece, or None where each has its own. exact:
-    whether they are played exactly (`etude/score/exact.py`). produced: whether each has players, a sound font and a room
-    of its own, and all the same loudness (`etude/sound/production.py`).
+    whether they are played exactly (`etude/score/exact.py`). produced: whether each has players, a sound font and a
+    room of its own, and all the same loudness (`etude/sound/production.py`).
     """
 
     level: Level = "all"
@@ -123,7 +123,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--level", choices=get_args(Level), default="all", help="how much plays at once; default all")
     parser.add_argument("--length-s", type=float, help="of every piece; each has its own otherwise")
     parser.add_argument("--exact", action="store_true", help="played on the codec's frames, a note always the same")
-    parser.add_argument("--produced", action="store_true", help="players, sound font and room of its own for each piece")
+    parser.add_argument("--produced", action="store_true", help="players, sound font and room of its own for each")
     options = parser.parse_args(arguments)
     seeds = range(options.first_seed, options.first_seed + options.pieces)
     settings = Settings(options.level, options.length_s, options.exact, options.produced)

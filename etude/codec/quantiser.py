@@ -38,9 +38,7 @@ class Quantised:
     commitment: Tensor
 
 
-def quantise(
-    quantizer: EncodecResidualVectorQuantizer, latents: Tensor, depths: Tensor | None = None
-) -> Quantised:
+def quantise(quantizer: EncodecResidualVectorQuantizer, latents: Tensor, depths: Tensor | None = None) -> Quantised:
     """Each latent as the sum of its nearest codes, residual by residual. latents: [B, D, T].
 
     depths: [B], how many codebooks are in a row's sums; None: all. Codes and residuals are of all either way.

@@ -28,7 +28,7 @@ def loudness_lufs(sound: Sound, sample_rate: int) -> float:
     """Integrated loudness of a mono sound [samples]; minus infinity where nothing is louder than -70 LUFS.
 
     BS.1770-4 with one channel of weight 1. Its K-weighting is given for 48 kHz; here are the analog prototypes of
-    those filters (De Man 2018, "Evaluation of implementations of the EBU R128 loudness measurement"), made for any rate.
+    those filters (De Man, AES 145, 2018), made for any rate.
     """
     power = np.square(_k_weighted(sound, sample_rate))
     step = round(_STEP_S * sample_rate)
@@ -55,7 +55,7 @@ def to_loudness(sound: Sound, target_lufs: float, sample_rate: int) -> Sound:
     peak = float(np.abs(sound).max())
     gain_db = target_lufs - loudness
     most_db = 20 * math.log10(PEAK / peak) + _MOST_LIMITING_DB
-    limited = sound
+    limited: Sound = sound
     for _ in range(_ROUNDS):
         gain_db = min(gain_db, most_db)
         limited = limit((sound * 10 ** (gain_db / 20)).astype(np.float32), sample_rate)
@@ -71,7 +71,8 @@ def limit(sound: Sound, sample_rate: int) -> Sound:
     width = 2 * round(_LOOK_AHEAD_S * sample_rate) + 1
     # A mean of minima over the same width is never above the gain that a sample needs.
     gain = uniform_filter1d(minimum_filter1d(wanted.astype(np.float64), width), width)
-    return np.clip(sound * gain, -PEAK, PEAK).astype(np.float32)
+    limited: Sound = np.clip(sound * gain, -PEAK, PEAK).astype(np.float32)
+    return limited
 
 
 def _power(lufs: float) -> float:

@@ -25,7 +25,7 @@ def low_pass(sound: Sound, cutoff_hz: float, sample_rate: int) -> Sound:
 
 
 def high_pass(sound: Sound, cutoff_hz: float, sample_rate: int) -> Sound:
-    """Takes 12 dB an octave off below the cutoff, 3 dB at it, and all of the DC, with no phase of its own. [samples]."""
+    """Takes 12 dB an octave off below the cutoff, 3 dB at it, and all of the DC, without a phase. [samples]."""
     padding = sample_rate // 10
     spectrum = np.fft.rfft(sound, len(sound) + padding)
     ratio = (np.fft.rfftfreq(len(sound) + padding, 1 / sample_rate) / cutoff_hz) ** 2

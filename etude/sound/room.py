@@ -52,4 +52,5 @@ class Room:
 
     def sound_in(self, sound: Sound, sample_rate: int) -> Sound:
         """The sound as it is heard in the room, cut where it ends: [samples] in and out."""
-        return fftconvolve(sound, self.impulse_response(sample_rate))[: len(sound)].astype(np.float32)
+        heard: Sound = fftconvolve(sound, self.impulse_response(sample_rate))[: len(sound)].astype(np.float32)
+        return heard

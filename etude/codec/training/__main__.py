@@ -37,8 +37,8 @@ def load_codec(folder: Path) -> EncodecModel:
     if AutoConfig.from_pretrained(folder).model_type == "musicgen":
         whole = MusicgenForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
         codec: EncodecModel = whole.audio_encoder
-        return codec
-    codec = EncodecModel.from_pretrained(folder, dtype=torch.float32)
+    else:
+        codec = EncodecModel.from_pretrained(folder, dtype=torch.float32)
     return codec
 
 

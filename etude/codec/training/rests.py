@@ -10,7 +10,7 @@ _FADE = 160
 
 
 def with_rests(sound: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """The crops [B, samples], in about `share` of which there is silence from a random sample on. generator: a CPU's."""
+    """The crops [B, samples], about `share` of them silent from a random sample on. generator: a CPU's."""
     num_crops, num_samples = sound.shape
     rests = torch.rand(num_crops, generator=generator) < share
     starts = torch.rand(num_crops, generator=generator) * num_samples

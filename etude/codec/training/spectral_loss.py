@@ -1,7 +1,7 @@
 """How far a reconstruction's spectra are from its sound's, on several scales of time and frequency.
 
 The log-mel distance on many scales is that of DAC (Kumar et al. 2023, arXiv:2306.06546); the spectral convergence is
-Arık et al.'s (2018, arXiv:1808.06719). Neither hears phases.
+of arXiv:1808.06719 (2018). Neither hears phases.
 """
 
 from __future__ import annotations
@@ -62,4 +62,5 @@ def _convergence(wanted: Tensor, found: Tensor) -> Tensor:
     level = wanted.flatten(1).norm(dim=1) + _QUIET * wanted[0].numel() ** 0.5
     # At equal magnitudes a norm has no gradient; with the constant it is zero there.
     difference = torch.sqrt((wanted - found).square().flatten(1).sum(1) + 1e-12)
-    return (difference / level).mean()
+    mean: Tensor = (difference / level).mean()
+    return mean

@@ -12,6 +12,7 @@ from etude.codec.metrics import measure
 from etude.codec.quantiser import Quantised, fit, follow, is_unfitted, perplexities, quantise
 from etude.codec.training.averaging import Average
 from etude.codec.training.balancer import Balancer
+from etude.codec.training.halves import decode, encode
 from etude.codec.training.recipe import Recipe
 from etude.codec.training.rests import with_rests
 from etude.codec.training.spectral_loss import SpectralLoss
@@ -47,14 +48,15 @@ class CodecWork:
     ) -> None:
         self._folder, self._recipe, self._accelerator = folder, recipe, accelerator
         self._crops, self._held_out, self._held_out_pieces = crops, held_out, held_out_pieces
-        optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, betas=(0.8, 0.99), weight_decay=0.0)
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, recipe.rate)
-        self._model, self._optimizer = accelerator.prepare(model, optimizer)
-        self._codec: EncodecModel = accelerator.unwrap_model(self._model)
-        self._average = Average(self._codec, recipe.average)
-        self._spectral = SpectralLoss(model.config.sampling_rate).to(accelerator.device)
+        self._codec = codec = model.to(accelerator.device)
+        self._learned = list(codec.parameters())
+        self._optimizer = torch.optim.AdamW(self._learned, lr=recipe.learning_rate, betas=(0.8, 0.99), weight_decay=0.0)
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, recipe.rate)
+        self._average = Average(codec, recipe.average)
+        self._spectral = SpectralLoss(codec.config.sampling_rate).to(accelerator.device)
         self._balancer = Balancer(WEIGHTS)
-        accelerator.register_for_checkpointing(self._schedule, self._average, self._balancer)
+        # None of it is prepared: the halves are called apart, so processes' gradients are put together here.
+        accelerator.register_for_checkpointing(codec, self._optimizer, self._schedule, self._average, self._balancer)
 
     def begin(self) -> None:
         """Codebooks that are empty are set by k-means."""
@@ -69,18 +71,22 @@ class CodecWork:
         crops = self._crops.batch(step, recipe.batch, self._accelerator.process_index)
         sound = with_rests(crops.to(self._accelerator.device), recipe.rests, generator)
         model.train()
-        latents = model.encoder(sound[:, None])
+        latents = encode(model, sound)
         # The two halves meet at a leaf, so that each loss's share of the encoder's gradient can be told.
         cut = latents.detach().requires_grad_()
         quantised = quantise(model.quantizer, cut, self._depths(generator))
-        reconstruction = model.decoder(quantised.latents)[:, 0]
+        reconstruction = decode(model, quantised.latents)
         losses, terms = self._losses(sound, reconstruction)
         (commitment,) = torch.autograd.grad(quantised.commitment, [cut], retain_graph=True)
         reconstruction.backward(self._balancer.gradient(losses, reconstruction))
         assert cut.grad is not None
         share = recipe.commitment * cut.grad.norm() / commitment.norm().clamp(min=1e-12)
         latents.backward(cut.grad + share * commitment)
-        norm = torch.nn.utils.get_total_norm(p.grad for p in model.parameters() if p.grad is not None)
+        gradients = [parameter.grad for parameter in self._learned if parameter.grad is not None]
+        if self._accelerator.num_processes > 1:
+            for gradient in gradients:
+                gradient.copy_(self._accelerator.reduce(gradient, reduction="mean"))
+        norm = torch.nn.utils.get_total_norm(gradients)
         if not torch.isfinite(norm):
             raise FloatingPointError(f"the gradient of step {step} is {float(norm)}: try a smaller learning rate")
         self._optimizer.step()
@@ -131,7 +137,7 @@ class CodecWork:
         while sum(map(len, found)) < wanted:
             # Crops of steps that are never reached.
             sound = self._crops.batch(self._recipe.steps + len(found), self._recipe.batch)
-            latents = self._codec.encoder(sound.to(self._accelerator.device)[:, None])
+            latents = encode(self._codec, sound.to(self._accelerator.device))
             found.append(latents.transpose(1, 2).flatten(0, 1))
         return torch.cat(found)
 
