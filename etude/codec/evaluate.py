@@ -2,8 +2,9 @@
 
     python -m etude.codec.evaluate CODEC --data FOLDER [--pieces 64] [--plot FILE.png]
 
-CODEC is an EncodecModel's folder, such as a training's `codec`. The last line is JSON: the codec's figures
-(`etude/codec/metrics.py`), the random codec's, and the ratio of their mel distances.
+CODEC is an EncodecModel's folder, such as a training's `codec`, or a MusicGen's. The last line is JSON: the codec's
+figures (`etude/codec/metrics.py`), the random codec's, the ratio of their mel distances, and what the codec adds to
+pieces beside what they have of it themselves (`etude/codec/measures`).
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from transformers import EncodecModel, MusicgenForConditionalGeneration
 from transformers.utils import logging as transformers_logging
 
 from etude.codec.crops import Crops
+from etude.codec.measures.faults import faults, line_in_silence_dbfs
 from etude.codec.metrics import measure, reconstruct
 from etude.codec.plots import plot_reconstructions
+from etude.codec.weights import load_codec
 from etude.random_checkpoint import Shape, make_checkpoint
 
 # Pieces that are shown, and how much of each.
@@ -49,7 +52,7 @@ def random_codec(like: EncodecModel) -> EncodecModel:
 
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m etude.codec.evaluate", description=__doc__.splitlines()[0])
-    parser.add_argument("codec", type=Path, help="an EncodecModel's folder")
+    parser.add_argument("codec", type=Path, help="an EncodecModel's folder, or a MusicGen's")
     parser.add_argument("--data", type=Path, required=True, help="a folder that etude.dataset made, of held-out seeds")
     parser.add_argument("--pieces", type=int, default=64, help="default 64")
     parser.add_argument("--piece-s", type=float, default=10.0, help="what is heard of each; default 10")
@@ -62,7 +65,7 @@ def main(arguments: list[str]) -> None:
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     try:
-        codec = EncodecModel.from_pretrained(options.codec, dtype=torch.float32).eval()
+        codec = load_codec(options.codec).eval()
         rate = codec.config.sampling_rate
         crops = Crops(options.data, sample_rate=rate, num_samples=round(options.piece_s * rate))
     except (OSError, ValueError) as error:
@@ -77,8 +80,15 @@ def main(arguments: list[str]) -> None:
         plot_reconstructions(rows, rate, options.plot)
     found = measure(codec, crops, pieces=options.pieces)
     beside = measure(untrained, crops, pieces=options.pieces)
-    ratio = found.mel_distance / beside.mel_distance
-    print(json.dumps({"codec": found.as_dict(), "random_codec": beside.as_dict(), "codec_mel_ratio": ratio}))
+    added, there = faults(codec, crops, pieces=options.pieces)
+    figures = {
+        "codec": found.as_dict(),
+        "random_codec": beside.as_dict(),
+        "codec_mel_ratio": found.mel_distance / beside.mel_distance,
+        "faults": {**added.as_dict(), "line_in_silence_dbfs": line_in_silence_dbfs(codec, crops)},
+        "faults_of_pieces": there.as_dict(),
+    }
+    print(json.dumps(figures))
 
 
 if __name__ == "__main__":

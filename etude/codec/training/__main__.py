@@ -17,29 +17,20 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from pydantic import ValidationError
-from transformers import AutoConfig, EncodecModel, MusicgenForConditionalGeneration
+from transformers import EncodecModel
 from transformers.utils import logging as transformers_logging
 
 from etude.codec.crops import Crops
 from etude.codec.geometry import Geometry
 from etude.codec.training.recipe import Recipe
 from etude.codec.training.work import CODEC, CodecWork
+from etude.codec.weights import load_codec
 from etude.training.loop import run
 from etude.training.pace import Pace
 from etude.training.run_folder import RunFolder
 
 # What is heard of each held-out piece.
 _HELD_OUT_S = 4.0
-
-
-def load_codec(folder: Path) -> EncodecModel:
-    """The codec of an EncodecModel's folder or a MusicGen's, in float32. Raises OSError where there is none."""
-    if AutoConfig.from_pretrained(folder).model_type == "musicgen":
-        whole = MusicgenForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
-        codec: EncodecModel = whole.audio_encoder
-    else:
-        codec = EncodecModel.from_pretrained(folder, dtype=torch.float32)
-    return codec
 
 
 def new_random_codec(geometry: Geometry, seed: int) -> EncodecModel:

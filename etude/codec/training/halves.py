@@ -37,7 +37,7 @@ def decode(model: EncodecModel, latents: Tensor) -> Tensor:
 def _run(half: nn.Module, hidden: Tensor) -> Tensor:
     """[B, T, C] through all layers. An ELU is part of what comes after it."""
     activated = False
-    for layer in half.get_submodule("layers"):
+    for layer in half.get_submodule("layers").children():
         if isinstance(layer, nn.ELU):
             activated = True
             continue

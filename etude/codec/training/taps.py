@@ -42,7 +42,7 @@ class Taps(torch.autograd.Function):
         padded = x.new_empty(batch, end + right + window.tail, channels)
         middle = padded[:, left:end]
         if window.activated:
-            torch._C._nn.elu(x, out=middle)
+            torch.ops.aten.elu.out(x, out=middle)
         else:
             middle.copy_(x)
         if window.mirrored:

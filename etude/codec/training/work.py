@@ -10,6 +10,7 @@ from transformers import EncodecModel
 from etude.codec.crops import Crops
 from etude.codec.metrics import measure
 from etude.codec.quantiser import Quantised, fit, follow, is_unfitted, perplexities, quantise
+from etude.codec.training.adversary import Adversary, weighed
 from etude.codec.training.averaging import Average
 from etude.codec.training.balancer import Balancer
 from etude.codec.training.halves import decode, encode
@@ -21,7 +22,7 @@ from etude.training.run_folder import RunFolder
 CODEC, LAST = "codec", "last"
 
 # Of the reconstruction's gradient.
-WEIGHTS = {"spectral": 1.0, "wave": 0.1, "adversarial": 0.4, "features": 0.4}
+WEIGHTS = {"spectral": 1.0, "wave": 0.1, "adversary": 0.5}
 
 # In the spectral loss. Where nothing is alike its terms are near 2, 2 and 1.
 _SPECTRAL = {"log_mel": 1.0, "log_magnitude": 0.3, "convergence": 1.0}
@@ -55,8 +56,10 @@ class CodecWork:
         self._average = Average(codec, recipe.average)
         self._spectral = SpectralLoss(codec.config.sampling_rate).to(accelerator.device)
         self._balancer = Balancer(WEIGHTS)
+        self._adversary = Adversary(recipe.learning_rate, recipe.seed, accelerator.device) if recipe.judged else None
         # None of it is prepared: the halves are called apart, so processes' gradients are put together here.
-        accelerator.register_for_checkpointing(codec, self._optimizer, self._schedule, self._average, self._balancer)
+        saved = [codec, self._optimizer, self._schedule, self._average, self._balancer]
+        accelerator.register_for_checkpointing(*saved, *([self._adversary] if self._adversary else []))
 
     def begin(self) -> None:
         """Codebooks that are empty are set by k-means."""
@@ -76,12 +79,12 @@ class CodecWork:
         cut = latents.detach().requires_grad_()
         quantised = quantise(model.quantizer, cut, self._depths(generator))
         reconstruction = decode(model, quantised.latents)
-        losses, terms = self._losses(sound, reconstruction)
+        losses, terms = self._losses(step, sound, reconstruction)
         (commitment,) = torch.autograd.grad(quantised.commitment, [cut], retain_graph=True)
-        reconstruction.backward(self._balancer.gradient(losses, reconstruction))
+        torch.autograd.backward([reconstruction], [self._balancer.gradient(losses, reconstruction)])
         assert cut.grad is not None
         share = recipe.commitment * cut.grad.norm() / commitment.norm().clamp(min=1e-12)
-        latents.backward(cut.grad + share * commitment)
+        torch.autograd.backward([latents], [cut.grad + share * commitment])
         gradients = [parameter.grad for parameter in self._learned if parameter.grad is not None]
         if self._accelerator.num_processes > 1:
             for gradient in gradients:
@@ -92,6 +95,9 @@ class CodecWork:
         self._optimizer.step()
         self._schedule.step()
         self._optimizer.zero_grad()
+        if self._adversary is not None:
+            judged = slice(recipe.judged)
+            terms["discriminator"] = self._adversary.learn(sound[judged], reconstruction[judged])
         restarted = follow(model.quantizer, self._gathered(quantised), generator)
         self._average.follow(model)
         line: dict[str, object] = {"loss": _rounded(losses["spectral"])}
@@ -109,11 +115,17 @@ class CodecWork:
             self._folder.replace(CODEC, self._average.model.save_pretrained)
             self._folder.replace(LAST, self._codec.save_pretrained)
 
-    def _losses(self, sound: Tensor, reconstruction: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def _losses(self, step: int, sound: Tensor, reconstruction: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """What the balancer weighs, and what the log tells beside it."""
-        terms = self._spectral(sound, reconstruction)
+        terms: dict[str, Tensor] = self._spectral(sound, reconstruction)
         spectral = torch.stack([_SPECTRAL[name] * term for name, term in terms.items()]).sum()
-        return {"spectral": spectral, "wave": (sound - reconstruction).abs().mean()}, terms
+        losses = {"spectral": spectral, "wave": (sound - reconstruction).abs().mean()}
+        if self._adversary is not None and step >= self._recipe.judged_from:
+            judged = slice(self._recipe.judged)
+            verdicts = self._adversary.loss(sound[judged], reconstruction[judged])
+            losses["adversary"] = weighed(verdicts)
+            terms = {**terms, **verdicts}
+        return losses, terms
 
     def _depths(self, generator: torch.Generator) -> Tensor:
         """How many codebooks are heard of each crop: [B]."""
