@@ -28,32 +28,30 @@ _BATCH = 8
 class Faults:
     """Over pieces. comb_share: the mean of what `comb_share` says. dc: the largest of all.
 
-    loudness_lufs: the mean. loudness_spread_lu: from the quietest piece to the loudest.
+    loudness_lufs: the mean. loudness_spread_lu: from the quietest piece to the loudest. None where nothing is heard.
     """
 
-    comb_share: float
+    comb_share: float | None
     dc: float
-    loudness_lufs: float
-    loudness_spread_lu: float
+    loudness_lufs: float | None
+    loudness_spread_lu: float | None
 
-    def as_dict(self) -> dict[str, float]:
+    def as_dict(self) -> dict[str, float | None]:
         """For JSON."""
         return asdict(self)
 
     @classmethod
     def of_sounds(cls, sounds: Sequence[Tensor], sample_rate: int) -> Faults:
-        """Each [samples]. Raises ValueError where nothing can be heard."""
+        """Each [samples]."""
         combs = [comb_share(sound, sample_rate, FRAME_RATE) for sound in sounds]
         heard = [share for share in combs if share is not None]
         loudness = [loudness_lufs(sound.numpy(), sample_rate) for sound in sounds]
         loud = [value for value in loudness if value > -math.inf]
-        if not heard or not loud:
-            raise ValueError("all pieces are silent, or have nothing above 2.5 kHz")
         return cls(
-            comb_share=sum(heard) / len(heard),
+            comb_share=sum(heard) / len(heard) if heard else None,
             dc=max(largest_dc(sound, sample_rate) for sound in sounds),
-            loudness_lufs=sum(loud) / len(loud),
-            loudness_spread_lu=max(loud) - min(loud),
+            loudness_lufs=sum(loud) / len(loud) if loud else None,
+            loudness_spread_lu=max(loud) - min(loud) if loud else None,
         )
 
 

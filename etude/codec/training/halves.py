@@ -21,14 +21,14 @@ _BLOCK_CHANNELS = 64
 
 
 def encode(model: EncodecModel, sound: Tensor) -> Tensor:
-    """What `model.encoder` makes of a sound: [B, samples], whole frames, → [B, D, T]."""
+    """What `model.encoder` makes of a sound: [B, samples], whole frames, four at least, → [B, D, T]."""
     if sound.device.type != "cpu":
         return _tensor(model.encoder(sound[:, None]))
     return _run(model.encoder, sound[:, :, None]).transpose(1, 2)
 
 
 def decode(model: EncodecModel, latents: Tensor) -> Tensor:
-    """What `model.decoder` makes of latents: [B, D, T] → [B, samples]."""
+    """What `model.decoder` makes of latents: [B, D, T], four frames at least, → [B, samples]."""
     if latents.device.type != "cpu":
         return _tensor(model.decoder(latents))[:, 0]
     return _run(model.decoder, latents.transpose(1, 2))[:, :, 0]

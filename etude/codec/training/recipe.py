@@ -12,8 +12,8 @@ class Recipe(BaseModel):
     step, for each process. commitment: of the gradient that latents get, the share that draws them to their codes,
     against the decoder's, 1. dropped: in how many of the crops the decoder hears fewer codebooks than there are.
     rests: in how many of the crops there is silence from some moment on. average: what the averaged weights keep at a
-    step. judged: how many crops of a step a discriminator hears, the first ones; 0: there is none. judged_from: from which
-    step on its verdicts count; it learns before. seed: of crops and of all that is drawn.
+    step. judged: how many crops of a step a discriminator hears, the first ones; 0: there is none. judged_from: from
+    which step on its verdicts count; it learns before. seed: of crops and of all that is drawn.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)

@@ -19,8 +19,8 @@ WINDOWS = ((2048, 128), (1024, 96), (512, 64), (256, 32), (128, 16))
 # Of these windows the linear magnitudes are compared, too, and the logarithms of single bins.
 _CONVERGING = (2048, 512)
 
-# Crops quieter than this mean magnitude count less: silence would otherwise count without limit.
-_QUIET = 1e-3
+# Crops whose magnitudes have a root mean square below this count less: silence would otherwise count without limit.
+_QUIET = 1e-4
 
 
 class SpectralLoss(nn.Module):
