@@ -55,16 +55,15 @@ class Faults:
         )
 
 
-def faults(model: EncodecModel, crops: Crops, *, pieces: int) -> tuple[Faults, Faults]:
-    """Of the codec's reconstructions, and of the pieces themselves."""
-    rate = model.config.sampling_rate
+def pieces_restored(model: EncodecModel, crops: Crops, *, pieces: int) -> tuple[list[Tensor], list[Tensor]]:
+    """The beginnings of so many pieces, each [samples], and what the codec makes of them."""
     sounds: list[Tensor] = []
     restored: list[Tensor] = []
     for first in range(0, min(pieces, len(crops)), _BATCH):
         sound = crops.beginnings(first, min(_BATCH, pieces - first))
         sounds += sound
         restored += reconstruct(model, sound)[0]
-    return Faults.of_sounds(restored, rate), Faults.of_sounds(sounds, rate)
+    return sounds, restored
 
 
 def line_in_silence_dbfs(model: EncodecModel, crops: Crops) -> float:

@@ -8,7 +8,7 @@ import torch
 
 from etude.codec.crops import Crops
 from etude.codec.initialise import new_codec
-from etude.codec.measures.faults import Faults, faults, line_in_silence_dbfs
+from etude.codec.measures.faults import Faults, line_in_silence_dbfs, pieces_restored
 from etude.codec.measures.levels import largest_dc
 from etude.codec.measures.lines import comb_share, loudest_line_dbfs
 from etude.codec.quantiser import fit
@@ -62,13 +62,13 @@ def test_silence_has_neither_comb_nor_loudness() -> None:
     assert Faults.of_sounds([torch.zeros(RATE)], RATE) == Faults(None, 0.0, None, None)
 
 
-def test_a_codec_s_faults_stand_beside_those_of_pieces(shards: Path) -> None:
+def test_what_a_codec_restores_has_faults_of_its_own(shards: Path) -> None:
     codec = new_codec(TINY, notes(4, RATE), seed=0).eval()
     with torch.no_grad():
         latents = codec.encoder(notes(4, RATE)[:, None]).transpose(1, 2).flatten(0, 1)
         fit(codec.quantizer, latents, torch.Generator().manual_seed(0))
     crops = Crops(shards, sample_rate=RATE, num_samples=RATE)
-    added, there = faults(codec, crops, pieces=3)
-    assert there.loudness_lufs is not None
-    assert added != there
+    sounds, restored = pieces_restored(codec, crops, pieces=3)
+    assert [len(each) for each in restored] == [RATE] * 3
+    assert Faults.of_sounds(sounds, RATE) != Faults.of_sounds(restored, RATE)
     assert -200 <= line_in_silence_dbfs(codec, crops) < 0
