@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from etude.codec.spectra import FLOOR, Spectrum
 
 # Windows in samples, each with its number of mel bands: as many as have a bin of their own, or nearly.
-WINDOWS = ((2048, 128), (1024, 96), (512, 64), (256, 32), (128, 16))
+WINDOWS = ((4096, 192), (2048, 128), (512, 64), (128, 16))
 
-# Of these windows the linear magnitudes are compared, too, and the logarithms of single bins.
-_CONVERGING = (2048, 512)
+# Of these windows linear magnitudes are compared, too, and of those the logarithms of single bins. The longest, at 32 kHz,
+# tells lines 50 Hz apart from what is between them: a comb of the frame rate costs something.
+_CONVERGING, _EVERY_BIN = (2048, 512), (4096, 2048)
 
 # Crops whose magnitudes have a root mean square below this count less: silence would otherwise count without limit.
 _QUIET = 1e-4
@@ -47,8 +48,9 @@ class SpectralLoss(nn.Module):
                 wanted_mel = spectrum.log_mel(wanted)
             found = spectrum.magnitude(reconstruction)
             log_mels.append((wanted_mel - spectrum.log_mel(found)).abs().mean())
-            if len(spectrum.hann) in _CONVERGING:
+            if len(spectrum.hann) in _EVERY_BIN:
                 logs.append((torch.log(wanted + FLOOR) - torch.log(found + FLOOR)).abs().mean())
+            if len(spectrum.hann) in _CONVERGING:
                 convergences.append(_convergence(wanted, found))
         return {
             "log_mel": torch.stack(log_mels).mean(),

@@ -34,3 +34,11 @@ def test_gradients_are_finite_where_nothing_sounds_and_where_nothing_differs() -
         torch.stack(list(SpectralLoss(32000)(wanted, made).values())).sum().backward()
         assert made.grad is not None
         assert made.grad.isfinite().all()
+
+
+def test_noise_that_repeats_with_every_frame_is_further_from_noise_than_other_noise_is() -> None:
+    draw = torch.Generator().manual_seed(0)
+    noise, other = (0.1 * torch.randn(2, 32000, generator=draw) for _ in range(2))
+    comb = 0.1 * torch.randn(2, 640, generator=draw).repeat(1, 50)
+    loss = SpectralLoss(32000)
+    assert float(loss(noise, comb)["log_magnitude"]) > 1.3 * float(loss(noise, other)["log_magnitude"])
