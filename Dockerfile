@@ -22,7 +22,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     HF_HOME=/models \
     RAY_USAGE_STATS_ENABLED=0 \
-    RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=serve_app.api.credit:middlewares
+    RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=serve_app.proxy.flow_control:middlewares
 WORKDIR /srv/musicgen
 
 # What everything depends on; the code comes last, so that a change of it leaves these layers as they are.

@@ -32,7 +32,7 @@ help:
 
 # exec, so that what stops make stops the service; the process number, so that what kills make does too.
 run: ready
-	@exec $(PY) -m serve_app.run --parent $$PPID
+	@exec $(VENV)/bin/musicgen serve --parent $$PPID
 
 demo-kill: ready
 	@exec $(PY) -m loadtests.demo_kill --parent $$PPID

@@ -1,6 +1,6 @@
-"""A batcher without a timer: while one batch is worked on the next one gathers, and goes when the worker is free.
+"""Dynamic batching without a timer: items that come while a batch is run form the next batch.
 
-So an item alone never waits for company, and a busy worker gets its items in batches as large as its work is long.
+So an item alone never waits for others, and a busy worker gets batches as large as its work is long.
 """
 
 from __future__ import annotations
@@ -12,11 +12,28 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from logging import WARNING
 from typing import Generic, TypeVar
 
-from deployments.logs.catalogue import BATCH_FAILED
-from deployments.metrics.catalogue import BATCH_SIZE
-from deployments.metrics.recorder import NOT_RECORDED, Recorder
+from deployments.telemetry.log_event import LogEvent
+from deployments.telemetry.metric import NOT_RECORDED, Metric, Recorder
+
+_BATCHES = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 64.0, 128.0, 256.0)
+BATCH_FAILED = LogEvent(
+    "batch_failed",
+    WARNING,
+    "%(stage)s: a batch of %(size)d failed (%(cause)s); trying each alone",
+    "One of several texts or windows is more than the model takes.",
+)
+BATCH_SIZE = Metric(
+    "musicgen_batch_size",
+    "histogram",
+    "What is worked on at once: prompts, generations in a step (looked at once a second), windows of codes.",
+    "items",
+    ("model", "stage"),
+    _BATCHES,
+)
+
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -44,10 +61,12 @@ class _Failure:
 class Batcher(Generic[Item, Result]):
     """Runs `work` on batches of what is submitted, in order of arrival, on a thread of its own.
 
-    work: [item, …] → as many results in the same order. When it raises for a batch of several, it is called again
-    for each item alone, so that a bad item fails alone: it must not have changed anything by then.
-    max_batch: items at most in a batch. name: of the thread, and in messages. recorder: is told each batch's size;
-    model and stage are among its labels.
+    Args:
+        work: [item, …] → as many results in the same order. When it raises for a batch of several, it is called again
+            for each item alone, so that a bad item fails alone: it must not have changed anything by then.
+        max_batch: items at most in a batch.
+        name: of the thread, and in messages.
+        recorder: is told each batch's size; model and stage are among its labels.
     """
 
     def __init__(
@@ -84,8 +103,10 @@ class Batcher(Generic[Item, Result]):
     async def submit(self, item: Item) -> Result:
         """The item's result, once its batch is done. Cancelled before its batch begins, the item leaves the queue.
 
-        Raises: what `work` raised for this item; BatcherClosedError; RuntimeError if `work` returned a wrong number
-        of results.
+        Raises:
+            BatcherClosedError: When the batcher was closed before the item's batch.
+            Exception: What `work` raised for this item.
+            RuntimeError: If `work` returned a wrong number of results.
         """
         entry: _Entry[Item, Result] = _Entry(item)
         with self._changed:
@@ -115,7 +136,11 @@ class Batcher(Generic[Item, Result]):
         self._thread.join()
 
     def check_integrity(self) -> None:
-        """Raises: AssertionError when an item is held twice, or waits where nobody will serve it."""
+        """Checks that every item is where it belongs.
+
+        Raises:
+            AssertionError: When an item is held twice, or waits in a batcher that will not run it.
+        """
         with self._changed:
             held = [*self._queue, *self._running]
             assert len({id(entry) for entry in held}) == len(held), "an item is held twice"
@@ -156,7 +181,7 @@ class Batcher(Generic[Item, Result]):
     def _outcomes(self, items: Sequence[Item]) -> list[Result | _Failure]:
         try:
             results = self._work(items)
-        except BaseException as error:  # noqa: BLE001 - it travels to who waits for the item
+        except BaseException as error:  # noqa: BLE001 - it travels to the item's caller
             if len(items) == 1:
                 return [_Failure(_presentable(error))]
             # Only the type: a message may quote what a client sent.
@@ -169,9 +194,9 @@ class Batcher(Generic[Item, Result]):
 
 
 def _presentable(error: BaseException) -> Exception:
-    """What would mean something else to an event loop (StopIteration, CancelledError, SystemExit) goes in disguise."""
+    """Errors that mean something else to an event loop (StopIteration, CancelledError, SystemExit) are wrapped."""
     if isinstance(error, Exception) and not isinstance(error, StopIteration):
         return error
-    disguised = RuntimeError(f"the work ended with {type(error).__name__}")
-    disguised.__cause__ = error
-    return disguised
+    wrapped = RuntimeError(f"the work ended with {type(error).__name__}")
+    wrapped.__cause__ = error
+    return wrapped

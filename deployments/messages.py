@@ -1,7 +1,7 @@
 """What crosses processes: small frozen dataclasses, and nothing else.
 
 Arrays are numpy, C-contiguous, and read-only by agreement (through Ray's object store they really are).
-Shapes use the house alphabet: K codebooks, T frames (50 a second), S text tokens, D width, C channels.
+Shapes: K codebooks, T frames (50 a second), S text tokens, D width, C channels.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from typing import Literal
 
 import numpy as np
 
-# How a request uses what is kept: `refresh` writes and does not read, `off` does neither.
+# How a request uses the cache: `refresh` writes and does not read, `off` does neither.
 CacheMode = Literal["use", "refresh", "off"]
-# Whether somebody waits for it. One of `batch` may be made where machines come late and go early.
+# Whether a client waits for it. `batch` may run on machines that start late and are taken away early (spot).
 QueueClass = Literal["realtime", "batch"]
-# Where a request's codes came from: kept ones, as long as asked, longer or shorter; a generation under way; the model.
+# Where a request's codes came from: the cache, where they were as long as wanted (hit), longer (cut) or shorter
+# (extended); a generation under way (joined); the model (miss).
 Outcome = Literal["hit", "cut", "extended", "joined", "miss"]
 
 
@@ -23,10 +24,11 @@ Outcome = Literal["hit", "cut", "extended", "joined", "miss"]
 class Sampling:
     """How a token is drawn from its logits, applied in the order of the fields.
 
-    guidance_scale: classifier-free guidance, `uncond + (cond - uncond) * scale`; 1 means none.
-    temperature: divides the logits; 0 means greedy.
-    top_k: keep the k most likely tokens; 0 means off.
-    top_p: keep the smallest set of tokens whose probability reaches p; 0 or 1 means off.
+    Attributes:
+        guidance_scale: classifier-free guidance, `uncond + (cond - uncond) * scale`; 1 means none.
+        temperature: divides the logits; 0 means greedy.
+        top_k: keep the k most likely tokens; 0 means off.
+        top_p: keep the smallest set of tokens whose probability reaches p; 0 or 1 means off.
     """
 
     guidance_scale: float = 3.0
@@ -37,11 +39,13 @@ class Sampling:
 
 @dataclass(frozen=True)
 class MusicRequest:
-    """One piece of music asked of the pipeline, already checked and canonical.
+    """One request to the pipeline, validated and canonical.
 
-    prompt: NFC, white space folded. seed: 0 <= seed < 2**64; None: that of the last request like it, or a random one.
-    scope: of the cache; what is kept or under way in one is never found from another. queue: which language models make
-    it; the codes do not depend on that.
+    Attributes:
+        prompt: NFC, white space folded.
+        seed: 0 <= seed < 2**64; None: that of the last request like it, or a random one.
+        scope: of the cache; what is cached or under way in one is never found from another.
+        queue: which language models make it; the codes do not depend on that.
     """
 
     request_id: str
@@ -57,7 +61,12 @@ class MusicRequest:
 
 @dataclass(frozen=True)
 class Clip:
-    """A finished piece of sound. pcm: float32 [C, samples] in [-1, 1]; codes: int16 [K, T]."""
+    """A finished piece of sound.
+
+    Attributes:
+        pcm: float32 [C, samples] in [-1, 1].
+        codes: int16 [K, T].
+    """
 
     pcm: np.ndarray
     sample_rate: int
@@ -66,7 +75,12 @@ class Clip:
 
 @dataclass(frozen=True)
 class PcmChunk:
-    """The next piece of a clip on its way. pcm: float32 [C, samples]; codes: int16 [K, n], the frames it is made of."""
+    """The next piece of a streamed clip.
+
+    Attributes:
+        pcm: float32 [C, samples].
+        codes: int16 [K, n], the frames it is made of.
+    """
 
     pcm: np.ndarray
     sample_rate: int
@@ -75,9 +89,12 @@ class PcmChunk:
 
 @dataclass(frozen=True)
 class EngineIdentity:
-    """All that a generation's codes depend on beside its request: engines alike here make the same bits.
+    """All that codes depend on beside the request: engines with equal identities make the same bits.
 
-    fingerprint: of the checkpoint. numerics: instruction set, library, numeric type. vocab_size: codes a codebook has.
+    Attributes:
+        fingerprint: of the checkpoint.
+        numerics: instruction set, library, numeric type.
+        vocab_size: codes a codebook has.
     """
 
     fingerprint: str
@@ -86,18 +103,25 @@ class EngineIdentity:
 
 
 @dataclass(frozen=True)
-class Beat:
-    """A sign of life from whoever makes a generation. running: it has a slot; until then it waits for one."""
+class Heartbeat:
+    """A sign of life from an engine or a pipeline.
+
+    Attributes:
+        running: the request has a slot; else it waits for one.
+    """
 
     running: bool
 
 
 @dataclass(frozen=True)
 class GenerationStart:
-    """What is settled about a generation when its first frames are there, and what it takes to go on with it elsewhere.
+    """What is known of a generation when its first frames are there, and what another pipeline needs to resume it.
 
-    key: of the generation, 64 hexadecimal digits. outcome: of this listener's request. age_s: of kept codes, for `hit`
-    and `cut`. text_states: float32 [S, D], None where no frame had to be made.
+    Attributes:
+        key: of the generation, 64 hexadecimal digits.
+        outcome: of this subscriber's request.
+        age_s: of cached codes, for `hit` and `cut`.
+        text_states: float32 [S, D], None where no frame had to be generated.
     """
 
     key: str
@@ -110,7 +134,11 @@ class GenerationStart:
 
 @dataclass(frozen=True)
 class Resumption:
-    """Where a listener stands whose pipeline was lost. codes: int16 [K, n], n >= 0, from the first frame on."""
+    """What a subscriber has whose pipeline was lost.
+
+    Attributes:
+        codes: int16 [K, n], n >= 0, from the first frame on.
+    """
 
     start: GenerationStart
     codes: np.ndarray
@@ -120,14 +148,17 @@ class Resumption:
 class CodeRequest:
     """What the language model needs to make frames.
 
-    text_states: float32 [S, D_text], the encoder's states of the prompt's own tokens (no padding).
-    num_frames: how many frames the whole generation has, prompt codes included.
-    prompt_codes: int16 [K, N], frames made before (a resumed generation, a continuation), or None.
-    chunk_ends: the numbers of frames, in order, at which the reader wants to be told; whoever works in windows neither
-    waits then nor is woken in between. Empty: as suits the engine. The last frame is always told.
-    identity: of the only engines that may make them; None: of any. priority: it was at work before and lost its engine,
-    so it is not refused for want of a place, and waits before those who come new. caller: where one sees whether they
-    are still wanted (`Presence.call`). queue: whose language models are asked.
+    Attributes:
+        text_states: float32 [S, D_text], the encoder's states of the prompt's own tokens (no padding).
+        num_frames: how many frames the whole generation has, prompt codes included.
+        prompt_codes: int16 [K, N], frames made before (a resumed generation, a continuation), or None.
+        chunk_ends: the numbers of frames, in order, at which chunks are to end, as suits a reader that works in
+            windows. Empty: as suits the engine. The last frame always ends a chunk.
+        identity: of the only engines that may make them; None: of any.
+        priority: it was running before and lost its engine, so it is never refused because too many wait, and waits
+            before new requests.
+        caller: tells whether the frames are still wanted (`CallerHeartbeat.call`).
+        queue: of which language models.
     """
 
     request_id: str
@@ -145,9 +176,12 @@ class CodeRequest:
 
 @dataclass(frozen=True)
 class CodeFrames:
-    """Complete frames of one generation, in order. codes: int16 [K, n], the delay pattern undone.
+    """Complete frames of one generation, in order.
 
-    first_frame: the index of codes[:, 0]. finished: these are the last.
+    Attributes:
+        codes: int16 [K, n], the delay pattern undone.
+        first_frame: the index of codes[:, 0].
+        finished: these are the last.
     """
 
     request_id: str
@@ -158,10 +192,12 @@ class CodeFrames:
 
 @dataclass(frozen=True)
 class DecoderState:
-    """What a codec carries from one window of a clip to the next; with the codes, all that the rest depends on.
+    """What a codec decoder carries from one window of a clip to the next; the rest depends on it and the codes only.
 
-    num_frames: decoded so far. lstm: float32 [C, 2, layers, D], hidden and cell states of each channel.
-    outputs: float32 [C, D, n], the LSTM's last outputs, which the next window's sound depends on.
+    Attributes:
+        num_frames: decoded so far.
+        lstm: float32 [C, 2, layers, D], hidden and cell states of each channel.
+        outputs: float32 [C, D, n], the LSTM's last outputs, which the next window's sound depends on.
     """
 
     num_frames: int
@@ -171,10 +207,12 @@ class DecoderState:
 
 @dataclass(frozen=True)
 class CodeWindow:
-    """The next piece of a clip to decode: from where the state stands to frame `end`.
+    """The next piece of a clip to decode: from the state's frame to frame `end`.
 
-    codes: int16 [K, n], the clip's from its first frame on: all of them, or at least `SoundFormat.lookahead` beyond
-    `end`. state: after the window before; None for the first.
+    Attributes:
+        codes: int16 [K, n], the clip's from its first frame on: all of them, or at least `SoundFormat.lookahead` beyond
+            `end`.
+        state: after the window before; None for the first.
     """
 
     codes: np.ndarray
@@ -184,7 +222,12 @@ class CodeWindow:
 
 @dataclass(frozen=True)
 class DecodedWindow:
-    """pcm: float32 [C, frames · hop]. state: for the next window."""
+    """A window's sound.
+
+    Attributes:
+        pcm: float32 [C, frames · hop].
+        state: for the next window.
+    """
 
     pcm: np.ndarray
     state: DecoderState
@@ -192,9 +235,12 @@ class DecodedWindow:
 
 @dataclass(frozen=True)
 class SoundFormat:
-    """What a codec makes. frame_rate: frames a second; hop: samples a frame, so sample_rate = frame_rate · hop.
+    """What a codec makes.
 
-    lookahead: how many frames after its own a frame's sound depends on.
+    Attributes:
+        frame_rate: frames a second.
+        hop: samples a frame, so sample_rate = frame_rate · hop.
+        lookahead: how many frames after its own a frame's sound depends on.
     """
 
     sample_rate: int
@@ -209,10 +255,12 @@ class SoundFormat:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a client may know of a model. license: the licence of its weights, an SPDX id where there is one.
+    """What clients are told of a model.
 
-    sound: None until the model's codec has been loaded for the first time. accepted: whether the operator has accepted
-    the licence; else the model is not loaded.
+    Attributes:
+        license: the licence of its weights, an SPDX id where there is one.
+        sound: None until the model's codec has been loaded for the first time.
+        accepted: whether the operator has accepted the licence; else the model is not loaded.
     """
 
     name: str

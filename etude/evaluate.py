@@ -21,7 +21,7 @@ import soundfile
 import torch
 from transformers.utils import logging as transformers_logging
 
-from deployments.checkpoints.errors import CheckpointError
+from deployments.checkpoints.config import CheckpointError
 from deployments.messages import Sampling
 from etude.codec.plots import plot_reconstructions
 from etude.evaluation.players import EnginePlayer, Player, TransformersPlayer

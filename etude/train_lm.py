@@ -24,8 +24,8 @@ from transformers import AutoTokenizer, MusicgenForConditionalGeneration
 from transformers.utils import logging as transformers_logging
 
 from deployments.checkpoints.checkpoint import Checkpoint
-from deployments.checkpoints.errors import CheckpointError
-from deployments.checkpoints.find import find_checkpoint
+from deployments.checkpoints.config import CheckpointError
+from deployments.checkpoints.sources import find_checkpoint
 from deployments.language_model.config import DecoderConfig
 from etude.codec.plots import plot_log
 from etude.language_model.batches import Batches

@@ -34,7 +34,7 @@ from etude.language_model.code_shards import read_code_clips
 from etude.language_model.key_head import set_key_head
 from etude.language_model.pulse import set_pulse
 from etude.language_model.roll import BEAT, NUM_BITS, roll_of
-from etude.language_model.said import Said, attended, key_readout, said_of, tempo_readout
+from etude.text.said import Said, attended, key_readout, said_of, tempo_readout
 from etude.splits import SPLITS
 from etude.text.lesson import last_tokens
 

@@ -20,12 +20,11 @@ import torch
 from transformers import EncodecConfig, EncodecModel
 from transformers.utils import logging as transformers_logging
 
-from deployments.checkpoints.weight_norm import fuse_weight_norm
-from deployments.codec_decoder.codec import Codec
-from deployments.codec_decoder.streaming import decode, decode_window
+from deployments.checkpoints.tensor_files import fuse_weight_norm
+from deployments.codec_decoder.codec import Codec, decode, decode_window
 from deployments.codec_decoder.windows import FIRST_FRAMES
 from deployments.messages import CodeWindow
-from loadtests.hardware import commit, describe
+from loadtests.measuring.hardware import commit, describe
 
 
 def build(num_filters: int) -> tuple[Codec, EncodecModel]:
@@ -55,7 +54,7 @@ def build(num_filters: int) -> tuple[Codec, EncodecModel]:
 def fastest_s(functions: list[Callable[[], object]], repeats: int) -> list[float]:
     """The functions take turns, so that what disturbs one disturbs the others."""
     best = [float("inf")] * len(functions)
-    for _ in range(repeats + 1):  # the first of each prepares
+    for _ in range(repeats + 1):  # the first of each warms up
         for i, function in enumerate(functions):
             began_s = time.perf_counter()
             function()

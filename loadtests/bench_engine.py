@@ -28,15 +28,15 @@ from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
 from deployments.language_model.config import DecoderConfig
-from deployments.language_model.delay import num_steps
-from deployments.language_model.linear import DTYPES
+from deployments.language_model.engine.request import num_steps
 from deployments.language_model.loading import INT8, fastest_dtype
-from loadtests.engine_times import EngineTimes, time_engine, warm_engine
-from loadtests.hardware import commit, describe, read_bandwidth
-from loadtests.peer import PEER, build_peer, time_peer
-from loadtests.requests import FRAME_RATE
-from loadtests.shapes import SHAPES, DecoderShape, random_tensors
-from serve_app.run.guardian import Guardian
+from deployments.language_model.weights import DTYPES
+from loadtests.measuring.engine_times import EngineTimes, time_engine, warm_engine
+from loadtests.measuring.hardware import commit, describe, read_bandwidth
+from loadtests.measuring.peer import PEER, build_peer, time_peer
+from loadtests.measuring.requests import FRAME_RATE
+from loadtests.measuring.shapes import SHAPES, DecoderShape, random_tensors
+from serve_app.launcher.guardian import Guardian
 
 WARM_UP_FRAMES = 4
 BRANCHES = 2  # rows of a request with guidance
@@ -68,11 +68,11 @@ def cache_bytes(config: DecoderConfig, dtype: str, requests: int, frames: int) -
 def measure_serve(
     shape: DecoderShape, tensors: Mapping[str, Tensor], dtype: str, options: argparse.Namespace
 ) -> dict[str, float]:
-    """What `loadtests.deployment` finds for a checkpoint of the same weights, in a Ray of its own."""
+    """What `loadtests.measuring.deployment` finds for a checkpoint of the same weights, in a Ray of its own."""
     folder = Path(tempfile.mkdtemp(prefix="musicgen-", dir="/tmp"))  # Ray's sockets want a short path
     with Guardian(folder, None) as guardian:
         build_peer(shape, tensors, "float32", "cpu").save_pretrained(folder / "checkpoint")
-        command = [sys.executable, "-m", "loadtests.deployment", str(folder / "checkpoint"), "--dtype", dtype]
+        command = [sys.executable, "-m", "loadtests.measuring.deployment", str(folder / "checkpoint"), "--dtype", dtype]
         command += ["--requests", str(options.requests), "--frames", str(options.frames)]
         command += ["--threads", str(torch.get_num_threads()), "--repeats", str(options.repeats)]
         command += ["--ray-folder", str(folder / "ray"), *(["--gpu"] if options.device != "cpu" else [])]

@@ -4,14 +4,14 @@
 
 Starts the real service with the embedded model, and beside it, behind the same proxy, endpoints that do nothing but
 answer as many bytes of the same media type from memory: one at once, and one that reads the request first. One request
-fills the cache. Then all of them, and a bare uvicorn that answers the same, are asked in turn, in short rounds, each
-time as many requests over as many connections: with the seed and without, where it is looked up in the store each
-time. What the client and the bare uvicorn do is the most that this machine can show of any server.
+fills the cache. Then all of them, and a bare uvicorn that answers the same, are called in turn, in short rounds, each
+time with as many requests over as many connections: with the seed and without, where it is looked up in the store each
+time. What the client and the bare uvicorn reach is the most that this machine can show of any server.
 
 The last line is JSON. ratio: hits a second over answers a second of the empty endpoint, the median of the rounds;
 ratio_to_reading: of the one that reads. cpu_ms: of a core, by Serve's proxy and replicas and Ray's node, for a request:
 it means something also where others keep the machine busy. outcomes: of the hits, by X-Cache. made: calls of the
-pipeline and of the language model while they were asked for, from the replicas' access logs.
+pipeline and of the language model in the meantime, from the replicas' access logs.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from loadtests.hardware import commit, describe
 from loadtests.hits.bare import bare_server
-from loadtests.hits.client import Answered, Asked
+from loadtests.hits.client import LoadResult, LoadTask
 from loadtests.hits.cpu import serving_s
-from loadtests.running import MODEL, Running, running
+from loadtests.measuring.hardware import commit, describe
+from loadtests.measuring.running import MODEL, Running, running
 
 PROMPT = "a calm piano melody over soft strings"
 HITS, EMPTY, READING, BARE = "hits", "empty", "reading", "bare"
 _POLL_S = 0.05
-_KEPT_WITHIN_S = 60.0
+_CACHED_WITHIN_S = 60.0
 
 
 @dataclass
-class Asking:
-    """One of them, in all rounds. cpu_s: of Serve."""
+class Target:
+    """One endpoint, in all rounds. cpu_s: of Serve."""
 
     url: str
     body: str
@@ -54,7 +54,7 @@ class Asking:
 
     def round(self, connections: int, requests: int, *, counts: bool = True) -> None:
         before_s = serving_s()
-        answered = ask({"url": self.url, "body": self.body, "connections": connections, "requests": requests})
+        answered = run_client({"url": self.url, "body": self.body, "connections": connections, "requests": requests})
         if counts:
             self.cpu_s += serving_s() - before_s
             self.per_s.append(requests / answered["total_s"])
@@ -71,17 +71,17 @@ class Asking:
         }
 
 
-def ask(asked: Asked) -> Answered:
+def run_client(task: LoadTask) -> LoadResult:
     """By a client in a process of its own."""
     command = [sys.executable, "-m", "loadtests.hits.client"]
-    done = subprocess.run(command, input=json.dumps(asked), stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603
-    answered: Answered = json.loads(done.stdout)
+    done = subprocess.run(command, input=json.dumps(task), stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603
+    answered: LoadResult = json.loads(done.stdout)
     return answered
 
 
 def fill(url: str, body: Mapping[str, object]) -> tuple[int, int]:
-    """Has the clip made and kept; its size in bytes, and its seed. Raises: TimeoutError where it isn't kept."""
-    until_s = time.monotonic() + _KEPT_WITHIN_S
+    """Has the clip generated and cached; its size in bytes, and its seed. Raises: TimeoutError if it isn't cached."""
+    until_s = time.monotonic() + _CACHED_WITHIN_S
     with httpx.Client(trust_env=False, timeout=httpx.Timeout(10, read=None)) as client:
         while time.monotonic() < until_s:
             answer = client.post(f"{url}/v1/music", json=body)
@@ -89,11 +89,11 @@ def fill(url: str, body: Mapping[str, object]) -> tuple[int, int]:
             if answer.headers["X-Cache"] == "hit":
                 return len(answer.content), int(answer.headers["X-Seed"])
             time.sleep(_POLL_S)
-    raise TimeoutError(f"after {_KEPT_WITHIN_S:g} s the clip is not kept")
+    raise TimeoutError(f"after {_CACHED_WITHIN_S:g} s the clip is not cached")
 
 
-def made(service: Running) -> dict[str, int]:
-    """Calls that make music, so far: each is a line in a replica's access log."""
+def generation_calls(service: Running) -> dict[str, int]:
+    """Calls that generate music, so far: each is a line in a replica's access log."""
     calls = {"pipeline": "CALL codes", f"{MODEL}-language-model": "CALL generate"}
     return {
         deployment: sum(log.read_text(encoding="utf-8").count(call) for log in service.replica_logs(deployment))
@@ -104,25 +104,25 @@ def made(service: Running) -> dict[str, int]:
 def compare(
     service: Running, bare_url: str, body: Mapping[str, object], size_bytes: int, options: argparse.Namespace
 ) -> dict[str, object]:
-    """All of them in turn."""
+    """All targets in turn."""
     text = json.dumps(body)
-    askings = {
-        HITS: Asking(f"{service.url}/v1/music", text),
-        EMPTY: Asking(f"{service.url}/empty/{size_bytes}", text),
-        READING: Asking(f"{service.url}/empty/reading/{size_bytes}", text),
-        BARE: Asking(f"{bare_url}/{size_bytes}", text),
+    targets = {
+        HITS: Target(f"{service.url}/v1/music", text),
+        EMPTY: Target(f"{service.url}/empty/{size_bytes}", text),
+        READING: Target(f"{service.url}/empty/reading/{size_bytes}", text),
+        BARE: Target(f"{bare_url}/{size_bytes}", text),
     }
-    before = made(service)
+    before = generation_calls(service)
     per_round = -(-options.requests // options.rounds)
-    for i in range(options.rounds + 1):  # the first makes all warm
-        for asking in askings.values():
-            asking.round(options.connections, per_round, counts=i > 0)
-    after = made(service)
-    assert all(asking.sizes == {size_bytes} for asking in askings.values()), "all answer as many bytes"
-    hits = askings[HITS]
+    for i in range(options.rounds + 1):  # the first warms all up
+        for target in targets.values():
+            target.round(options.connections, per_round, counts=i > 0)
+    after = generation_calls(service)
+    assert all(target.sizes == {size_bytes} for target in targets.values()), "all answer as many bytes"
+    hits = targets[HITS]
 
     def ratio(to: str) -> float:
-        rounds = zip(hits.per_s, askings[to].per_s, strict=True)
+        rounds = zip(hits.per_s, targets[to].per_s, strict=True)
         return round(statistics.median([ours / theirs for ours, theirs in rounds]), 3)
 
     return {
@@ -131,8 +131,8 @@ def compare(
         "requests": len(hits.ms),
         "ratio": ratio(EMPTY),
         "ratio_to_reading": ratio(READING),
-        **{name: asking.figures() for name, asking in askings.items()},
-        "cpu_ms": {name: round(1000 * askings[name].cpu_s / len(hits.ms), 2) for name in (HITS, EMPTY, READING)},
+        **{name: target.figures() for name, target in targets.items()},
+        "cpu_ms": {name: round(1000 * targets[name].cpu_s / len(hits.ms), 2) for name in (HITS, EMPTY, READING)},
         "outcomes": dict(hits.outcomes),
         "made": {name: after[name] - before[name] for name in before},
     }

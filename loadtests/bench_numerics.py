@@ -21,15 +21,15 @@ import torch
 from deployments.checkpoints.checkpoint import Checkpoint
 from deployments.language_model.config import DecoderConfig
 from deployments.language_model.decoder import HostDecoder
-from deployments.language_model.delay import delayed, num_steps
-from deployments.language_model.engine import Engine
+from deployments.language_model.engine.engine import Engine
+from deployments.language_model.engine.request import apply_delay, num_steps
 from deployments.language_model.loading import INT8, make_decoder
 from deployments.language_model.weights import DecoderWeights, fuse, load_weights
 from deployments.messages import CodeRequest
-from loadtests.hardware import commit, describe
-from loadtests.requests import NUM_TEXT_TOKENS, SAMPLING
-from loadtests.shapes import SHAPES, random_tensors
-from loadtests.teacher_forcing import Distance, guided, teacher_forced
+from loadtests.measuring.hardware import commit, describe
+from loadtests.measuring.requests import NUM_TEXT_TOKENS, SAMPLING
+from loadtests.measuring.shapes import SHAPES, random_tensors
+from loadtests.measuring.teacher_forcing import Distance, guided, teacher_forced
 
 EMBEDDED = Path("etude/checkpoint")
 REFERENCE = "float32"
@@ -63,7 +63,7 @@ def own_tokens(decoder: HostDecoder, text_states: np.ndarray, frames: int) -> np
     while not engine.idle:
         parts += [made.codes for made in engine.step()]
     delays, pad = decoder.config.delays, decoder.config.pad_token
-    columns = delayed(np.concatenate(parts, axis=1), delays, num_steps(frames, delays), pad)
+    columns = apply_delay(np.concatenate(parts, axis=1), delays, num_steps(frames, delays), pad)
     return np.concatenate([np.full((1, len(delays)), pad), columns[:, : frames - 1].T])
 
 

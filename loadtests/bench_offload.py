@@ -25,19 +25,17 @@ import torch
 from transformers.utils import logging as transformers_logging
 
 from deployments.checkpoints.checkpoint import Checkpoint
-from deployments.language_model.cpu_share import num_cores
-from deployments.language_model.delay import num_steps
-from deployments.language_model.engine import Engine
-from deployments.language_model.linear import DTYPES
+from deployments.language_model.engine.engine import Engine
+from deployments.language_model.engine.request import num_steps
 from deployments.language_model.loading import load_decoder
 from deployments.language_model.offload import DISK, OffloadedDecoder, reserved_bytes
-from deployments.language_model.placement import Offloaded, OnCpu, Placement
-from deployments.language_model.weights import weight_source
+from deployments.language_model.placement import Offloaded, OnCpu, Placement, num_cores
+from deployments.language_model.weights import DTYPES, weight_source
 from deployments.messages import CodeRequest, Sampling
-from loadtests.hardware import commit, describe, read_bandwidth
-from loadtests.peak_memory import forget_peak, peak_bytes, resident_bytes
-from loadtests.random_checkpoint import write_checkpoint
-from loadtests.shapes import SHAPES
+from loadtests.measuring.hardware import commit, describe, read_bandwidth
+from loadtests.measuring.peak_memory import forget_peak, peak_bytes, resident_bytes
+from loadtests.measuring.random_checkpoint import write_checkpoint
+from loadtests.measuring.shapes import SHAPES
 
 NUM_TEXT_TOKENS = 12
 

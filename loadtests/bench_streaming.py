@@ -2,8 +2,8 @@
 
     .venv/bin/python -m loadtests.bench_streaming --seconds 10 --repeats 5
 
-Starts the service of --config and asks for one clip after another through HTTP, each as a stream of pcm; then for the
-last one as a whole from /v1/music. Then it makes clips of the same length with the embedded model in one process,
+Starts the service of --config and requests one clip after another through HTTP, each as a stream of pcm; then the last
+one as a whole from /v1/music. Then it makes clips of the same length with the embedded model in one process,
 without Ray and HTTP. Last, window by window, it decodes random codes by the embedded codec, and all of them at once by
 transformers' `EncodecModel`, on the same weights. The last line is JSON; seconds are medians of the repeats:
 
@@ -33,14 +33,13 @@ from transformers import MusicgenForConditionalGeneration
 from transformers.utils import logging as transformers_logging
 
 from deployments.checkpoints.checkpoint import Checkpoint
-from deployments.codec_decoder.codec import Codec
-from deployments.codec_decoder.streaming import decode
-from loadtests.hardware import commit, describe
-from loadtests.in_process import in_process
-from loadtests.running import free_port
-from serve_app.run.guardian import Guardian
-from serve_app.run.options import DEFAULT_CONFIG
-from serve_app.run.service import Service
+from deployments.codec_decoder.codec import Codec, decode
+from loadtests.measuring.hardware import commit, describe
+from loadtests.measuring.in_process import in_process
+from loadtests.measuring.running import free_port
+from serve_app.cli.options import DEFAULT_CONFIG
+from serve_app.launcher.guardian import Guardian
+from serve_app.launcher.service import Service
 
 EMBEDDED = Path("etude/checkpoint")
 PROMPT = "a calm piano melody over soft strings"
@@ -48,26 +47,26 @@ PROMPT = "a calm piano melody over soft strings"
 
 @dataclass(frozen=True)
 class Arrivals:
-    """When how much sound was there. times_s: since the request. heard_s: seconds of sound by then."""
+    """How much sound had come at which time. times_s: since the request. audio_s: seconds of sound by then."""
 
     times_s: Sequence[float]
-    heard_s: Sequence[float]
+    audio_s: Sequence[float]
     pcm: bytes
 
     @property
     def max_gap_s(self) -> float:
-        """The longest wait of a player that begins with the first samples and goes on wherever it had to wait."""
-        longest, runs_dry_s = 0.0, self.times_s[0] + self.heard_s[0]
+        """The longest wait of a player that begins with the first samples and goes on where it had to wait."""
+        longest, plays_until_s = 0.0, self.times_s[0] + self.audio_s[0]
         for i in range(1, len(self.times_s)):
-            wait_s = max(0.0, self.times_s[i] - runs_dry_s)
+            wait_s = max(0.0, self.times_s[i] - plays_until_s)
             longest = max(longest, wait_s)
-            runs_dry_s += wait_s + self.heard_s[i] - self.heard_s[i - 1]
+            plays_until_s += wait_s + self.audio_s[i] - self.audio_s[i - 1]
         return longest
 
 
-def listen(client: httpx.Client, body: dict[str, object]) -> Arrivals:
+def stream_clip(client: httpx.Client, body: dict[str, object]) -> Arrivals:
     """One clip, streamed."""
-    times_s, heard_s, pcm = [], [], bytearray()
+    times_s, audio_s, pcm = [], [], bytearray()
     began_s = time.perf_counter()
     with client.stream("POST", "/v1/music/stream?output_format=pcm", json=body) as answer:
         answer.raise_for_status()
@@ -75,8 +74,8 @@ def listen(client: httpx.Client, body: dict[str, object]) -> Arrivals:
         for piece in answer.iter_raw():
             pcm += piece
             times_s.append(time.perf_counter() - began_s)
-            heard_s.append(len(pcm) / bytes_per_s)
-    return Arrivals(times_s, heard_s, bytes(pcm))
+            audio_s.append(len(pcm) / bytes_per_s)
+    return Arrivals(times_s, audio_s, bytes(pcm))
 
 
 def measure_service(config: Path, seconds: float, repeats: int) -> dict[str, object]:
@@ -87,8 +86,8 @@ def measure_service(config: Path, seconds: float, repeats: int) -> dict[str, obj
         url = service.wait_until_ready(lambda step: print(step, file=sys.stderr))
         with httpx.Client(base_url=url, trust_env=False, timeout=None) as client:  # noqa: S113 - as long as it takes
             body = {"prompt": PROMPT, "music_length_ms": round(1000 * seconds), "seed": 0, "cache": "off"}
-            listen(client, {**body, "music_length_ms": 1000})
-            runs = [listen(client, {**body, "seed": seed}) for seed in range(repeats)]
+            stream_clip(client, {**body, "music_length_ms": 1000})
+            runs = [stream_clip(client, {**body, "seed": seed}) for seed in range(repeats)]
             whole = client.post("/v1/music?output_format=pcm", json={**body, "seed": repeats - 1}).content
     first_audio_s = statistics.median(run.times_s[0] for run in runs)
     whole_clip_s = statistics.median(run.times_s[-1] for run in runs)

@@ -28,10 +28,10 @@ from loadtests.demo.clip import SCENES, Take, Wish
 from loadtests.demo.killing import Killing, replicas_added
 from loadtests.demo.picture import draw
 from loadtests.demo.table import Comparison, table, verdict
-from loadtests.exit_status import exit_status
-from loadtests.running import MODEL, Running, running
-from serve_app.run.progress import Progress
-from serve_app.run.service import ServiceError
+from loadtests.measuring.exit_status import exit_status
+from loadtests.measuring.running import MODEL, Running, running
+from serve_app.cli.terminal import Progress
+from serve_app.launcher.service import ServiceError
 
 REPLICAS = 2
 # One replica alone has room for all, so that the clips of the other go on at once.

@@ -35,12 +35,12 @@ from typing import Any, TypeVar
 import httpx
 
 from loadtests.demo.client import connect
-from loadtests.exit_status import exit_status
 from loadtests.fleet import application
 from loadtests.fleet.fleet import Fleet, FleetError, fleet
-from loadtests.hardware import commit, describe
 from loadtests.load.locust_process import LoadError
-from loadtests.running import free_port
+from loadtests.measuring.exit_status import exit_status
+from loadtests.measuring.hardware import commit, describe
+from loadtests.measuring.running import free_port
 from loadtests.spot.client import Client
 from loadtests.spot.cloud import watched
 from loadtests.spot.evidence import Chapter, Evidence
@@ -50,8 +50,8 @@ from loadtests.spot.picture import draw
 from loadtests.spot.placement import BATCH, Observer
 from loadtests.spot.story import WORKERS, Story, Times
 from loadtests.spot.table import table, verdict
-from serve_app.run.guardian import Guardian
-from serve_app.run.progress import Progress
+from serve_app.cli.terminal import Progress
+from serve_app.launcher.guardian import Guardian
 
 NODES = ("cpu", "cpu", "gpu_realtime", "gpu_realtime", "gpu_batch", "gpu_batch")
 _GRACE_S = 1

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from deployments.language_model.config import DecoderConfig
-from deployments.language_model.delay import num_steps
-from deployments.language_model.engine import Engine
+from deployments.language_model.engine.engine import Engine
+from deployments.language_model.engine.request import num_steps
 from deployments.language_model.gpu.decoder import GpuDecoder
 from deployments.language_model.weights import expected_shapes, fuse
-from loadtests.hardware import now
-from loadtests.requests import FRAME_RATE, code_requests
-from loadtests.shapes import SHAPES
+from loadtests.measuring.hardware import now
+from loadtests.measuring.requests import FRAME_RATE, code_requests
+from loadtests.measuring.shapes import SHAPES
 
 WARM_UP_FRAMES = 8
 INT8 = "int8"
@@ -116,7 +116,7 @@ def bench(scale: Scale) -> list[dict[str, object]]:
 
 def peer(scale: Scale) -> list[dict[str, object]]:
     """transformers' `generate`, one by one and all at once, in bfloat16 on a GPU; fewer frames, which favours it."""
-    from loadtests.peer import build_peer, time_peer  # its transformers may be missing where only the rest is wanted
+    from loadtests.measuring.peer import build_peer, time_peer
 
     shape, device = SHAPES[scale.peer_shape], scale.device
     model = build_peer(

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from deployments.language_model.decoder import Decoder
-from deployments.language_model.engine import Engine
+from deployments.language_model.engine.engine import Engine
 from deployments.language_model.gpu.decoder import GpuDecoder
 from deployments.language_model.model import MusicgenDecoder
 from deployments.language_model.weights import fuse
 from deployments.messages import CodeRequest, Sampling
 from loadtests.gpu_bench import INT8, Scale, new_decoder
-from loadtests.requests import code_requests
-from loadtests.shapes import SHAPES, random_tensors
+from loadtests.measuring.requests import code_requests
+from loadtests.measuring.shapes import SHAPES, random_tensors
 
 PARITY_SHAPE = "tiny"
 NEIGHBOURS = (7, 31)

@@ -11,10 +11,10 @@ from deployments.language_model.config import DecoderConfig
 from deployments.language_model.gpu.matrix import Matrix, Norm
 from deployments.language_model.gpu.operations import Operations
 from deployments.language_model.gpu.reference import ReferenceOperations
-from deployments.language_model.gpu.tiles import Tile, tile_of
+from deployments.language_model.gpu.matrix import Tile, tile_of
 from loadtests.gpu_bench import INT8, Scale
-from loadtests.hardware import now
-from loadtests.shapes import SHAPES
+from loadtests.measuring.hardware import now
+from loadtests.measuring.shapes import SHAPES
 
 ROWS = 2  # one request with guidance
 COLD_BYTES = 2**28  # of weights between two reads of the same: more than any cache holds

@@ -21,7 +21,7 @@ import torch
 
 from loadtests import gpu_bench, gpu_checks, gpu_products
 from loadtests.gpu_bench import Scale
-from loadtests.hardware import commit, describe, read_bandwidth
+from loadtests.measuring.hardware import commit, describe, read_bandwidth
 
 Section = Callable[[Scale], object]
 SECTIONS: dict[str, Section] = {

@@ -18,10 +18,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from deployments.checkpoints.root import ROOT
-from loadtests.curve import Curve
-from loadtests.exit_status import exit_status
-from loadtests.hardware import commit, describe
+from deployments.paths import ROOT
 from loadtests.load.levels import Level, levels
 from loadtests.load.locust_process import LoadError, run_locust
 from loadtests.load.options import DEFAULT_WEIGHTS, MAX_USERS
@@ -29,10 +26,13 @@ from loadtests.load.picture import draw
 from loadtests.load.report import figures, table, verdict
 from loadtests.load.sample import Sample
 from loadtests.load.shapes import Shape, shape
-from loadtests.running import running
-from serve_app.run.guardian import Guardian
-from serve_app.run.progress import Progress
-from serve_app.run.service import ServiceError
+from loadtests.measuring.curve import Curve
+from loadtests.measuring.exit_status import exit_status
+from loadtests.measuring.hardware import commit, describe
+from loadtests.measuring.running import running
+from serve_app.cli.terminal import Progress
+from serve_app.launcher.guardian import Guardian
+from serve_app.launcher.service import ServiceError
 
 ENGINE_CURVE = ROOT / "loadtests" / "results" / "tiny-cpu.json"
 

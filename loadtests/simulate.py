@@ -9,7 +9,7 @@ refused. Discrete events: arrivals, slots, engines whose speed follows from how 
 and load a model, spot nodes taken back with and without notice, generations that go on elsewhere. Policies see what
 Serve would tell them, now and then and as means, and Serve's own functions delay what they ask for.
 
-The engine is fitted to a curve that `loadtests.curves` measured (--curve; by default the embedded model's on a CPU).
+The engine is fitted to a curve that `loadtests.measuring.curves` measured (--curve; by default the embedded model's on a CPU).
 With --full-speed it is one that nobody has measured: what a full engine makes, in audio-seconds a second, and how much
 of that batching gains (--gain: times the speed of one generation alone) are assumptions then, in the form that fits the
 curves. Prices are of a node and hour, and by default in units of one on demand: what spot costs of it, refusals and
@@ -29,7 +29,7 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from loadtests.curve import Curve
+from loadtests.measuring.curve import Curve
 from loadtests.simulation.cloud import CloudSettings
 from loadtests.simulation.engine import EngineCurve
 from loadtests.simulation.figures import cost_per_audio_hour, figures
@@ -130,7 +130,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--steady", action="store_true", help="without days and bursts: to see what flaps by itself")
     parser.add_argument("--only", choices=[OURS], help="leave out what it is compared with")
     parser.add_argument(
-        "--curve", type=Path, default=RESULTS / "tiny-cpu.json", help="of loadtests.curves, to be fitted"
+        "--curve", type=Path, default=RESULTS / "tiny-cpu.json", help="of loadtests.measuring.curves, to be fitted"
     )
     parser.add_argument("--slots", type=int, default=8, help="of an engine")
     parser.add_argument("--full-speed", type=float, help="assumed: audio-seconds a second of a full engine")

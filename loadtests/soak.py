@@ -26,16 +26,14 @@ import psutil
 import torch
 
 from deployments.language_model.config import DecoderConfig
-from deployments.language_model.engine import Engine
-from deployments.language_model.engine_loop import EngineLoop
-from deployments.language_model.linear import DTYPES
-from deployments.language_model.loading import INT8, fastest_dtype, make_decoder, set_torch_threads
-from deployments.language_model.pulse import Pulse
-from deployments.language_model.warm_up import warm_up
-from deployments.language_model.weights import fuse
+from deployments.language_model.engine.engine import Engine
+from deployments.language_model.engine.loop import EngineLoop
+from deployments.language_model.loading import INT8, fastest_dtype, make_decoder, set_torch_threads, warm_up
+from deployments.language_model.weights import DTYPES, fuse
+from deployments.liveness.self_fencing import SelfFencing
 from deployments.messages import CodeFrames, CodeRequest, Sampling
-from loadtests.hardware import commit, describe
-from loadtests.shapes import SHAPES, random_tensors
+from loadtests.measuring.hardware import commit, describe
+from loadtests.measuring.shapes import SHAPES, random_tensors
 
 MB = 10**6
 SAMPLINGS = (
@@ -130,7 +128,7 @@ def run(options: argparse.Namespace) -> dict[str, object]:
 
     set_torch_threads(dtype, num_threads)
     try:
-        with EngineLoop(build, pulse=Pulse(math.inf)) as loop:  # nobody would take its generations over
+        with EngineLoop(build, fencing=SelfFencing(math.inf)) as loop:  # nobody would take its requests over
             plan = visits(config, options.requests, options.slots, options.frames, options.seed)
             over, settled = asyncio.run(soak(loop, plan, 2 * options.slots, options.settle))
             end = Held.now()

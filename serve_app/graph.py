@@ -3,7 +3,7 @@
     client → ingress → pipeline → text encoder, language model, batch language model if there is one (for every model)
                      → codec decoder (likewise)
 
-`build` is what a deploy file's `import_path` names; its `args` are `serve_app.settings.Settings`.
+`build` is what a deploy file's `import_path` names; its `args` are `serve_app.settings.application.Settings`.
 """
 
 from __future__ import annotations
@@ -21,32 +21,31 @@ from deployments.codec_decoder.deployment import CodecDecoderDeployment
 from deployments.language_model.deployment import LanguageModelDeployment
 from deployments.messages import ModelCard, QueueClass
 from deployments.text_encoder.deployment import TextEncoderDeployment
-from serve_app import deployment_names
 from serve_app.api.deployment import IngressDeployment
-from serve_app.jobs.job import QUEUE_CLASSES
-from serve_app.model_settings import ModelSettings
+from serve_app.job import QUEUE_CLASSES
 from serve_app.pipeline.deployment import ModelHandles, PipelineDeployment
-from serve_app.replica_settings import ReplicaSettings
-from serve_app.scaling.settings import AutoscalingSettings
-from serve_app.settings import Settings
+from serve_app.settings import replicas as deployment_names
+from serve_app.settings.application import Settings
+from serve_app.settings.model import ModelSettings
+from serve_app.settings.replicas import AutoscalingSettings, ReplicaSettings
 
-# Of what others can go on with: a generation that a language model does not end in this time goes on elsewhere.
+# For deployments whose work others can resume: a generation that is not finished in this time goes on elsewhere.
 GRACEFUL_SHUTDOWN_TIMEOUT_S = 20.0
-# A replica that fails three times in a row is replaced. What it held has gone elsewhere by then (`pipeline/`).
+# Serve replaces a replica that fails three checks in a row. The pipeline has moved its work elsewhere by then.
 HEALTH_CHECK_PERIOD_S = 5.0
 HEALTH_CHECK_TIMEOUT_S = 10.0
-# Requests for one generation meet in one replica. Another one would wait there for what the first makes.
+# Requests for one generation go to one pipeline replica: any other one would only wait for what that one makes.
 BY_GENERATION = RequestRouterConfig(
     request_router_class=ConsistentHashRouter, request_router_kwargs={"num_fallback_replicas": 0}
 )
-# A checkpoint that can't be loaded now can't be a moment later: the deployment fails and says why.
+# A checkpoint that cannot be loaded now cannot be loaded a moment later: the deployment fails and says why.
 MAX_CONSTRUCTOR_RETRIES = 1
 
 
 def build(args: dict[str, Any]) -> Application:
     """The application of these settings, for `serve run` and `serve deploy`.
 
-    Raises: pydantic.ValidationError for settings that are not right; nothing has been started by then.
+    Raises: pydantic.ValidationError for wrong settings, before anything is started.
     """
     settings = Settings.model_validate(args)
     loaded = settings.loaded
@@ -54,15 +53,15 @@ def build(args: dict[str, Any]) -> Application:
     cards = [_card(name, model, name in loaded) for name, model in settings.models.items()]
     deadlines = {name: model.deadline for name, model in loaded.items()}
     in_flight = settings.max_ongoing_requests
-    # What they hold, clients wait for: it gets the time that it may take.
-    patience_s = max(model.deadline.seconds(model.max_duration_ms / 1000) for model in loaded.values())
+    # Clients wait for what pipelines and ingress hold, so these get as long as the longest clip may take.
+    longest_s = max(model.deadline.seconds(model.max_duration_ms / 1000) for model in loaded.values())
     scales = settings.scales
     pipeline = _deployment(
         PipelineDeployment, deployment_names.PIPELINE, settings.pipeline, in_flight, scales=scales
-    ).options(graceful_shutdown_timeout_s=patience_s, request_router_config=BY_GENERATION)
+    ).options(graceful_shutdown_timeout_s=longest_s, request_router_config=BY_GENERATION)
     ingress = _deployment(
         serve.ingress()(IngressDeployment), deployment_names.INGRESS, settings.ingress, in_flight, scales=scales
-    ).options(graceful_shutdown_timeout_s=patience_s)
+    ).options(graceful_shutdown_timeout_s=longest_s)
     application: Application = ingress.bind(
         pipeline.bind(handles, deadlines, settings.cache, settings.records, _may_be_none(loaded)),
         {name: each.codec_decoder for name, each in handles.items()},
@@ -79,7 +78,7 @@ def build(args: dict[str, Any]) -> Application:
 
 
 class _Model:
-    """One model's deployments."""
+    """Binds one model's deployments."""
 
     def __init__(self, name: str, model: ModelSettings, settings: Settings) -> None:
         self._name = name
@@ -89,7 +88,7 @@ class _Model:
         self._source = model.source, model.revision
 
     def bound(self) -> ModelHandles:
-        """With applications in the place of the handles that Serve gives for them."""
+        """The model's applications, for which Serve will pass handles."""
         model, name = self._model, self._name
         in_flight = model.slots + model.max_queued
         text_encoder = _deployment(
@@ -116,7 +115,7 @@ class _Model:
 
     def _language_model(self, queue: QueueClass, replicas: ReplicaSettings) -> Application:
         model = self._model
-        # More than the engine takes: a refusal is the engine's to give, at once, rather than a wait in Serve's router.
+        # More than the engine accepts, so that the engine refuses at once and nothing waits in Serve's router.
         in_flight = 2 * (model.slots + model.max_queued)
         deployment = _deployment(
             LanguageModelDeployment,
@@ -150,7 +149,7 @@ def _deployment(
     scales: bool,
     num_gpus: float = 0,
 ) -> Deployment:
-    """scales: whether a policy is asked how many replicas it should have, within its bounds."""
+    """A deployment with Serve's options. scales: whether the autoscaling policy sets its number of replicas."""
     placing: dict[str, Any] = {}
     if replicas.nodes:
         first, *others = map(dict, replicas.nodes)
@@ -172,13 +171,11 @@ def _deployment(
 
 
 def _autoscaling(replicas: ReplicaSettings, max_ongoing_requests: int) -> AutoscalingConfig:
-    """As Serve takes it. One whose replicas don't come and go is told of all the same: it reports what the others need
-    to know.
-    """
+    """Serve's autoscaling options. A deployment of fixed size has them too, as the others' sizes depend on its load."""
     number = replicas.num_replicas
     scaling = replicas.autoscaling or AutoscalingSettings(min_replicas=number, max_replicas=number)
     with warnings.catch_warnings():
-        # It is still the interval that counts; the variables that are to take its place are not read yet (Ray 2.60).
+        # Deprecated, but the environment variables that are to replace it are not read yet (Ray 2.60).
         warnings.simplefilter("ignore", DeprecationWarning)
         return AutoscalingConfig(
             min_replicas=scaling.min_replicas,
@@ -194,7 +191,7 @@ def _autoscaling(replicas: ReplicaSettings, max_ongoing_requests: int) -> Autosc
 
 
 def _may_be_none(models: Mapping[str, ModelSettings]) -> list[str]:
-    """Deployments that may have no replica."""
+    """The names of language models that may scale to zero."""
     pools = {
         deployment_names.language_model(name, queue): replicas
         for name, model in models.items()

@@ -54,14 +54,18 @@ def forbidden(path: Path, source: str) -> list[str]:
         ("serve_app/api/app.py", "from ray import serve", "ray"),
         ("serve_app/api/app.py", "def late():\n    import ray.serve", "ray.serve"),
         ("serve_app/pipeline/pipeline.py", "import importlib\nimportlib.import_module('ray')", "ray"),
-        ("deployments/language_model/engine.py", "import ray", "ray"),
+        ("deployments/language_model/engine/engine.py", "import ray", "ray"),
         ("loadtests/bench_engine.py", "import ray", "ray"),
         ("deployments/batching.py", "from serve_app import settings", "serve_app"),
-        ("deployments/batching.py", "from serve_app.settings import Settings", "serve_app.settings"),
-        ("serve_app/settings.py", "import etude.random_checkpoint", "etude.random_checkpoint"),
+        (
+            "deployments/batching.py",
+            "from serve_app.settings.application import Settings",
+            "serve_app.settings.application",
+        ),
+        ("serve_app/settings/application.py", "import etude.random_checkpoint", "etude.random_checkpoint"),
         ("loadtests/bench_engine.py", "from etude.random_checkpoint import main", "etude.random_checkpoint"),
-        ("deployments/language_model/scheduler.py", "import torch.nn as nn", "torch.nn"),
-        ("deployments/language_model/scheduler.py", "from torch import Tensor", "torch"),
+        ("deployments/language_model/engine/scheduler.py", "import torch.nn as nn", "torch.nn"),
+        ("deployments/language_model/engine/scheduler.py", "from torch import Tensor", "torch"),
     ],
 )
 def test_a_forbidden_import_is_noticed(path: str, source: str, culprit: str) -> None:
@@ -85,9 +89,11 @@ def test_an_allowed_import_is_left_alone(path: str, source: str) -> None:
 
 def test_a_relative_import_is_resolved() -> None:
     assert "deployments.language_model.model" in set(
-        imported("from .model import x", "deployments.language_model.engine")
+        imported("from .model import x", "deployments.language_model.engine.engine")
     )
-    assert "deployments.messages" in set(imported("from .. import messages", "deployments.language_model.engine"))
+    assert "deployments.messages" in set(
+        imported("from .. import messages", "deployments.language_model.engine.engine")
+    )
 
 
 def test_every_import_keeps_to_the_rules() -> None:

@@ -2,8 +2,8 @@
 
 Three parts decode, and each deployment reads its own: "text_encoder" (T5), "language_model" (the decoder and the
 projection of the text states into it) and "codec" (EnCodec's codebooks and decoder). Every tensor in the files belongs
-to one of them or is on the list of those decoding doesn't need (`parts.NOT_NEEDED`), or the checkpoint doesn't open;
-and each reader compares what it gets with what it needs by `check_tensors`.
+to one of them or is on the list of those that decoding doesn't need (`tensor_files.NOT_NEEDED`), or the checkpoint
+doesn't open; and each reader compares what it gets with what it needs (`check_tensors`).
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ import torch
 from torch import Tensor
 from transformers import EncodecConfig, MusicgenConfig, MusicgenDecoderConfig, T5Config
 
-from deployments.checkpoints.config import read_config
-from deployments.checkpoints.errors import CheckpointError, first_few
-from deployments.checkpoints.fingerprint import fingerprint_of
-from deployments.checkpoints.parts import Part, sort_into_parts
-from deployments.checkpoints.reader import TensorReader
-from deployments.checkpoints.tensor_files import TensorFiles
-from deployments.checkpoints.weight_norm import fuse_weight_norm
+from deployments.checkpoints.config import CheckpointError, first_few, read_config
+from deployments.checkpoints.sources import fingerprint_of
+from deployments.checkpoints.tensor_files import Part, TensorFiles, TensorReader, fuse_weight_norm, sort_into_parts
 
 _T5_TABLES = ("encoder.embed_tokens.weight", "shared.weight")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """config: transformers' configuration of the whole. files: where its tensors are."""
+    """An open checkpoint: its configuration, and where its tensors are.
+
+    Attributes:
+        config: transformers' configuration of the whole.
+        files: where its tensors are.
+    """
 
     folder: Path
     config: MusicgenConfig
@@ -39,8 +40,9 @@ class Checkpoint:
     def open(cls, folder: Path) -> Checkpoint:
         """Reads the configuration and the names of the tensors, not the tensors.
 
-        Raises CheckpointError for a folder that is missing or empty, a file that is missing or broken, a model that
-        isn't a MusicGen, and tensors that no MusicGen has.
+        Raises:
+            CheckpointError: For a folder that is missing or empty, a file that is missing or broken, a model that isn't
+                a MusicGen, and tensors that no MusicGen has.
         """
         if not folder.is_dir():
             raise CheckpointError(f"there is no folder {folder}")
@@ -73,7 +75,9 @@ class Checkpoint:
         - codec: of `EncodecModel`, the prefix `audio_encoder.` cut off, with weight norm fused into plain `weight`.
 
         What is stored in the type wanted may be a view of the mapped file: not to be written to.
-        Raises CheckpointError for half a weight norm.
+
+        Raises:
+            CheckpointError: For half a weight norm.
         """
         if part == "language_model":
             reader = self.language_model_reader()
@@ -104,7 +108,7 @@ class Checkpoint:
         """A name for these very weights, for cache keys; the cost is that of reading every file once.
 
         The commit of a snapshot of the hub (at no cost), else a SHA-256 over the configuration, the tokenizer and the
-        weights: 64 hexadecimal digits, about a second for each GB. See `fingerprint.py`.
+        weights: 64 hexadecimal digits, about a second for each GB. See `sources.fingerprint_of`.
         """
         return fingerprint_of(self.folder, self.files.paths)
 
@@ -122,7 +126,11 @@ def _with_one_table(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]], part: Part) -> None:
-    """Raises CheckpointError unless these are exactly the expected names, each of the expected shape."""
+    """Checks the names and shapes of tensors.
+
+    Raises:
+        CheckpointError: Unless these are exactly the expected names, each of the expected shape.
+    """
     check_shapes({name: tuple(tensor.shape) for name, tensor in found.items()}, expected, part)
 
 
@@ -138,6 +146,6 @@ def check_shapes(shapes: Mapping[str, tuple[int, ...]], expected: Mapping[str, t
         "unexpected": sorted(shapes.keys() - expected.keys()),
         "of the wrong shape": misshapen,
     }
-    told = [f"{fault}: {first_few(names)}" for fault, names in faults.items() if names]
-    if told:
-        raise CheckpointError(f"the {part.replace('_', ' ')}'s tensors don't fit its config.json; {'; '.join(told)}")
+    parts = [f"{fault}: {first_few(names)}" for fault, names in faults.items() if names]
+    if parts:
+        raise CheckpointError(f"the {part.replace('_', ' ')}'s tensors don't fit its config.json; {'; '.join(parts)}")

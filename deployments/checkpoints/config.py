@@ -1,14 +1,28 @@
-"""A checkpoint's `config.json`, read and checked to be a MusicGen's."""
+"""A checkpoint's `config.json`, read and checked to be a MusicGen's; and the one error of this package."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from huggingface_hub.errors import StrictDataclassError
 from transformers import MusicgenConfig
 
-from deployments.checkpoints.errors import CheckpointError, on_one_line
+
+class CheckpointError(Exception):
+    """A checkpoint can't be found, read or used; the message is one sentence for the operator."""
+
+
+def first_few(names: Sequence[str]) -> str:
+    """Up to five of the names and how many more there are, for a message."""
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def on_one_line(error: Exception) -> str:
+    """What another library's error says, for the end of a sentence."""
+    return " ".join(str(error).split()) or type(error).__name__
+
 
 CONFIG_FILE = "config.json"
 
@@ -19,7 +33,8 @@ _PART_TYPES = {"text_encoder": "t5", "audio_encoder": "encodec", "decoder": "mus
 def read_config(folder: Path) -> MusicgenConfig:
     """transformers' configuration of the MusicGen in a folder, as any version since 4.31 has written it.
 
-    Raises CheckpointError where there is none, it can't be read, or the model is of another kind.
+    Raises:
+        CheckpointError: Where there is none, it can't be read, or the model is of another kind.
     """
     path = folder / CONFIG_FILE
     try:

@@ -5,7 +5,7 @@ transformers' `EncodecDecoder`, weight norm fused into `weight`, so that a check
 
 Three parts in a row: a convolution, an LSTM with a residual around it, and a stack that raises frames to samples. Only
 the LSTM remembers without end. What the two others need of an excerpt's surroundings is known from their shapes
-(`reach`), which is all that `streaming.py` is built on.
+(`receptive_field`), which is all that decoding by windows is built on.
 
 Tensors are float32 [B, channels, time]; time counts frames up to the LSTM and samples at the end.
 """
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 LSTMState = tuple[Tensor, Tensor]
 """Hidden and cell states, each [layers, B, D]."""
 
-STEP_BY_STEP_WIDTH = 512
+STEP_BY_STEP_WIDTH = 512  # from this width on, see `LSTM`
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class SeanetShape:
 class Layer(nn.Module):
     """One in a stack of layers, none of which remembers anything."""
 
-    def reach(self, first: int, last: int) -> tuple[int, int]:
+    def receptive_field(self, first: int, last: int) -> tuple[int, int]:
         """The first and last of the inputs that the outputs first … last depend on."""
         return first, last
 
@@ -71,8 +71,8 @@ class Conv(Layer):
         y: Tensor = self.conv(_pad_by_reflection(x, self.left, self.right))
         return y
 
-    def reach(self, first: int, last: int) -> tuple[int, int]:
-        # Reflection folds one side over the other, so near an end both reach as far as the wider one.
+    def receptive_field(self, first: int, last: int) -> tuple[int, int]:
+        # Reflection folds one side over the other, so near an end both sides are as wide as the wider one.
         return first - self.left, last + self.left
 
 
@@ -106,7 +106,7 @@ class Upsample(Layer):
         y = blocks.view(len(x), self.stride, -1, num_inputs + 1).permute(0, 2, 3, 1).flatten(2)
         return y[..., self.left : self.left + num_inputs * self.stride]
 
-    def reach(self, first: int, last: int) -> tuple[int, int]:
+    def receptive_field(self, first: int, last: int) -> tuple[int, int]:
         # Output i is made of the inputs (i + left) // stride and the one before.
         return (first + self.left) // self.stride - 1, (last + self.left) // self.stride
 
@@ -134,7 +134,7 @@ class Residual(Layer):
         shortcut: Tensor = self.shortcut(x)
         return shortcut + y
 
-    def reach(self, first: int, last: int) -> tuple[int, int]:
+    def receptive_field(self, first: int, last: int) -> tuple[int, int]:
         return first - self.left, last + self.left
 
 
@@ -178,8 +178,10 @@ class LSTM(nn.Module):
 class SeanetDecoder(nn.Module):
     """The whole, in the three parts that streaming tells apart: `before_lstm`, `lstm`, `after_lstm`.
 
-    width: D, of the LSTM. context_before_lstm, context_after_lstm: how many frames left and right of its own a frame
-    depends on in these parts; MusicGen's are (3, 3) and (1, 1).
+    Attributes:
+        width: D, of the LSTM.
+        context_before_lstm, context_after_lstm: how many frames left and right of its own a frame depends on in these
+            parts; MusicGen's are (3, 3) and (1, 1).
     """
 
     def __init__(self, shape: SeanetShape) -> None:
@@ -218,7 +220,7 @@ def _context(layers: Sequence[Layer], samples_per_frame: int) -> tuple[int, int]
     """How many frames left and right of its own a frame of the layers' output depends on."""
     first, last = 0, samples_per_frame - 1
     for layer in reversed(layers):
-        first, last = layer.reach(first, last)
+        first, last = layer.receptive_field(first, last)
     return -first, last
 
 

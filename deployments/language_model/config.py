@@ -1,12 +1,12 @@
-"""The shape of a MusicGen decoder, read from a checkpoint's config."""
+"""The shape of a MusicGen decoder, read from a checkpoint's configuration."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from deployments.checkpoints.errors import CheckpointError
-from deployments.language_model.delay import delays_of
+from deployments.checkpoints.config import CheckpointError
+from deployments.language_model.engine.request import delays_of
 
 if TYPE_CHECKING:
     from transformers import MusicgenConfig
@@ -51,7 +51,11 @@ class DecoderConfig:
 
     @classmethod
     def from_transformers(cls, config: MusicgenConfig) -> DecoderConfig:
-        """Raises: CheckpointError for a shape this decoder doesn't have."""
+        """The shape of a transformers configuration's decoder.
+
+        Raises:
+            CheckpointError: For a shape this decoder doesn't have.
+        """
         decoder = config.decoder
         return cls(
             num_codebooks=decoder.num_codebooks,

@@ -13,36 +13,44 @@ from typing import Any
 import psutil
 import ray
 
-from deployments.attendance import Attendance
 from deployments.checkpoints.checkpoint import Checkpoint
-from deployments.checkpoints.find import find_checkpoint
-from deployments.checkpoints.root import ROOT
-from deployments.language_model.cpu_share import CpuShare, num_cores
-from deployments.language_model.delay import num_steps
-from deployments.language_model.engine import Engine
-from deployments.language_model.engine_loop import EngineLoad, EngineLoop
-from deployments.language_model.errors import OtherEngine
-from deployments.language_model.gpus import held_bytes
-from deployments.language_model.loading import describe, load_decoder
+from deployments.checkpoints.sources import find_checkpoint
+from deployments.language_model.engine.engine import Engine
+from deployments.language_model.engine.engine_metrics import (
+    ENGINE_BROKE,
+    ENGINE_READY,
+    ENGINE_WAITING,
+    SLOTS,
+    SLOTS_IN_USE,
+)
+from deployments.language_model.engine.loop import EngineLoad, EngineLoop
+from deployments.language_model.engine.request import num_steps
+from deployments.language_model.errors import EngineMismatch
+from deployments.language_model.gpu.decoder import held_bytes
+from deployments.language_model.loading import describe, load_decoder, warm_up
 from deployments.language_model.offload import TEXT_TOKENS
-from deployments.language_model.placement import Placement, in_words
-from deployments.language_model.warm_up import warm_up
-from deployments.logs.catalogue import ENGINE_BROKE, ENGINE_READY
-from deployments.messages import Beat, CodeFrames, CodeRequest, EngineIdentity, QueueClass
-from deployments.metrics.catalogue import ENGINE_WAITING, SLOTS, SLOTS_IN_USE
-from deployments.metrics.deployment import RayRecorder
+from deployments.language_model.placement import CpuShare, Placement, in_words, num_cores
+from deployments.liveness.caller_watch import CallerWatch
+from deployments.liveness.stalls import StallDetector
+from deployments.messages import CodeFrames, CodeRequest, EngineIdentity, Heartbeat, QueueClass
+from deployments.paths import ROOT
 from deployments.scaling_stats import EngineStats, Targets
-from deployments.wakeup import Wakeup
+from deployments.telemetry.deployment import RayRecorder
 
 _log = logging.getLogger("ray.serve.language_model")  # below Serve's own, whose files and format it shares
 
 
 class LanguageModelDeployment:
-    """source, revision: as `find_checkpoint` takes them. cpu_share: of what is computed on a CPU. model, pool: its name
-    and the queue class it is for, for metrics.
+    """Runs one engine, and streams its frames.
 
-    The rest as `load_decoder` and `Engine` take it. Ready once the model is warm; the log then says where it is. When
-    the engine breaks the process ends: whoever listens hears at once that the replica is lost, and nobody else comes.
+    It is ready once the model is warm; the log then says where it is. When the engine breaks the process ends: callers
+    hear at once that the replica is lost, and no others come. Arguments that are not listed are those of `load_decoder`
+    and `Engine`.
+
+    Args:
+        source, revision: as `find_checkpoint` takes them.
+        cpu_share: of what is computed on a CPU.
+        model, pool: its name and the queue class it is for, for metrics.
     """
 
     def __init__(
@@ -87,46 +95,58 @@ class LanguageModelDeployment:
         self._recorder = recorder.labelled(model=model, pool=pool)
         self._frame_rate = checkpoint.codec_config.frame_rate
         self._targets = Targets.usual("realtime")
-        self._wakeup = Wakeup()
-        self._attendance = Attendance()
+        self._stall_detector = StallDetector()
+        self._caller_watch = CallerWatch()
         self._identity = EngineIdentity(fingerprint, self._loop.numerics, checkpoint.decoder_config.vocab_size)
 
     async def identity(self) -> EngineIdentity:
         """What this replica's codes depend on; the same from its start to its end."""
         return self._identity
 
-    async def generate(self, request: CodeRequest) -> AsyncGenerator[CodeFrames | Beat, None]:
-        """Raises: OtherEngine when the request names another engine; as `EngineLoop.generate`. Cancelled, or when who
-        asked is gone, it frees the slot.
+    async def generate(self, request: CodeRequest) -> AsyncGenerator[CodeFrames | Heartbeat, None]:
+        """Frees the slot when it is cancelled or its caller is gone.
+
+        Raises:
+            EngineMismatch: When the request names another engine.
+            Exception: As `EngineLoop.generate`.
         """
-        if self._wakeup.is_recent() and not await self._attendance.is_wanted(request.caller):
+        if self._stall_detector.stalled_recently() and not await self._caller_watch.is_wanted(request.caller):
             return
         if request.identity not in (None, self._identity):
-            raise OtherEngine(self._identity)
-        async with aclosing(self._attendance.while_attended(self._loop.generate(request), request.caller)) as items:
+            raise EngineMismatch(self._identity)
+        items = self._caller_watch.while_caller_alive(self._loop.generate(request), request.caller)
+        async with aclosing(items):
             async for item in items:
                 yield item
 
     async def load(self) -> EngineLoad:
-        """Slots and queue, after a check that none of them is lost. Raises: AssertionError, EngineFailed."""
+        """Slots and queue, after a check that none of them is lost.
+
+        Raises:
+            AssertionError, EngineFailed: As `EngineLoop.check_integrity`.
+        """
         await self._loop.check_integrity()
         return self._loop.load
 
     def reconfigure(self, user_config: Mapping[str, Any]) -> None:
-        """Called by Serve, at the start and when a deploy file has changed it. Raises: ValueError."""
+        """Called by Serve, at the start and when a deploy file has changed it.
+
+        Raises:
+            ValueError: As `Targets.read`.
+        """
         self._targets = Targets.read(user_config)
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
-        """Called by Serve, several times a second; where replicas come and go."""
-        load, speed = self._loop.load, self._loop.frames_made
-        speed.read()
+        """Called by Serve, several times a second, where replicas are scaled."""
+        load, throughput = self._loop.load, self._loop.frames_made
+        throughput.read()
         stats = EngineStats(
             slots=load.slots_used + load.slots_free,
             in_use=load.slots_used,
             waiting=load.waiting,
             waiting_audio_s=self._loop.num_frames_waiting / self._frame_rate,
-            made_audio_s_per_s=speed.now_per_s / self._frame_rate,
-            most_audio_s_per_s=speed.most_per_s / self._frame_rate,
+            made_audio_s_per_s=throughput.now_per_s / self._frame_rate,
+            most_audio_s_per_s=throughput.peak_per_s / self._frame_rate,
             memory_bytes=psutil.Process().memory_info().rss,
         )
         return stats.numbers(self._targets)
@@ -135,7 +155,11 @@ class LanguageModelDeployment:
         """Answers once the deployment is up."""
 
     def check_health(self) -> None:
-        """Called by Serve, every few seconds, which is when gauges are told. Raises: EngineFailed."""
+        """Called by Serve, every few seconds; gauges are set then.
+
+        Raises:
+            EngineFailed: Once the engine's thread has ended.
+        """
         self._loop.check_health()
         load = self._loop.load
         self._recorder.set(SLOTS, load.slots_used + load.slots_free)
@@ -144,14 +168,14 @@ class LanguageModelDeployment:
 
 
 def _end_process(error: BaseException) -> None:
-    """Python's own way out would wait for threads, and Ray's is open to the main thread only."""
+    """Python's own exit would wait for threads, and Ray's works in the main thread only."""
     ENGINE_BROKE.tell(_log, error)
-    logging.shutdown()  # writes what handlers have gathered
+    logging.shutdown()  # writes what handlers have buffered
     os._exit(1)
 
 
 def _memory(engine: Engine) -> str:
-    """What keys and values take of it, all that is set aside or the longest generations', and what is held now."""
+    """In words: what keys and values take at most, and what the process holds now."""
     num_slots, steps = engine.scheduler.num_slots, num_steps(engine.max_frames, engine.config.delays)
     cache_bytes = engine.scheduler.memory_bytes or num_slots * engine.decoder.bytes_of(steps, 2, TEXT_TOKENS)
     held = in_words(psutil.Process().memory_info().rss)
@@ -160,7 +184,7 @@ def _memory(engine: Engine) -> str:
 
 
 def _node_cpus() -> float:
-    """That Ray counts on this node; outside of a cluster there is no limit."""
+    """CPUs that Ray counts on this node; outside of a cluster there is no limit."""
     if not ray.is_initialized():
         return math.inf
     node_id = ray.get_runtime_context().get_node_id()

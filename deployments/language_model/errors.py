@@ -1,6 +1,6 @@
-"""Why a replica of the language model refuses a generation or gives it up.
+"""Why a replica of the language model refuses a request or gives it up.
 
-Without torch, for those who only ask one. Each comes through Ray as what it is, `identity` included.
+Without torch, for processes that only call one. Each error crosses Ray as it is, `identity` included.
 """
 
 from __future__ import annotations
@@ -9,11 +9,15 @@ from deployments.messages import EngineIdentity
 
 
 class EngineFull(Exception):
-    """No more requests can wait here."""
+    """Too many requests wait here."""
 
 
-class OtherEngine(Exception):
-    """These frames were to be made by an engine that this one differs from. identity: this one's."""
+class EngineMismatch(Exception):
+    """The request names another engine than this one.
+
+    Args:
+        identity: this one's.
+    """
 
     def __init__(self, identity: EngineIdentity) -> None:
         super().__init__(identity)
@@ -24,11 +28,11 @@ class OtherEngine(Exception):
 
 
 class OutOfMemory(Exception):
-    """There was no memory for this generation when it got its slot. The others go on, and so does the engine."""
+    """There was no memory for this request when it got its slot. The others go on, and so does the engine."""
 
 
-class Lapsed(Exception):
-    """The replica gave no sign of life for so long that this generation is held to have been taken over."""
+class EngineFenced(Exception):
+    """The replica gave no sign of life for so long that this request counts as taken over by another (self-fencing)."""
 
 
 class EngineFailed(Exception):

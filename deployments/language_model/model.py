@@ -1,13 +1,17 @@
-"""The MusicGen decoder in plain torch: a `decoder.Decoder`.
+"""The MusicGen decoder in plain torch (a `decoder.HostDecoder`), its cache of keys and values, and its row counts.
 
 Structure (audiocraft's StreamingTransformer as transformers writes it): sum of K embeddings + sinusoidal position;
 per layer pre-norm self-attention, cross-attention to the text, feed-forward; a final norm; K heads as one product.
+
+A row's bits must not depend on how many rows there are, but a matrix product's kernel may change with their number,
+and with it the last bits. So rows are padded to counts that were seen to agree on this machine, for these weights, with
+so many threads. Measured on x86 with MKL and oneDNN: float32 agrees at multiples of 8, bfloat16 at every count from 2.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -15,11 +19,56 @@ from torch import Tensor
 from torch.nn.functional import gelu, relu, scaled_dot_product_attention
 
 from deployments.language_model.config import DecoderConfig
-from deployments.language_model.kv_cache import KVCache
-from deployments.language_model.row_counts import agreeing_row_counts
-from deployments.language_model.rows import Rows
-from deployments.language_model.sampler import Draw, SamplingBatch, guide, sample
+from deployments.language_model.engine.sampler import Draw, SamplingBatch, guide, sample
+from deployments.language_model.engine.step import Rows
 from deployments.language_model.weights import DecoderWeights
+
+BRANCHES = 2  # with the text, and without it (guidance)
+MAX_ROWS = 64
+BASE_ROWS = 8  # row counts are multiples of it
+
+
+class KVCache:
+    """keys[i], values[i]: float32 [slots, 2, H, positions, D/H] of layer i; branch 0 has the text, 1 has none.
+
+    Memory is touched only as positions are written, so an unused slot costs address space and nothing else.
+    A slot's text is [layers, 2 (key, value), 1, H, S, D/H]; None while the slot is free. Without text the
+    keys and values are all zero, and so is what cross-attention adds: branch 1 needs none.
+    """
+
+    def __init__(self, config: DecoderConfig, num_slots: int, max_positions: int, device: str = "cpu") -> None:
+        shape = (num_slots, BRANCHES, config.num_heads, max_positions, config.head_width)
+        self.keys = [torch.empty(shape, device=device) for _ in range(config.num_layers)]
+        self.values = [torch.empty(shape, device=device) for _ in range(config.num_layers)]
+        self.text: list[Tensor | None] = [None] * num_slots
+
+    @property
+    def num_slots(self) -> int:
+        return len(self.text)
+
+    def holds_text(self, slot: int) -> bool:
+        return self.text[slot] is not None
+
+    def clear_text(self, slot: int) -> None:
+        self.text[slot] = None
+
+    def write(
+        self, layer: int, slots: Tensor, branches: Tensor, positions: Tensor, keys: Tensor, values: Tensor
+    ) -> None:
+        """Writes keys and values of one layer.
+
+        Args:
+            keys, values: [M, H, D/H], one for each (slot, branch, position) of the three index vectors [M].
+        """
+        self.keys[layer][slots, branches, :, positions] = keys
+        self.values[layer][slots, branches, :, positions] = values
+
+    def read(self, layer: int, slot: int, num_branches: int, length: int) -> tuple[Tensor, Tensor]:
+        """Views [num_branches, H, length, D/H] of the positions that exist."""
+        return (
+            self.keys[layer][slot, :num_branches, :, :length],
+            self.values[layer][slot, :num_branches, :, :length],
+        )
 
 
 def sinusoidal_positions(num_positions: int, width: int) -> Tensor:
@@ -31,11 +80,12 @@ def sinusoidal_positions(num_positions: int, width: int) -> Tensor:
 
 
 class MusicgenDecoder:
-    """The reference, and what runs on weights that are spread over several places. Rows are padded to counts that
+    """The reference, and the decoder of weights that are spread over several places. Rows are padded to counts that
     agree bit for bit.
 
-    max_positions: the most a slot can hold. layer_devices: where each layer is computed and keeps its keys and values;
-    the embedding's device if not said.
+    Args:
+        max_positions: the most a slot can hold.
+        layer_devices: where each layer is computed and keeps its keys and values; the embedding's device if not said.
     """
 
     def __init__(
@@ -75,7 +125,7 @@ class MusicgenDecoder:
         return 2 * 4 * self.config.num_layers * self.config.width * (num_branches * num_positions + num_text_tokens)
 
     def close(self) -> None:
-        """Nothing to end: torch's threads are the process's."""
+        """Ends nothing: torch's threads are the process's."""
 
     def new_cache(self, num_slots: int) -> KVCache:
         cache = KVCache(self.config, num_slots, len(self.positions), "meta")
@@ -106,18 +156,18 @@ class MusicgenDecoder:
             q, k, v = layer.self_qkv(layer.self_norm(x)).view(padded_rows, 3, *heads).unbind(1)
             cache.write(i, slots, branches, positions, k[:num_rows], v[:num_rows])
             attended = torch.zeros_like(x).view(padded_rows, *heads)
-            for place in rows.places:
-                mine = slice(place.row, place.row + place.num_branches)
-                keys, values = cache.read(i, place.slot, place.num_branches, place.position + 1)
+            for at in rows.slot_positions:
+                mine = slice(at.row, at.row + at.num_branches)
+                keys, values = cache.read(i, at.slot, at.num_branches, at.position + 1)
                 attended[mine] = scaled_dot_product_attention(q[mine, :, None], keys, values)[:, :, 0]
             x = x + layer.self_out(attended.view_as(x))
 
             q = layer.cross_q(layer.cross_norm(x)).view(padded_rows, *heads)
             attended = torch.zeros_like(x).view(padded_rows, *heads)
-            for place in rows.places:
-                text = cache.text[place.slot]
+            for at in rows.slot_positions:
+                text = cache.text[at.slot]
                 if text is not None:
-                    mine = slice(place.row, place.row + 1)
+                    mine = slice(at.row, at.row + 1)
                     keys, values = text[i].to(device)
                     attended[mine] = scaled_dot_product_attention(q[mine, :, None], keys, values)[:, :, 0]
             x = x + layer.cross_out(attended.view_as(x))
@@ -153,3 +203,44 @@ def pad_rows(x: Tensor, padded_rows: int) -> Tensor:
     padded = x.new_zeros((padded_rows, *x.shape[1:]))
     padded[: x.shape[0]] = x
     return padded
+
+
+def agreeing_row_counts(config: DecoderConfig, weights: DecoderWeights) -> tuple[int, ...]:
+    """Ascending multiples of BASE_ROWS up to MAX_ROWS, all bit for bit alike, each row wherever it stands.
+
+    Raises:
+        RuntimeError: When this machine's kernels give no such set (a row's place in a block changes its bits).
+    """
+    candidates = range(BASE_ROWS, MAX_ROWS + 1, BASE_ROWS)
+    if weights.embedding.device.type != "cpu":
+        return tuple(candidates)
+    counts = set(candidates)
+    for function, width in _row_functions(config, weights):
+        x = torch.randn(MAX_ROWS, width, generator=torch.Generator().manual_seed(0))
+        alone = _in_blocks(function, x, BASE_ROWS)
+        if not torch.equal(_in_blocks(function, x.roll(3, 0), BASE_ROWS).roll(-3, 0), alone):
+            raise RuntimeError(
+                "matrix products on this machine depend on a row's place in its batch, so generations could depend "
+                "on their neighbours; another dtype or number of threads may do better"
+            )
+        counts &= {rows for rows in candidates if _agrees(function, x, alone, rows)}
+    return tuple(sorted(counts))
+
+
+def _row_functions(config: DecoderConfig, weights: DecoderWeights) -> Iterator[tuple[Callable[[Tensor], Tensor], int]]:
+    """Everything the forward pass applies to all rows at once, with its input's width; layers are alike."""
+    layer = weights.layers[0]
+    for product in (layer.self_qkv, layer.self_out, layer.cross_q, layer.cross_out, layer.ffn_in, layer.ffn_out):
+        yield product, product.weight.shape[1]
+    yield weights.heads, config.width
+    yield layer.self_norm, config.width
+    yield torch.nn.functional.gelu, config.ffn_width
+
+
+def _in_blocks(function: Callable[[Tensor], Tensor], x: Tensor, rows: int) -> Tensor:
+    return torch.cat([function(block) for block in torch.split(x, rows)])
+
+
+def _agrees(function: Callable[[Tensor], Tensor], x: Tensor, alone: Tensor, rows: int) -> bool:
+    whole = len(x) // rows * rows
+    return torch.equal(_in_blocks(function, x[:whole], rows), alone[:whole])

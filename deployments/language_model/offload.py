@@ -1,7 +1,7 @@
-"""A decoder whose weights lie where there is room for them: on a GPU, in memory, on disk.
+"""A decoder whose weights are where there is room for them: on a GPU, in memory, on disk.
 
-accelerate chooses the places, and brings each matrix to where it is computed for as long as its product takes. What is
-on disk is mapped: a CPU reads it where it is, and gives the memory back when it is wanted elsewhere.
+accelerate chooses where each matrix is kept, and moves it to where it is computed for as long as its product takes.
+What is on disk is memory-mapped: a CPU reads it where it is, and the memory is free when it is needed elsewhere.
 """
 
 from __future__ import annotations
@@ -16,28 +16,32 @@ from accelerate import dispatch_model, infer_auto_device_map
 from torch import Tensor, nn
 
 from deployments.language_model.config import DecoderConfig
-from deployments.language_model.gpus import limit_memory
-from deployments.language_model.kv_cache import KVCache
-from deployments.language_model.model import MusicgenDecoder
+from deployments.language_model.gpu.decoder import limit_memory
+from deployments.language_model.model import MAX_ROWS, KVCache, MusicgenDecoder
 from deployments.language_model.offload_folder import OffloadFolder
 from deployments.language_model.placement import Offloaded, PlacementError, in_words
-from deployments.language_model.row_counts import MAX_ROWS
 from deployments.language_model.weights import DecoderWeights, WeightSource, block_of, blocks, put
 
 DISK = "disk"
 
 # Of what is left for weights, how much is used: allocators round up, and no estimate knows everything.
 SAFETY = 0.95
-# Of each slot's words: a prompt of 2,000 characters of English. Longer ones have the safety margin.
+# Of each slot's prompt: 2,000 characters of English. Longer prompts have the safety margin.
 TEXT_TOKENS = 512
 
-# A step doesn't read these, so that others are kept nearer.
+# No step reads these, so others are kept nearer.
 _ONCE_A_REQUEST = ("cross_kv", "text_projection")
 
 
 @dataclass(frozen=True)
 class OffloadPlan:
-    """places: tensor → the device that keeps it, or DISK. sizes: tensor → its bytes. device: that computes."""
+    """Where each tensor is kept.
+
+    Attributes:
+        places: tensor → the device that keeps it, or DISK.
+        sizes: tensor → its bytes.
+        device: that computes.
+    """
 
     device: str
     places: Mapping[str, str]
@@ -52,7 +56,12 @@ class OffloadPlan:
 
 
 class OffloadedDecoder(MusicgenDecoder):
-    """plan: where its weights are. folder: that keeps those on disk, let go by `close`."""
+    """The plain decoder on weights that accelerate moves.
+
+    Args:
+        plan: where its weights are.
+        folder: that keeps those on disk, let go by `close`.
+    """
 
     def __init__(
         self,
@@ -79,7 +88,15 @@ class OffloadedDecoder(MusicgenDecoder):
 def load_offloaded(
     source: WeightSource, placement: Offloaded, max_positions: int, num_slots: int, fingerprint: Callable[[], str]
 ) -> OffloadedDecoder:
-    """fingerprint: of the checkpoint; asked for if something goes to disk. Raises: PlacementError, CheckpointError."""
+    """Plans where the weights go, and reads them there.
+
+    Args:
+        fingerprint: of the checkpoint; called if something goes to disk.
+
+    Raises:
+        PlacementError: When there is no room for the weights.
+        CheckpointError: As `weight_source`.
+    """
     if placement.gpu_bytes is not None:
         limit_memory(1.0, placement.gpu_bytes, placement.device)
     weights = source.empty()
@@ -91,8 +108,8 @@ def load_offloaded(
             held.callback(folder.close)
         for block in blocks(weights):
             for device in {plan.places[name] for name in block} - {DISK}:
-                kept = {name: tensor for name, tensor in block.items() if plan.places[name] == device}
-                put(weights, source.tensors(kept, device))
+                own = {name: tensor for name, tensor in block.items() if plan.places[name] == device}
+                put(weights, source.tensors(own, device))
         dispatch_model(
             weights,
             {_owner(name): place for name, place in plan.places.items()},
@@ -116,8 +133,11 @@ def reserved_bytes(config: DecoderConfig, max_positions: int, num_slots: int) ->
 def plan_offload(weights: DecoderWeights, placement: Offloaded, reserved_bytes: int) -> OffloadPlan:
     """Where the tensors of these weights, which may be on the meta device, go.
 
-    reserved_bytes: of the computing device's memory, not for weights.
-    Raises: PlacementError when that leaves too little, or weights are left over and there is no folder for them.
+    Args:
+        reserved_bytes: of the computing device's memory, not for weights.
+
+    Raises:
+        PlacementError: When that leaves too little, or weights are left over and there is no folder for them.
     """
     sizes = {name: tensor.nbytes for name, tensor in weights.state_dict().items()}
     key, given = ("cpu", placement.cpu_bytes) if placement.gpu_bytes is None else ("gpu", placement.gpu_bytes)

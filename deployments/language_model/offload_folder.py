@@ -1,8 +1,8 @@
-"""Weights kept on disk, in files that are mapped when a step needs them.
+"""Weights on disk, in files that are memory-mapped when a step needs them.
 
 One folder may serve several models and several replicas on a machine. Each set of weights has a folder of its own in
-it, named after all that its bytes depend on: it appears there whole or not at all, is used again by whoever needs the
-same, and goes when the next one is made while nobody uses it.
+it, named after all that its bytes depend on: it appears there whole or not at all, is shared by all replicas that need
+the same, and is removed when the next one is made while no replica uses it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from deployments.checkpoints.errors import on_one_line
+from deployments.checkpoints.config import on_one_line
 from deployments.language_model.placement import PlacementError, in_words
 
 _INDEX = "index.json"
@@ -46,9 +46,15 @@ class OffloadFolder:
     ) -> OffloadFolder:
         """The folder of this identity below `root`, written unless it is there.
 
-        identity: everything the tensors depend on. num_bytes: of all of them together. blocks: (name, its tensors),
-        taken one at a time and only if they have to be written. Waits while another process writes below `root`.
-        Raises: PlacementError when it can't be written there.
+        Waits while another process writes below `root`.
+
+        Args:
+            identity: everything the tensors depend on.
+            num_bytes: of all of them together.
+            blocks: (name, its tensors), taken one at a time and only if they have to be written.
+
+        Raises:
+            PlacementError: When it can't be written there.
         """
         path = root / f"weights-{hashlib.sha256(f'{_FORMAT} {identity}'.encode()).hexdigest()[:16]}"
         try:
@@ -76,7 +82,7 @@ class OffloadFolder:
         }
 
     def close(self) -> None:
-        """Lets the folder go when the next one is made. It stays until then, for a replica that needs the same."""
+        """Allows the folder to be removed when the next one is made; until then other replicas may use it."""
         self._lock.close()
 
 
@@ -108,8 +114,9 @@ def _is_whole(path: Path) -> bool:
 
 
 def _remove_unused(root: Path, but: Path) -> None:
-    """Removes what others have left: weights nobody holds, and those whose writer has ended. Only whoever holds the
-    root's lock writes, removes, or begins to hold.
+    """Removes weights that no replica uses, and unfinished ones whose writer has ended.
+
+    Only the holder of the root's lock writes, removes, or begins to use weights.
     """
     for path in root.iterdir():
         if path == but or not _OURS.fullmatch(path.name):
@@ -137,6 +144,6 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _flush(path: Path) -> None:
-    """To the disk itself: a name that survives a loss of power must not be that of a file that doesn't."""
+    """Writes to the disk itself: after a loss of power no name may be left whose file is not."""
     with path.open("rb") as file:
         os.fsync(file.fileno())

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from deployments.checkpoints.checkpoint import Checkpoint, check_shapes
 from deployments.language_model.config import DecoderConfig
-from deployments.language_model.linear import DTYPES, Linear, fixed
 
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 # Names of tensors in the checkpoint → those tensors, as stored.
 Read = Callable[[Sequence[str]], Mapping[str, Tensor]]
 
@@ -36,12 +36,39 @@ _MATRICES = {
 _NORMS = {"self_norm": "self_attn_layer_norm", "cross_norm": "encoder_attn_layer_norm", "ffn_norm": "final_layer_norm"}
 
 
+def frozen_parameter(tensor: Tensor) -> nn.Parameter:
+    """A parameter that is never trained."""
+    return nn.Parameter(tensor, requires_grad=False)
+
+
+class Linear(nn.Module):
+    """x float32 [M, in] → float32 [M, out]. weight: [out, in] in its own type; bias: float32 [out] or None.
+
+    Activations stay float32 between the products, so that the type of the weights is all that a setting changes.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        super().__init__()
+        self.weight = frozen_parameter(weight)
+        self.bias = None if bias is None else frozen_parameter(bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.weight.dtype == torch.float32:
+            return torch.nn.functional.linear(x, self.weight, self.bias)
+        y = torch.nn.functional.linear(x.to(self.weight.dtype), self.weight).float()
+        return y if self.bias is None else y + self.bias
+
+    @property
+    def size_bytes(self) -> int:
+        return self.weight.nbytes
+
+
 class LayerNorm(nn.Module):
     """weight, bias: float32 [D]."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.weight, self.bias = fixed(torch.empty(width)), fixed(torch.empty(width))
+        self.weight, self.bias = frozen_parameter(torch.empty(width)), frozen_parameter(torch.empty(width))
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.nn.functional.layer_norm(x, self.weight.shape, self.weight, self.bias, 1e-5)
@@ -52,7 +79,7 @@ class Table(nn.Module):
 
     def __init__(self, num_rows: int, width: int) -> None:
         super().__init__()
-        self.weight = fixed(torch.empty(num_rows, width))
+        self.weight = frozen_parameter(torch.empty(num_rows, width))
 
 
 class LayerWeights(nn.Module):
@@ -114,7 +141,7 @@ def put(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """These tensors become the module's parameters of those names."""
     for name, tensor in tensors.items():
         owner, _, own_name = name.rpartition(".")
-        setattr(module.get_submodule(owner), own_name, fixed(tensor))
+        setattr(module.get_submodule(owner), own_name, frozen_parameter(tensor))
 
 
 @dataclass(frozen=True)
@@ -133,7 +160,7 @@ class WeightSource:
         return weights
 
     def lazy(self, device: str = "cpu") -> DecoderWeights:
-        """The same, with layers that are read each time one is taken: for who packs them into something else."""
+        """The same, with layers that are read each time one is taken: for a decoder that packs them."""
         with torch.device("meta"):
             weights = DecoderWeights(self.config, self.dtype, LazyLayers(self, device))
         for block in blocks(weights):
@@ -173,7 +200,7 @@ class WeightSource:
 
 
 class LazyLayers(Sequence[LayerWeights]):
-    """Layers of which only those somebody holds are in memory."""
+    """Layers that are in memory only while they are referenced."""
 
     def __init__(self, source: WeightSource, device: str) -> None:
         self._source = source

@@ -4,13 +4,16 @@ A prompt is padded to the next multiple of `LENGTH_GRID` tokens, the padding mas
 prompts of that padded length: so its own length alone decides the shapes its attention is computed in, and the linear
 layers see a multiple of 16 rows, where float32 kernels agree. Measured with MKL and oneDNN on AVX-512, one and two
 threads, widths 32 to 768: the same bits alone and in batches of 2 to 20. (Unpadded prompts of 3, 5 and 8 tokens change
-with every batch.) On kernels that agree nowhere it would be close, not exact; the tests tell.
+with every batch.) On kernels that agree nowhere it would be close, not exact; the tests would show it.
+
+The states of recent prompts are cached (`RecentStates`).
 """
 
 from __future__ import annotations
 
 import copy
-from collections import defaultdict
+import hashlib
+from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,7 +21,7 @@ import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, T5EncoderModel
 
 from deployments.checkpoints.checkpoint import Checkpoint, check_tensors
-from deployments.checkpoints.errors import CheckpointError
+from deployments.checkpoints.config import CheckpointError
 
 LENGTH_GRID = 16
 MAX_TOKENS = 2048
@@ -27,9 +30,10 @@ MAX_TOKENS = 2048
 class TextEncoder:
     """T5's encoder and its tokenizer. Not thread-safe.
 
-    max_tokens: a longer prompt is cut to its first tokens and the end token, this many together. T5's positions have
-    no end, so transformers and audiocraft cut nothing; but attention's memory grows with the square of the length,
-    and a character can become many tokens. The default leaves 2,000 characters of a token each whole.
+    Args:
+        max_tokens: a longer prompt is cut to its first tokens and the end token, this many together. T5's positions
+            have no end, so transformers and audiocraft cut nothing; but attention's memory grows with the square of the
+            length, and a character can become many tokens. The default leaves 2,000 characters of a token each whole.
     """
 
     def __init__(
@@ -43,7 +47,11 @@ class TextEncoder:
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint, *, max_tokens: int = MAX_TOKENS) -> TextEncoder:
-        """Raises: CheckpointError for an encoder other than T5, tensors that don't fit, or an unusable tokenizer."""
+        """The text encoder of a MusicGen checkpoint.
+
+        Raises:
+            CheckpointError: For an encoder other than T5, tensors that don't fit, or an unusable tokenizer.
+        """
         config = copy.deepcopy(checkpoint.text_encoder_config)  # T5EncoderModel writes to its config
         if config.model_type != "t5":
             raise CheckpointError(f"the text encoder is of the type {config.model_type!r}; only 't5' can be run")
@@ -102,3 +110,51 @@ def _tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
     if len(tokenizer) > vocab_size:
         raise CheckpointError(f"the tokenizer has {len(tokenizer)} pieces, but the text encoder knows {vocab_size}")
     return tokenizer
+
+
+MAX_BYTES = 64 * 2**20  # some 1,500 prompts of a sentence at T5-base's width
+
+
+class RecentStates:
+    """A cache of recent text states, by the hash of the prompt: no prompt stays in memory. Not thread-safe.
+
+    Args:
+        max_bytes: of all states together.
+    """
+
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._states: OrderedDict[bytes, np.ndarray] = OrderedDict()
+        self._num_bytes = 0
+
+    def get(self, prompt: str) -> np.ndarray | None:
+        """The cached states [S, D] of the prompt, from now on the most recent ones; None where there are none."""
+        key = _key(prompt)
+        if key not in self._states:
+            return None
+        self._states.move_to_end(key)
+        return self._states[key]
+
+    def put(self, prompt: str, states: np.ndarray) -> None:
+        """Caches the prompt's states, read-only, and evicts the oldest beyond the limit."""
+        key = _key(prompt)
+        states.flags.writeable = False
+        replaced = self._states.pop(key, None)
+        self._num_bytes += states.nbytes - (0 if replaced is None else replaced.nbytes)
+        self._states[key] = states
+        while self._num_bytes > self._max_bytes:
+            _, oldest = self._states.popitem(last=False)
+            self._num_bytes -= oldest.nbytes
+
+    def check_integrity(self) -> None:
+        """Checks the count of bytes.
+
+        Raises:
+            AssertionError: When the account of bytes is wrong, or above the limit.
+        """
+        assert self._num_bytes == sum(states.nbytes for states in self._states.values()), "bytes are miscounted"
+        assert self._num_bytes <= self._max_bytes, f"{self._num_bytes} bytes are cached, {self._max_bytes} may be"
+
+
+def _key(prompt: str) -> bytes:
+    return hashlib.sha256(prompt.encode()).digest()

@@ -1,6 +1,6 @@
 """What a training step sees: a function of the data, the seed and the step's number.
 
-A clip's columns follow the delay pattern (`deployments.language_model.delay`): column s holds, for codebook k, frame
+A clip's columns follow the delay pattern (`deployments.language_model.engine.request`): column s holds, for codebook k, frame
 s - delays[k] of the window, and the model foresees column s from those before it, the first from pads alone.
 
 What is read in the last columns, where the first codebooks are through with the window, is one of two things: our
@@ -21,7 +21,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from deployments.language_model.config import DecoderConfig
-from deployments.language_model.delay import num_steps
+from deployments.language_model.engine.request import num_steps
 from etude.language_model.code_shards import CodeClip
 from etude.language_model.roll import NUM_ROWS
 

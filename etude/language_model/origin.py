@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import MusicgenConfig, MusicgenForConditionalGeneration
 
-from deployments.checkpoints.fingerprint import TOKENIZER_FILES
+from deployments.checkpoints.sources import TOKENIZER_FILES
 from etude.random_checkpoint import open_to_readers
 
 # What goes with the weights as it is.

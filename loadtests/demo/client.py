@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from loadtests.demo.clip import FRAME_RATE, Take, Wish
-from serve_app.run.progress import Progress
+from serve_app.cli.terminal import Progress
 
 _LOOK_S = 0.2
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from serve_app.run.clip import ClipError, checked_duration_s, slug
+from serve_app.client import slug
+from serve_app.launcher.clip import ClipError, checked_duration_s
 
 FRAME_RATE = 50
 _NAME_DIGITS = 16

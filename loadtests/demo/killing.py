@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from loadtests.demo.workers import language_models
-from loadtests.running import APPLICATION, MODEL, Running
+from loadtests.measuring.running import APPLICATION, MODEL, Running
 
 # `serve_app.pipeline.generation` writes the one, Serve (Ray 2.60) the other, when requests may go to a new replica.
 LOST = re.compile(r"generation ([0-9a-f]{16})[0-9a-f]* lost its worker at frame (\d+)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psutil
 
-from loadtests.running import APPLICATION, MODEL
+from loadtests.measuring.running import APPLICATION, MODEL
 
 _TITLE = f"ray::ServeReplica:{APPLICATION}:{MODEL}-language-model"
 

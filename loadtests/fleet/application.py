@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from loadtests.fleet.kinds import MARKET, ON_DEMAND, SPOT
-from serve_app.run.deploy_file import IMPORT_PATH, POLICY
+from serve_app.launcher.deploy_file import IMPORT_PATH, POLICY
 
 APPLICATION = "musicgen"
 MODEL = "etude"

@@ -17,10 +17,10 @@ from typing import Any
 import httpx
 import psutil
 
-from deployments.checkpoints.root import ROOT
+from deployments.paths import ROOT
 from loadtests.fleet.kinds import KINDS, Kind
-from loadtests.running import free_port
-from serve_app.api.credit import PROXY_ENVIRONMENT
+from loadtests.measuring.running import free_port
+from serve_app.proxy.flow_control import PROXY_ENVIRONMENT
 
 # A connection of its own for each node's worker processes takes a while on a small machine.
 _DEPLOY_S = 120

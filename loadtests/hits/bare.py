@@ -17,7 +17,7 @@ import httpx
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from loadtests.running import free_port
+from loadtests.measuring.running import free_port
 
 _POLL_S = 0.05
 

@@ -24,7 +24,7 @@ _MAX_HEAD_BYTES = 16 * 1024
 _TIMEOUT_S = 60.0
 
 
-class Asked(TypedDict):
+class LoadTask(TypedDict):
     """requests: of all connections together."""
 
     url: str
@@ -33,7 +33,7 @@ class Asked(TypedDict):
     requests: int
 
 
-class Answered(TypedDict):
+class LoadResult(TypedDict):
     """outcomes: by X-Cache, "none" where there is no such header."""
 
     total_s: float
@@ -81,19 +81,19 @@ class Connection:
         return num
 
 
-def load(asked: Asked) -> Answered:
+def load(task: LoadTask) -> LoadResult:
     """All requests; the connections are there before the clock starts. Raises: as `Connection.ask`."""
-    parts = urlsplit(asked["url"])
+    parts = urlsplit(task["url"])
     assert parts.hostname is not None
     assert parts.port is not None
-    body = asked["body"].encode()
+    body = task["body"].encode()
     head = (
         f"POST {parts.path}{'?' + parts.query if parts.query else ''} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     request = head.encode() + body
-    connections = [Connection(parts.hostname, parts.port, request) for _ in range(asked["connections"])]
-    left = iter(range(asked["requests"]))  # shared: `next` is one step to other threads
+    connections = [Connection(parts.hostname, parts.port, request) for _ in range(task["connections"])]
+    left = iter(range(task["requests"]))  # shared: `next` is one step to other threads
     ms, sizes, outcomes, errors = [], [], Counter[str](), list[Exception]()
 
     def work(connection: Connection) -> None:

@@ -6,10 +6,10 @@ import hashlib
 import re
 from collections.abc import Collection, Mapping
 
+from deployments.codec_decoder.windows import num_samples
 from loadtests.load.errors import Refused, WrongAnswer
 from loadtests.load.wav import wav_head
 from loadtests.load.wish import Wish
-from serve_app.pipeline.durations import num_samples
 
 OUTCOMES = {"use": frozenset({"miss", "hit", "cut", "extended", "joined"}), "refresh": frozenset({"miss"})}
 _ID = re.compile("[0-9a-f]{32}")

@@ -13,7 +13,7 @@ from loadtests.load.recorder import Recorder
 from loadtests.load.sample import Sample
 from loadtests.load.service import Answer, Service
 from loadtests.load.wish import Wish
-from serve_app.submit.events import Event, events_of
+from serve_app.client import Event, events_of
 
 GENERATIONS = "/v1/generations"
 _STATES = ("queued", "running", "succeeded")

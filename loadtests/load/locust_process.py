@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from deployments.checkpoints.root import ROOT
+from deployments.paths import ROOT
 from loadtests.load.sample import Sample, SampleReader
 
 LOCUSTFILE = ROOT / "loadtests" / "locustfile.py"

@@ -1,7 +1,7 @@
 """How fast an engine is with some of its slots in use: a step has a fixed cost and one for each generation.
 
 The fixed cost is what reading the weights takes, the other the arithmetic of a row and the reading of its keys and
-values. On points that `loadtests.curves` measured both are fitted; for hardware that was not measured the form is kept
+values. On points that `loadtests.measuring.curves` measured both are fitted; for hardware that was not measured the form is kept
 and its two numbers follow from two assumptions: what a full engine makes, and how much batching gains.
 """
 
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import nnls
 
-from loadtests.curve import Point
-from loadtests.requests import FRAME_RATE
+from loadtests.measuring.curve import Point
+from loadtests.measuring.requests import FRAME_RATE
 from loadtests.simulation.advance import Floats
 
 

@@ -12,7 +12,7 @@ import httpx
 
 from loadtests.spot.losses import LossLog
 from loadtests.spot.reference import LANES, Reference, Take
-from serve_app.run.clip import ClipError, checked_duration_s
+from serve_app.launcher.clip import ClipError, checked_duration_s
 
 _PATH = "/v1/generations"
 # Of 20 s each: 36 MB as they are held, and the service holds 32 MiB (`pipeline.shared_windows`).

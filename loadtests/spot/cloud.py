@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from deployments.checkpoints.root import ROOT
+from deployments.paths import ROOT
 from loadtests.fleet.fleet import Node
 from loadtests.fleet.metadata_server import MetadataServer, metadata_server
 
@@ -35,7 +35,7 @@ def watched(
 
 @contextlib.contextmanager
 def _watcher(node_id: str, url: str, log: Path, environment: Mapping[str, str]) -> Iterator[None]:
-    command = [sys.executable, "-m", "serve_app.spot", "watch", "--node-id", node_id, "--metadata-url", url]
+    command = [sys.executable, "-m", "serve_app.cli.main", "node", "watch", "--node-id", node_id, "--metadata-url", url]
     command += ["--poll-s", str(POLL_S), "--margin-s", str(MARGIN_S)]
     with log.open("wb") as said:
         process = subprocess.Popen(  # noqa: S603 - our own module

@@ -14,48 +14,37 @@ from ray.serve.context import _get_global_client
 from ray.serve.handle import DeploymentHandle
 from ray.util import get_node_ip_address
 
-from deployments.heap import map_large_blocks
+from deployments.liveness.heartbeat import CallerHeartbeat
+from deployments.malloc_tuning import map_large_blocks
 from deployments.messages import EngineIdentity, ModelCard, MusicRequest, QueueClass, Resumption
-from deployments.metrics.catalogue import (
-    JOB_ATTEMPTS,
-    JOBS_UNDER_WAY,
-    JOBS_WAITING,
-    JOBS_WAITING_AUDIO,
-    LEASES_LOST,
-    MODELS,
-)
-from deployments.metrics.deployment import RayRecorder
-from deployments.metrics.recorder import REFRESH_S
-from deployments.presence import Presence
 from deployments.scaling_stats import waiting_numbers
-from serve_app.access import binding
-from serve_app.access.gate import Gate
-from serve_app.access.settings import AccessSettings
+from deployments.telemetry.deployment import RayRecorder
+from deployments.telemetry.metric import REFRESH_S
 from serve_app.api.app import create_app
-from serve_app.api.departures import Departures
-from serve_app.api.errors import NotReady
-from serve_app.api.kept_sounds import KeptSounds
+from serve_app.api.cached_sounds import CachedSounds
+from serve_app.api.middleware.disconnects import Disconnects
 from serve_app.api.pipeline_backend import PipelineBackend
-from serve_app.api.settings import ApiSettings
-from serve_app.cache.opening import open_cache
-from serve_app.cache.settings import CacheSettings
-from serve_app.jobs.job import QUEUE_CLASSES
-from serve_app.jobs.listener import Listener
-from serve_app.jobs.opening import JobService
-from serve_app.jobs.settings import JobsSettings
-from serve_app.metrics.agents import Agents
-from serve_app.metrics.deployment import agents, nodes
-from serve_app.metrics.fleet import record_nodes
-from serve_app.metrics.page import Page
-from serve_app.metrics.sound import SoundFigures
-from serve_app.metrics.token import token_of
+from serve_app.api.routes.operations import metrics_token
+from serve_app.auth import keys as binding
+from serve_app.auth.gate import Gate
+from serve_app.database.auth_tables import AuditTable, KeyTable
+from serve_app.database.engines import open_database, open_leases
+from serve_app.database.leases import LEASES_LOST
+from serve_app.errors import NotReady
+from serve_app.job import QUEUE_CLASSES
+from serve_app.jobs.job_metrics import JOB_ATTEMPTS, JOBS_UNDER_WAY, JOBS_WAITING, JOBS_WAITING_AUDIO
+from serve_app.jobs.maker import JobHealthMeter
+from serve_app.jobs.service import JobService
 from serve_app.pipeline.deployment import CodecHandle
-from serve_app.pipeline.lasting import PipelineItem, PipelineLost
-from serve_app.records.audit_table import AuditTable
-from serve_app.records.key_table import KeyTable
-from serve_app.records.opening import open_database, open_leases
-from serve_app.records.settings import RecordsSettings
-from serve_app.scaling.waiting import NOTHING_WAITS
+from serve_app.scaling.policy import NOTHING_WAITS
+from serve_app.settings.application import AuthSettings, HttpSettings, JobsSettings
+from serve_app.settings.storage import CacheSettings, DatabaseSettings
+from serve_app.sound.health_reports import SoundMetrics
+from serve_app.sound.resuming import PipelineItem, PipelineLost
+from serve_app.stores.opening import open_cache
+from serve_app.telemetry.deployment import agents, nodes, record_nodes
+from serve_app.telemetry.metrics_page import MetricsPage, NodeAgents
+from serve_app.telemetry.service_metrics import MODELS
 
 READY_TIMEOUT_S = 5.0
 
@@ -65,7 +54,7 @@ class PipelineHandle:
 
     def __init__(self, handle: DeploymentHandle) -> None:
         self._handle = handle
-        self._presence = Presence(get_node_ip_address())
+        self._presence = CallerHeartbeat(get_node_ip_address())
 
     async def codes(
         self, request: MusicRequest, resumption: Resumption | None, affinity: str
@@ -108,11 +97,11 @@ class IngressDeployment:
         codecs: Mapping[str, DeploymentHandle],
         cards: Sequence[ModelCard],
         default_model: str,
-        settings: ApiSettings,
+        settings: HttpSettings,
         cache: CacheSettings,
-        records: RecordsSettings,
+        records: DatabaseSettings,
         jobs: JobsSettings,
-        access: AccessSettings,
+        access: AuthSettings,
         lazy: Collection[str],
     ) -> None:
         self._places = [(model, queue) for model in codecs for queue in QUEUE_CLASSES]
@@ -123,19 +112,19 @@ class IngressDeployment:
         recorder.add(LEASES_LOST, 0, kind="job")
         for queue in QUEUE_CLASSES:
             recorder.add(JOB_ATTEMPTS, 0, queue=queue, outcome="failed")
-        figures = SoundFigures(recorder, tuple(codecs))
-        self._metrics_token = token_of(os.environ)
-        sounds = KeptSounds(open_cache(cache, recorder))
+        figures = SoundMetrics(recorder, tuple(codecs))
+        self._metrics_token = metrics_token(os.environ)
+        sounds = CachedSounds(open_cache(cache, recorder))
         client = PipelineHandle(pipeline)
         self._backend = PipelineBackend(
             client, codec_handles, cards, default_model, sounds, records.lease_s, lazy=lazy, recorder=figures
         )
         self._settings = settings
         self._jobs_settings = jobs
-        binding.check(_get_global_client().http_config.host, access.keys)
+        binding.check_bind_address(_get_global_client().http_config.host, access.keys)
         database = open_database(records)
         leases = open_leases(records, database, recorder)
-        listener = Listener(self._backend.hear, figures)
+        listener = JobHealthMeter(self._backend.hear, figures)
         self._jobs = JobService(
             database, leases, self._backend.frames, codec_handles, records, jobs, listener, recorder=recorder
         )
@@ -151,10 +140,10 @@ class IngressDeployment:
             gate=self._gate,
             lifespan=self._lifespan,
             recorder=self._recorder,
-            metrics=Page(Agents(agents).samples),
+            metrics=MetricsPage(NodeAgents(agents).samples),
             metrics_token=self._metrics_token,
         )
-        app.add_middleware(Departures, gone=RayError)
+        app.add_middleware(Disconnects, gone=RayError)
         return app
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
@@ -185,7 +174,7 @@ class IngressDeployment:
                 self._recorder.set(JOBS_WAITING_AUDIO, waiting.audio_s, model=model, queue=queue)
                 self._recorder.set(MODELS, 1, model=model)
             for queue in QUEUE_CLASSES:
-                self._recorder.set(JOBS_UNDER_WAY, self._jobs.num_under_way(queue), queue=queue)
+                self._recorder.set(JOBS_UNDER_WAY, self._jobs.num_running(queue), queue=queue)
             with contextlib.suppress(NotReady):  # the gauge is forgotten, and says so
                 record_nodes(self._recorder, await nodes())
             await asyncio.sleep(REFRESH_S)

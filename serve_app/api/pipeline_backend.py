@@ -10,6 +10,8 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Protocol
 
+from deployments.liveness.stalls import within
+from deployments.liveness.timings import TIMINGS
 from deployments.messages import (
     CodeFrames,
     EngineIdentity,
@@ -21,17 +23,14 @@ from deployments.messages import (
     Resumption,
     SoundFormat,
 )
-from deployments.patience import within
-from serve_app.api.backend import Composed, Kept, SoundFile, Take
-from serve_app.api.errors import Gone, NotReady
-from serve_app.api.kept_sounds import KeptSounds
-from serve_app.audio.health import SoundHealth
-from serve_app.audio.recorder import UNRECORDED, SoundRecorder
-from serve_app.pipeline.lasting import FIRST_SIGN_S, PipelineItem, PipelineLost, lasting
-from serve_app.pipeline.listened import is_new, listened, tell_sound_made
+from serve_app.api.backends import CachedFile, ComposedMusic, SoundFile, StreamedMusic
+from serve_app.api.cached_sounds import CachedSounds
+from serve_app.errors import Gone, NotReady
+from serve_app.job import SoundHealth
 from serve_app.pipeline.pipeline import EngineGone
-from serve_app.pipeline.shared_windows import SharedCodec, SharedWindows
-from serve_app.pipeline.sound import Codec, sound_of, whole
+from serve_app.sound.health_reports import UNRECORDED, SoundRecorder, made_new_music, measure_health, report_health
+from serve_app.sound.resuming import PipelineItem, PipelineLost, stream_with_failover
+from serve_app.sound.windows import CachingCodec, Codec, WindowCache, collect_clip, decode_stream
 
 _MAX_TRIES = 3
 
@@ -70,7 +69,7 @@ class PipelineBackend:
         codecs: Mapping[str, SoundCodec],
         cards: Sequence[ModelCard],
         default_model: str,
-        sounds: KeptSounds,
+        sounds: CachedSounds,
         lease_s: float,
         *,
         lazy: Collection[str] = (),
@@ -83,38 +82,38 @@ class PipelineBackend:
         self._sounds = sounds
         self._lazy = frozenset(lazy)
         self._recorder = recorder
-        self._silence_s = lease_s + FIRST_SIGN_S
-        self._windows = SharedWindows()
+        self._silence_s = lease_s + TIMINGS.pipeline_first_sign_s
+        self._windows = WindowCache()
         self._identities: dict[tuple[str, QueueClass], EngineIdentity] = {}
 
     def models(self) -> Sequence[ModelCard]:
         return self._cards
 
-    async def kept(self, request: MusicRequest, container: str) -> Kept | None:
+    async def cached(self, request: MusicRequest, container: str) -> CachedFile | None:
         identity = self._identities.get((request.model, request.queue))  # not known yet: nothing to wait for here
         return None if identity is None else await self._sounds.find(request, identity, container)
 
-    async def compose(self, request: MusicRequest) -> Composed:
+    async def compose(self, request: MusicRequest) -> ComposedMusic:
         for _ in range(_MAX_TRIES):
-            take = await self.take(request)
+            take = await self.stream(request)
             try:
                 async with aclosing(take.chunks) as chunks:
-                    return Composed(take.start, await whole(chunks))
+                    return ComposedMusic(take.start, await collect_clip(chunks))
             except EngineGone:
                 continue  # nothing of it has been sent yet: engines of another kind may make it from the beginning
         raise NotReady("The model's workers change just now; try again in a moment.")
 
-    async def kept_sound(self, request: MusicRequest, start: GenerationStart, container: str) -> SoundFile | None:
-        return await self._sounds.find_made(request, start, container)
+    async def cached_file(self, request: MusicRequest, start: GenerationStart, container: str) -> SoundFile | None:
+        return await self._sounds.find_generation(request, start, container)
 
-    async def decode(self, request: MusicRequest, made: Resumption) -> Composed:
+    async def decode(self, request: MusicRequest, made: Resumption) -> ComposedMusic:
         async with aclosing(await self._decoded(request, made)) as chunks:
-            return Composed(made.start, await whole(chunks))
+            return ComposedMusic(made.start, await collect_clip(chunks))
 
     async def hear(self, request: MusicRequest, made: Resumption) -> SoundHealth:
         """How codes that were made sound, decoded as by `decode`, window by window. Raises: as `decode`."""
         found: list[SoundHealth] = []
-        async with aclosing(listened(await self._decoded(request, made), found.append)) as chunks:
+        async with aclosing(measure_health(await self._decoded(request, made), found.append)) as chunks:
             async for _ in chunks:
                 pass
         return found[0]
@@ -123,20 +122,22 @@ class PipelineBackend:
         self, request: MusicRequest, resumption: Resumption | None = None
     ) -> AsyncGenerator[GenerationStart | CodeFrames, None]:
         """The start and then the codes, each frame once, whichever pipelines are lost on the way; after a resumption
-        those that follow it. Closing it gives the place up. Raises: as `lasting`.
+        those that follow it. Closing it gives the place up. Raises: as `stream_with_failover`.
         """
         affinity = self._sounds.affinity(request, await self._identity(request.model, request.queue))
 
         def call(attempt: int, resumption: Resumption | None) -> AsyncGenerator[PipelineItem, None]:
             return self._pipeline.codes(request, resumption, f"{affinity}~{attempt}" if attempt else affinity)
 
-        async with aclosing(lasting(call, self._silence_s, resumption, request_id=request.request_id)) as items:
+        async with aclosing(
+            stream_with_failover(call, self._silence_s, resumption, request_id=request.request_id)
+        ) as items:
             async for item in items:
                 if isinstance(item, GenerationStart):
                     self._identities[request.model, request.queue] = item.identity
                 yield item
 
-    async def take(self, request: MusicRequest) -> Take:
+    async def stream(self, request: MusicRequest) -> StreamedMusic:
         codec = self._codecs[request.model]
         sound = await codec.sound_format()
         items = self.frames(request)
@@ -146,14 +147,14 @@ class PipelineBackend:
         except BaseException:
             await items.aclose()
             raise
-        shared = SharedCodec(codec, self._windows, start.key)
-        chunks = sound_of(_frames(items), request, sound, shared)
-        if is_new(start):
-            chunks = listened(chunks, partial(tell_sound_made, self._recorder, request, start))
-        return Take(start, _Chunks(chunks, items))
+        shared = CachingCodec(codec, self._windows, start.key)
+        chunks = decode_stream(_frames(items), request, sound, shared)
+        if made_new_music(start):
+            chunks = measure_health(chunks, partial(report_health, self._recorder, request, start))
+        return StreamedMusic(start, _Chunks(chunks, items))
 
-    def keep(self, request: MusicRequest, start: GenerationStart, container: str, file: SoundFile) -> None:
-        self._sounds.keep(request, start, container, file)
+    def store(self, request: MusicRequest, start: GenerationStart, container: str, file: SoundFile) -> None:
+        self._sounds.store(request, start, container, file)
 
     async def ready(self) -> Mapping[str, bool]:
         return await self._pipeline.ready()
@@ -170,8 +171,8 @@ class PipelineBackend:
         codec = self._codecs[request.model]
         if made.start.identity.fingerprint != await self._fingerprint(request.model):
             raise Gone("The model that made these codes is no longer here to decode them; ask for the music again.")
-        shared = SharedCodec(codec, self._windows, made.start.key)
-        return sound_of(_at_once(made), request, await codec.sound_format(), shared)
+        shared = CachingCodec(codec, self._windows, made.start.key)
+        return decode_stream(_at_once(made), request, await codec.sound_format(), shared)
 
     async def _fingerprint(self, model: str) -> str:
         """Of its checkpoint, which all its engines have."""
@@ -184,7 +185,7 @@ class PipelineBackend:
             # A replica that is held up or gone is left for another; where the model itself is not up, all wait for it.
             try:
                 asking = self._pipeline.identity(model, queue, f"{model}~{attempt}")
-                self._identities[model, queue] = await within(asking, FIRST_SIGN_S)
+                self._identities[model, queue] = await within(asking, TIMINGS.pipeline_first_sign_s)
             except (PipelineLost, asyncio.TimeoutError):
                 attempt += 1
         return self._identities[model, queue]

@@ -1,7 +1,7 @@
-"""Finished files on their way to clients: on the disk rather than in memory, however many read, and however slowly.
+"""The spool: finished files that are being sent lie on the disk rather than in memory, however slow the clients.
 
-A file is made once for all who ask for it at the same time, and is there until the last of them has gone. It has no
-name, so nothing is left of it when the process dies.
+A file is made once for all concurrent requests, and stays until the last of them has ended. It has no name in the file
+system, so nothing is left of it when the process dies.
 """
 
 from __future__ import annotations
@@ -15,23 +15,22 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from deployments.logs.catalogue import SPOOL_FAILED
 from deployments.messages import GenerationStart
-from serve_app.api.backend import Kept
-from serve_app.api.errors import NotReady
-from serve_app.api.in_thread import to_its_end
-from serve_app.detached import detached
+from serve_app.api.backends import CachedFile
+from serve_app.errors import NotReady
+from serve_app.tasks import detached, finish_in_thread
+from serve_app.telemetry.service_metrics import SPOOL_FAILED
 
 _log = logging.getLogger("ray.serve.api")  # below Serve's own, whose files and format it shares
 
 PIECE_BYTES = 64 * 1024
-# Each holds a whole clip in memory until it is on the disk.
+# Each file that is being made has a whole clip in memory until it is on the disk.
 MAX_MAKING = 4
 
 
 @dataclass(frozen=True)
 class SpooledSound:
-    """A file on the disk, and what its answer's headers say of it."""
+    """A file on the disk, with what its answer's headers say of it."""
 
     start: GenerationStart
     media_type: str
@@ -42,9 +41,9 @@ class SpooledSound:
     file: BinaryIO
 
     async def pieces(self, first: int, end: int) -> AsyncGenerator[bytes, None]:
-        """The bytes from `first` to before `end`, each piece read when it is asked for."""
+        """The bytes from `first` to `end`, excluded; each piece is read on demand."""
         while first < end:
-            piece = await to_its_end(os.pread, self.file.fileno(), min(PIECE_BYTES, end - first), first)
+            piece = await finish_in_thread(os.pread, self.file.fileno(), min(PIECE_BYTES, end - first), first)
             if not piece:
                 raise OSError("the spooled file is shorter than what was written")
             first += len(piece)
@@ -53,14 +52,14 @@ class SpooledSound:
 
 @dataclass
 class _Shared:
-    """A file and how many read it, or wait for it."""
+    """A file, and how many requests read it or wait for it."""
 
     spooling: asyncio.Task[SpooledSound]
     readers: int = 0
 
 
 class Spool:
-    """For one event loop. num_files: that are on the disk or being made."""
+    """The files of one process. For one event loop."""
 
     def __init__(self) -> None:
         self._shared: dict[Hashable, _Shared] = {}
@@ -68,13 +67,18 @@ class Spool:
 
     @property
     def num_files(self) -> int:
+        """Files on the disk or being made."""
         return len(self._shared)
 
     @asynccontextmanager
-    async def reading(self, name: Hashable, make: Callable[[], Awaitable[Kept]]) -> AsyncGenerator[SpooledSound, None]:
-        """The file called `name`, for as long as the block lasts; made by `make` unless somebody has it.
+    async def reading(
+        self, name: Hashable, make: Callable[[], Awaitable[CachedFile]]
+    ) -> AsyncGenerator[SpooledSound, None]:
+        """The file called `name`, while the block lasts; made by `make` unless another request has it.
 
-        Raises: what `make` raises; NotReady where there is no room on the disk.
+        Raises:
+            NotReady: the disk is full.
+            ServiceError: whatever `make` raises.
         """
         shared = self._shared.get(name)
         if shared is None:
@@ -86,32 +90,32 @@ class Spool:
             shared.readers -= 1
             if shared.readers == 0:
                 del self._shared[name]
-                # Whatever becomes of this task, and of its waiting, the file is closed.
+                # The file is closed even where this task is cancelled here.
                 shared.spooling.cancel()
                 shared.spooling.add_done_callback(_close)
                 await asyncio.wait({shared.spooling})
 
-    async def _spooled(self, make: Callable[[], Awaitable[Kept]]) -> SpooledSound:
+    async def _spooled(self, make: Callable[[], Awaitable[CachedFile]]) -> SpooledSound:
         async with self._making:
-            kept = await make()
+            made = await make()
             try:
                 file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by the last reader
                 try:
-                    await to_its_end(_write, file, kept.file.sound)
+                    await finish_in_thread(_write, file, made.file.sound)
                 except BaseException:
                     file.close()
                     raise
             except OSError as error:
                 SPOOL_FAILED.tell(_log, error)
                 raise NotReady("The service has no room for the sound just now; try again in a moment.") from error
-            made = kept.file
-            size_bytes = len(made.sound)
+            sound = made.file
+            size_bytes = len(sound.sound)
             return SpooledSound(
-                kept.start, made.media_type, made.sample_rate, made.channels, made.duration_ms, size_bytes, file
+                made.start, sound.media_type, sound.sample_rate, sound.channels, sound.duration_ms, size_bytes, file
             )
 
     def check_integrity(self) -> None:
-        """Raises: AssertionError where a file is kept that nobody reads."""
+        """Raises: AssertionError for a file that no request reads."""
         assert all(shared.readers > 0 for shared in self._shared.values())
 
 

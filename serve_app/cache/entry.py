@@ -68,7 +68,7 @@ class Packed:
 
 
 @dataclass(frozen=True)
-class KeptCodes:
+class CachedCodes:
     """codes: int16 [K, T]. created_s: seconds since 1970. numerics: of the engine that made them."""
 
     codes: np.ndarray
@@ -77,7 +77,7 @@ class KeptCodes:
 
 
 @dataclass(frozen=True)
-class KeptAlias:
+class CachedAlias:
     """seed: that the request without one was given. created_s: seconds since 1970."""
 
     seed: int
@@ -85,7 +85,7 @@ class KeptAlias:
 
 
 @dataclass(frozen=True)
-class KeptSound:
+class CachedSound:
     """A finished file, and what its answer's headers say. created_s: seconds since 1970."""
 
     sound: bytes
@@ -96,12 +96,12 @@ class KeptSound:
     created_s: float
 
 
-Kept = KeptCodes | KeptAlias | KeptSound
+Cached = CachedCodes | CachedAlias | CachedSound
 
 
-def pack(key: Key, kept: Kept) -> Packed:
+def pack(key: Key, kept: Cached) -> Packed:
     """The entry's bytes. Raises: ValueError where `kept` is not of the key's kind, or does not fit the format."""
-    if isinstance(kept, KeptCodes) and key.kind == "codes":
+    if isinstance(kept, CachedCodes) and key.kind == "codes":
         if kept.codes.ndim != 2 or kept.codes.dtype != np.int16:
             raise ValueError(
                 f"codes must be int16 [codebooks, frames], not {kept.codes.dtype} {list(kept.codes.shape)}"
@@ -109,9 +109,9 @@ def pack(key: Key, kept: Kept) -> Packed:
         codebooks, frames = kept.codes.shape
         fields = {"numerics": kept.numerics, "codebooks": codebooks, "frames": frames}
         return _packed(key, kept.created_s, fields, kept.codes.astype("<i2").tobytes(), _OCTETS)
-    if isinstance(kept, KeptAlias) and key.kind == "alias":
+    if isinstance(kept, CachedAlias) and key.kind == "alias":
         return _packed(key, kept.created_s, {"seed": kept.seed}, b"", _OCTETS)
-    if isinstance(kept, KeptSound) and key.kind == "sound":
+    if isinstance(kept, CachedSound) and key.kind == "sound":
         fields = {
             "media_type": kept.media_type,
             "sample_rate": kept.sample_rate,
@@ -128,7 +128,7 @@ def is_newer(packed: Packed) -> bool:
     return version is not None and version > VERSION
 
 
-def unpack(key: Key, packed: Packed) -> Kept:
+def unpack(key: Key, packed: Packed) -> Cached:
     """What `pack` was given. Raises: BrokenEntry; NewerEntry."""
     head, body = packed.head, packed.body
     version = _version(head)
@@ -167,16 +167,16 @@ def _version(head: bytes) -> int | None:
     return int(version) or None if magic == _MAGIC and crc == zlib.crc32(head[: _PREAMBLE.size]) else None
 
 
-def _unpacked(key: Key, fields: dict[str, Any], body: bytes) -> Kept:
+def _unpacked(key: Key, fields: dict[str, Any], body: bytes) -> Cached:
     if fields["kind"] != key.kind:
         raise ValueError("the kind is not the key's")
     created_s = float(fields["created_s"])
     if key.kind == "codes":
         codes = np.frombuffer(body, "<i2").reshape(fields["codebooks"], fields["frames"])
-        return KeptCodes(codes.astype(np.int16, copy=False), str(fields["numerics"]), created_s)
+        return CachedCodes(codes.astype(np.int16, copy=False), str(fields["numerics"]), created_s)
     if key.kind == "alias":
-        return KeptAlias(int(fields["seed"]), created_s)
-    return KeptSound(
+        return CachedAlias(int(fields["seed"]), created_s)
+    return CachedSound(
         sound=body,
         media_type=str(fields["media_type"]),
         sample_rate=int(fields["sample_rate"]),

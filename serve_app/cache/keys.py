@@ -51,7 +51,7 @@ class Key:
 class ModelIdentity:
     """Which model makes the codes, and how exactly.
 
-    revision: a hub's commit, or a folder's fingerprint (`deployments.checkpoints.fingerprint`). numerics: as the engine
+    revision: a hub's commit, or a folder's fingerprint (`deployments.checkpoints.sources`). numerics: as the engine
     states it. vocab_size: codes that a codebook has.
     """
 

@@ -1,6 +1,6 @@
-"""Those who follow jobs from this replica: one look into the records for all of them, twice a second.
+"""Followers of jobs at this replica: one query of the database for all of them, twice a second.
 
-Who follows sees the last state there is and not each one: a reader however slow holds one job.
+A follower sees the last state and not every one, so that a slow reader holds one job in memory.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 
-from deployments.patience import within
-from serve_app.api.errors import NotReady
-from serve_app.detached import detached
-from serve_app.jobs.job import ENDED, Job
+from deployments.liveness.stalls import within
+from serve_app.errors import NotReady
+from serve_app.job import ENDED, Job
+from serve_app.tasks import detached
 
-_LOOK_S = 0.5
+_POLL_S = 0.5
 
 # A job's tenant and id.
-Pair = tuple[str, str]
-Look = Callable[[Collection[Pair]], Awaitable[Mapping[str, Job]]]
+JobRef = tuple[str, str]
+FindJobs = Callable[[Collection[JobRef]], Awaitable[Mapping[str, Job]]]
 
 
-class _Place:
-    """job: the last one seen; None: there is none. news: it has not been told yet."""
+class _Follower:
+    """job: its last state; None: there is no such job. news: is set while the follower has not seen it."""
 
     def __init__(self) -> None:
         self.job: Job | None = None
@@ -30,25 +30,25 @@ class _Place:
 
 
 class Followers:
-    """look: the jobs there are, by id; raises NotReady while that can't be told."""
+    """find: the jobs that exist, by id; raises NotReady while the database cannot be reached."""
 
-    def __init__(self, look: Look) -> None:
-        self._look = look
-        self._places: dict[Pair, set[_Place]] = {}
-        self._come = asyncio.Event()
-        self._looking: asyncio.Task[None] | None = None
+    def __init__(self, find: FindJobs) -> None:
+        self._find = find
+        self._followers: dict[JobRef, set[_Follower]] = {}
+        self._has_new = asyncio.Event()
+        self._polling: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
-        return sum(len(places) for places in self._places.values())
+        return sum(map(len, self._followers.values()))
 
-    async def follow(self, pair: Pair, after: int) -> AsyncGenerator[Job | None, None]:
-        """As `JobsBackend.follow`. While the records can't be reached nothing comes."""
-        place, position = self._join(pair), None
+    async def follow(self, ref: JobRef, after: int) -> AsyncGenerator[Job | None, None]:
+        """As `JobsBackend.follow`. While the database cannot be reached nothing comes."""
+        follower, position = self._join(ref), None
         try:
             while True:
-                await place.news.wait()
-                place.news.clear()
-                job = place.job
+                await follower.news.wait()
+                follower.news.clear()
+                job = follower.job
                 if job is None:
                     yield None
                     return
@@ -58,49 +58,49 @@ class Followers:
                 if job.state in ENDED:
                     return
         finally:
-            self._leave(pair, place)
+            self._leave(ref, follower)
 
-    def _join(self, pair: Pair) -> _Place:
-        place = _Place()
-        self._places.setdefault(pair, set()).add(place)
-        self._come.set()
-        if self._looking is None:
-            self._looking = detached(self._look_on())
-        return place
+    def _join(self, ref: JobRef) -> _Follower:
+        follower = _Follower()
+        self._followers.setdefault(ref, set()).add(follower)
+        self._has_new.set()
+        if self._polling is None:
+            self._polling = detached(self._poll())
+        return follower
 
-    def _leave(self, pair: Pair, place: _Place) -> None:
-        places = self._places[pair]
-        places.discard(place)
-        if not places:
-            del self._places[pair]
-        if not self._places and self._looking is not None:
-            self._looking.cancel()
-            self._looking = None
+    def _leave(self, ref: JobRef, follower: _Follower) -> None:
+        followers = self._followers[ref]
+        followers.discard(follower)
+        if not followers:
+            del self._followers[ref]
+        if not self._followers and self._polling is not None:
+            self._polling.cancel()
+            self._polling = None
 
-    async def _look_on(self) -> None:
+    async def _poll(self) -> None:
         while True:
-            self._come.clear()
-            pairs = list(self._places)
+            self._has_new.clear()
+            refs = list(self._followers)
             try:
-                jobs = await self._look(pairs)
+                jobs = await self._find(refs)
             except NotReady:
-                pass  # it was counted and logged where it was found out
+                pass  # `AsyncJobTable` has counted and logged it
             else:
-                for tenant, job_id in pairs:
+                for tenant, job_id in refs:
                     job = jobs.get(job_id)
-                    # An id that somebody else follows is found too, and is none of this tenant's.
-                    self._tell((tenant, job_id), job if job is not None and job.tenant == tenant else None)
-            # Who comes new is not kept waiting.
+                    # An id that another tenant follows may be found too, but the job is not this tenant's.
+                    self._update((tenant, job_id), job if job is not None and job.tenant == tenant else None)
+            # A new follower does not wait for the next poll.
             with contextlib.suppress(asyncio.TimeoutError):
-                await within(self._come.wait(), _LOOK_S)
+                await within(self._has_new.wait(), _POLL_S)
 
-    def _tell(self, pair: Pair, job: Job | None) -> None:
-        for place in self._places.get(pair, ()):
-            if job is None or _is_news(job, place.job):
-                place.job = job
-                place.news.set()
+    def _update(self, ref: JobRef, job: Job | None) -> None:
+        for follower in self._followers.get(ref, ()):
+            if job is None or _is_news(job, follower.job):
+                follower.job = job
+                follower.news.set()
 
 
 def _is_news(job: Job, last: Job | None) -> bool:
-    """Others that go first move a job in the queue without a change of its own."""
+    """A job moves in the queue when others start, without a change of its own version."""
     return last is None or job.version > last.version or job.position != last.position

@@ -1,7 +1,7 @@
-"""Makes jobs: claims a variation, and has it made (`maker`).
+"""Runs jobs: claims variations, and has each generated (`maker`).
 
-Whoever holds the lease of a variation makes it, and every write names the lease's token: one who has lost it, and does
-not know, changes nothing. Whatever process dies, the next one to claim goes on from the codes that were saved.
+The holder of a variation's lease generates it, and every write carries the lease's token: a holder that has lost the
+lease without knowing changes nothing. When a process dies, the next one resumes from the codes that were saved.
 """
 
 from __future__ import annotations
@@ -13,124 +13,130 @@ import time
 from collections.abc import Callable, Collection
 from functools import partial
 
-from deployments.logs.catalogue import JOB_BROKE
+from deployments.liveness.stalls import within
 from deployments.messages import QueueClass
-from deployments.metrics.recorder import NOT_RECORDED, Recorder
-from deployments.patience import within
-from serve_app.api.errors import NotReady
-from serve_app.jobs.ending import ended
-from serve_app.jobs.job import QUEUE_CLASSES
-from serve_app.jobs.listener import Listener
-from serve_app.jobs.maker import Frames, Maker
-from serve_app.jobs.records import JobRecords
-from serve_app.jobs.retries import Retries
-from serve_app.jobs.saver import Saver
-from serve_app.jobs.settings import JobsSettings
-from serve_app.records.job_table import JobTable
-from serve_app.records.lease import Held
-from serve_app.records.leases import Leases
-from serve_app.records.variation import VariationId
+from deployments.telemetry.metric import NOT_RECORDED, Recorder
+from serve_app.database.job_table import AsyncJobTable, JobTable
+from serve_app.database.lease_table import HeldLease
+from serve_app.database.leases import Leases
+from serve_app.errors import NotReady
+from serve_app.job import QUEUE_CLASSES, VariationId
+from serve_app.jobs.checkpoints import CheckpointWriter
+from serve_app.jobs.job_metrics import JOB_BROKE
+from serve_app.jobs.maker import Frames, JobHealthMeter, Maker, RetryPolicy
+from serve_app.settings.application import JobsSettings
+from serve_app.tasks import cancel_and_wait
 
-# How often one looks for jobs that other replicas took in, or left.
-_LOOK_S = 1.0
+# How often to look for jobs that other replicas accepted or abandoned.
+_POLL_S = 1.0
 _SWEEP_S = 60.0
-# What saving the last codes may take when this replica ends.
+# How long saving the last codes may take when this replica ends.
 _LAST_SAVE_S = 1.0
 
 _log = logging.getLogger("ray.serve.jobs")  # below Serve's own, whose files and format it shares
 
 
 class Runner:
-    """frames: as `PipelineBackend.frames`. models: those that can be made here. listener: None: nothing is listened to.
-    clock: seconds since 1970. recorder: of what becomes of attempts.
+    """Claims variations and runs them.
+
+    Args:
+        table: of the jobs.
+        leases: of the variations.
+        frames: as `PipelineBackend.frames`.
+        models: those that can generate here.
+        settings: of jobs.
+        health_meter: None: the sound's health is not measured.
+        retry_policy: None: that of the settings.
+        clock: seconds since 1970.
+        recorder: counts attempts by their outcome.
     """
 
     def __init__(
         self,
-        records: JobRecords,
+        table: AsyncJobTable,
         leases: Leases,
         frames: Frames,
         models: Collection[str],
         settings: JobsSettings,
         *,
-        listener: Listener | None = None,
-        retries: Retries | None = None,
+        health_meter: JobHealthMeter | None = None,
+        retry_policy: RetryPolicy | None = None,
         clock: Callable[[], float] = time.time,
         recorder: Recorder = NOT_RECORDED,
     ) -> None:
-        self._records = records
+        self._table = table
         self._leases = leases
         self._settings = settings
         self._clock = clock
-        self._saver = Saver(lambda batch: records.ask("save", lambda table: table.save(batch)))
+        self._checkpoints = CheckpointWriter(lambda batch: table.run("save", lambda table: table.save(batch)))
         self._maker = Maker(
-            records,
+            table,
             leases,
-            self._saver,
+            self._checkpoints,
             frames,
             models,
-            retries or Retries(settings),
+            retry_policy or RetryPolicy(settings),
             not_served_s=settings.max_backoff_s,
-            listener=listener,
+            health_meter=health_meter,
             recorder=recorder,
         )
         self._news = asyncio.Event()
-        self._under_way: dict[asyncio.Task[None], QueueClass] = {}
+        self._running: dict[asyncio.Task[None], QueueClass] = {}
 
     def __len__(self) -> int:
-        return len(self._under_way)
+        return len(self._running)
 
-    def num_under_way(self, queue: QueueClass) -> int:
-        """Of one class."""
-        return sum(each == queue for each in self._under_way.values())
+    def num_running(self, queue: QueueClass) -> int:
+        """Variations of one class that run here."""
+        return sum(each == queue for each in self._running.values())
 
-    def has_news(self) -> None:
+    def notify(self) -> None:
         """There may be a job to begin, or one to end."""
         self._news.set()
-        self._saver.has_news()
+        self._checkpoints.notify()
 
     async def run(self) -> None:
-        """Until cancelled; what is under way is then given back, for others to go on with at once."""
-        beside = [asyncio.create_task(self._saver.run()), asyncio.create_task(self._sweep())]
+        """Runs jobs until cancelled; running variations are then released, so that others can resume them at once."""
+        background = [asyncio.create_task(self._checkpoints.run()), asyncio.create_task(self._sweep())]
         try:
             while True:
                 self._news.clear()
-                with contextlib.suppress(NotReady):  # counted and logged where it was found out
+                with contextlib.suppress(NotReady):  # `AsyncJobTable` has counted and logged it
                     await self._claim()
                 with contextlib.suppress(asyncio.TimeoutError):
-                    await within(self._news.wait(), _LOOK_S)
+                    await within(self._news.wait(), _POLL_S)
         finally:
             with contextlib.suppress(asyncio.TimeoutError):
-                await within(self._saver.flush_all(), _LAST_SAVE_S)
-            await ended(list(self._under_way))
-            await ended(beside)
+                await within(self._checkpoints.flush_all(), _LAST_SAVE_S)
+            await cancel_and_wait(list(self._running))
+            await cancel_and_wait(background)
 
     def _open_classes(self) -> list[QueueClass]:
-        """Of which another one may begin."""
+        """The queue classes of which another variation may begin."""
         settings = self._settings
-        if len(self._under_way) >= settings.max_running:
+        if len(self._running) >= settings.max_running:
             return []
-        num_batch = self.num_under_way("batch")
+        num_batch = self.num_running("batch")
         batch_is_full = num_batch >= max(1, settings.max_running - settings.reserved)
         return [queue for queue in QUEUE_CLASSES if not (queue == "batch" and batch_is_full)]
 
     async def _claim(self) -> None:
-        """Begins as many as there are places for."""
+        """Begins as many variations as there are free places."""
         begun = True
         while begun and (classes := self._open_classes()):
             begun = False
-            free = self._settings.max_running - len(self._under_way)
-            for each in await self._records.ask("look", partial(JobTable.candidates, limit=free, classes=classes)):
-                # A class whose places are taken by now has its turn when one is free again.
-                if self._open_classes() == classes and await self._take(each):
+            free = self._settings.max_running - len(self._running)
+            for each in await self._table.run("look", partial(JobTable.candidates, limit=free, classes=classes)):
+                # A class whose places are full by now waits until one is free again.
+                if self._open_classes() == classes and await self._begin(each):
                     begun = True
 
-    async def _take(self, variation: VariationId) -> bool:
+    async def _begin(self, variation: VariationId) -> bool:
         held = await self._leases.take(variation.lease_name)
-        if not isinstance(held, Held):
+        if not isinstance(held, HeldLease):
             return False
         try:
-            begun = await self._records.ask("begin", lambda table: table.begin(variation, held.lease.token))
+            begun = await self._table.run("begin", lambda table: table.begin(variation, held.lease.token))
         except BaseException:
             await self._leases.release(held.lease)
             raise
@@ -138,12 +144,12 @@ class Runner:
             await self._leases.release(held.lease)
             return False
         task = asyncio.create_task(self._maker.make(variation, held, begun))
-        self._under_way[task] = begun.request.queue
-        task.add_done_callback(partial(self._over, variation))
+        self._running[task] = begun.request.queue
+        task.add_done_callback(partial(self._ended, variation))
         return True
 
-    def _over(self, variation: VariationId, task: asyncio.Task[None]) -> None:
-        del self._under_way[task]
+    def _ended(self, variation: VariationId, task: asyncio.Task[None]) -> None:
+        del self._running[task]
         self._news.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             JOB_BROKE.tell(_log, error, job=variation.job_id, variation=variation.number)
@@ -152,6 +158,6 @@ class Runner:
         keep_s = self._settings.keep_s
         while keep_s is not None:
             with contextlib.suppress(NotReady):
-                while await self._records.ask("sweep", lambda table: table.sweep(self._clock() - keep_s)):
+                while await self._table.run("sweep", lambda table: table.sweep(self._clock() - keep_s)):
                     pass
             await asyncio.sleep(_SWEEP_S)

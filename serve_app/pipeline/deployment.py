@@ -1,4 +1,4 @@
-"""The pipeline as a Ray Serve deployment: reaches each model's deployments through their handles."""
+"""The pipeline as a Ray Serve deployment, and each model's deployments as it reaches them through their handles."""
 
 from __future__ import annotations
 
@@ -13,65 +13,58 @@ from ray.exceptions import RayActorError
 from ray.serve.handle import DeploymentHandle
 from ray.util import get_node_ip_address
 
-from deployments.attendance import Attendance
-from deployments.heap import map_large_blocks
-from deployments.language_model.errors import EngineFailed, EngineFull, Lapsed, OutOfMemory
-from deployments.logs.catalogue import CODEC_LOST, CODEC_SILENT, IDENTITY_LOST
+from deployments.language_model.errors import EngineFailed, EngineFenced, EngineFull, OutOfMemory
+from deployments.liveness.caller_watch import CallerWatch
+from deployments.liveness.heartbeat import CallerHeartbeat
+from deployments.liveness.stalls import StallDetector, within
+from deployments.liveness.timings import TIMINGS
+from deployments.malloc_tuning import map_large_blocks
 from deployments.messages import (
-    Beat,
     CodeFrames,
     CodeRequest,
     CodeWindow,
     DecodedWindow,
     EngineIdentity,
     GenerationStart,
+    Heartbeat,
     MusicRequest,
     QueueClass,
     Resumption,
     SoundFormat,
 )
-from deployments.metrics.catalogue import GENERATIONS_WAITING
-from deployments.metrics.deployment import RayRecorder
-from deployments.patience import within
-from deployments.presence import Presence
 from deployments.scaling_stats import waiting_numbers
-from deployments.wakeup import Wakeup
-from serve_app.api.errors import NotReady, TooBusy, WorkerLostTwice
-from serve_app.cache.opening import open_cache
-from serve_app.cache.settings import CacheSettings
-from serve_app.jobs.job import QUEUE_CLASSES
-from serve_app.metrics import generations
-from serve_app.pipeline.asked import Model
-from serve_app.pipeline.deadline import Deadline
+from deployments.telemetry.deployment import RayRecorder
+from serve_app.database.engines import open_leases
+from serve_app.errors import NotReady, TooBusy, WorkerLostTwice
+from serve_app.job import QUEUE_CLASSES
+from serve_app.pipeline import generation_metrics
+from serve_app.pipeline.finder import PipelineModel
+from serve_app.pipeline.generation_metrics import CODEC_LOST, CODEC_SILENT, GENERATIONS_WAITING, IDENTITY_LOST
 from serve_app.pipeline.pipeline import Pipeline
-from serve_app.pipeline.stages import WorkerLost
-from serve_app.pipeline.suspects import Suspects
-from serve_app.records.opening import open_leases
-from serve_app.records.settings import RecordsSettings
-from serve_app.scaling.waiting import NOTHING_WAITS
-
-PING_TIMEOUT_S = 2.0
-# A window is decoded in tens of milliseconds; a replica that takes so long for one is held up.
-WINDOW_S = 30.0
+from serve_app.pipeline.workers import RetryTurns, WorkerLost
+from serve_app.scaling.policy import NOTHING_WAITS
+from serve_app.settings.model import Deadline
+from serve_app.settings.storage import CacheSettings, DatabaseSettings
+from serve_app.stores.opening import open_cache
 
 _log = logging.getLogger("ray.serve.pipeline")  # below Serve's own, whose files and format it shares
 
 
 class CodecHandle:
-    """A model's codec decoder, reached through Serve. A window whose replica is lost or held up goes to another one."""
+    """A model's codec decoder, reached through Serve. A window is retried when its replica is lost or held up."""
 
     def __init__(self, handle: DeploymentHandle) -> None:
         self._handle = handle
         self._sound: SoundFormat | None = None
 
     async def decode(self, window: CodeWindow) -> DecodedWindow:
-        """Waits while none is up. Raises: WorkerLostTwice when two are lost: the window may be what kills them."""
+        """Waits while no replica is up. Raises: WorkerLostTwice after two losses: the window may have caused them."""
         lost = False
         while True:
             try:
-                return await within(self._decode(window), WINDOW_S)
+                return await within(self._decode(window), TIMINGS.window_timeout_s)
             except asyncio.TimeoutError:
-                CODEC_SILENT.tell(_log, patience_s=WINDOW_S)
+                CODEC_SILENT.tell(_log, patience_s=TIMINGS.window_timeout_s)
             except RayActorError as error:
                 if lost:
                     raise WorkerLostTwice() from error
@@ -79,7 +72,7 @@ class CodecHandle:
                 CODEC_LOST.tell(_log, cause=type(error).__name__)
 
     async def sound_format(self) -> SoundFormat:
-        """Waits until the codec is up; asked for once."""
+        """Waits until the codec is up. The answer is remembered."""
         if self._sound is None:
             self._sound = await self._handle.sound_format.remote()
         return self._sound
@@ -91,7 +84,7 @@ class CodecHandle:
 
 @dataclass(frozen=True)
 class ModelHandles:
-    """One model's deployments. batch: the language model of that queue class; None: the first one makes both."""
+    """Serve's handles of one model's deployments. batch: None if `realtime` makes both queue classes."""
 
     text_encoder: DeploymentHandle
     realtime: DeploymentHandle
@@ -108,11 +101,11 @@ class ModelHandles:
 
 @dataclass(frozen=True)
 class StageHandles:
-    """One model's deployments, reached through Serve."""
+    """`ModelStages` through Serve's handles. heartbeat: of this process, to the language models that it calls."""
 
     deployments: ModelHandles
     codec: CodecHandle
-    presence: Presence
+    heartbeat: CallerHeartbeat
 
     async def encode(self, prompt: str) -> np.ndarray:
         try:
@@ -121,14 +114,14 @@ class StageHandles:
             raise WorkerLost(type(error).__name__) from error
         return states
 
-    async def generate(self, request: CodeRequest) -> AsyncGenerator[CodeFrames | Beat, None]:
-        async with self.presence.call() as caller:
+    async def generate(self, request: CodeRequest) -> AsyncGenerator[CodeFrames | Heartbeat, None]:
+        async with self.heartbeat.call() as caller:
             language_model = self.deployments.language_model(request.queue)
             stream = language_model.options(stream=True).generate.remote(replace(request, caller=caller))
             try:
                 async for item in stream:
                     yield item
-            except (RayActorError, Lapsed, EngineFailed) as error:
+            except (RayActorError, EngineFenced, EngineFailed) as error:
                 raise WorkerLost(type(error).__name__) from error
             finally:
                 stream.cancel()  # frees the slot if it is still held; of no effect on a stream that has ended
@@ -146,45 +139,49 @@ class StageHandles:
 
 
 class PipelineDeployment:
-    """handles, deadlines: by model. may_be_none: deployments that are as they should be without a replica."""
+    """A `Pipeline` for all models. handles, deadlines: by model. may_be_none: deployments that may have no replica."""
 
     def __init__(
         self,
         handles: Mapping[str, ModelHandles],
         deadlines: Mapping[str, Deadline],
         cache: CacheSettings,
-        records: RecordsSettings,
+        records: DatabaseSettings,
         may_be_none: Collection[str],
     ) -> None:
         self._handles = [handle for each in handles.values() for handle in each.all()]
         self._may_be_none = frozenset(may_be_none)
         self._places = [(model, queue) for model in handles for queue in QUEUE_CLASSES]
         map_large_blocks()
-        self._presence = Presence(get_node_ip_address())
-        self._attendance = Attendance()
+        self._heartbeat = CallerHeartbeat(get_node_ip_address())
+        self._caller_watch = CallerWatch()
         self._stages = {
-            model: StageHandles(each, CodecHandle(each.codec_decoder), self._presence)
+            model: StageHandles(each, CodecHandle(each.codec_decoder), self._heartbeat)
             for model, each in handles.items()
         }
         self._recorder = RayRecorder()
-        generations.begin(self._recorder, self._places)
+        generation_metrics.start_series(self._recorder, self._places)
         leases = open_leases(records, recorder=self._recorder)
-        models = {name: Model(stages, deadlines[name], Suspects(name, leases)) for name, stages in self._stages.items()}
-        self._wakeup = Wakeup()
+        models = {
+            name: PipelineModel(stages, deadlines[name], RetryTurns(name, leases))
+            for name, stages in self._stages.items()
+        }
+        self._stall_detector = StallDetector()
         self._pipeline = Pipeline(models, open_cache(cache, self._recorder), leases, recorder=self._recorder)
 
     async def codes(
         self, request: MusicRequest, resumption: Resumption | None = None, caller: str = ""
-    ) -> AsyncGenerator[GenerationStart | CodeFrames | Beat, None]:
-        """As `Pipeline.listen`. Cancelled, or when who asked is gone, it gives its place up. caller: see `presence`.
+    ) -> AsyncGenerator[GenerationStart | CodeFrames | Heartbeat, None]:
+        """As `Pipeline.stream`. It ends when it is cancelled, or when its caller is gone.
 
+        caller: as `CallerHeartbeat.call` gives it; empty: the call is wanted until it is cancelled.
         Raises: TooBusy when the model's queue is full; NotReady when it has no memory for the clip now.
         """
-        if self._wakeup.is_recent() and not await self._attendance.is_wanted(caller):
+        if self._stall_detector.stalled_recently() and not await self._caller_watch.is_wanted(caller):
             return
         try:
-            listening = self._pipeline.listen(request, resumption)
-            async with aclosing(self._attendance.while_attended(listening, caller)) as items:
+            listening = self._pipeline.stream(request, resumption)
+            async with aclosing(self._caller_watch.while_caller_alive(listening, caller)) as items:
                 async for item in items:
                     yield item
         except EngineFull as error:
@@ -193,37 +190,37 @@ class PipelineDeployment:
             raise NotReady("The model has no memory for this clip now; try again in a moment.") from error
 
     async def identity(self, model: str, queue: QueueClass) -> EngineIdentity:
-        """Of the model's engines of that queue class; waits until one is up."""
+        """The identity of the model's engines of that queue class. Waits until one is up."""
         return await self._pipeline.identity(model, queue)
 
     async def load(self) -> int:
-        """Generations under way. Raises: AssertionError where something is left of those that have ended."""
+        """Running generations. Raises: AssertionError where one that has ended left something behind."""
         return self._pipeline.load()
 
     async def ready(self) -> dict[str, bool]:
-        """Which deployments answer, by name; those that need not are left asleep, and out."""
+        """Whether each deployment answers, by name. Those that may have no replica are left out, and not woken."""
         handles = [handle for handle in self._handles if handle.deployment_name not in self._may_be_none]
         up = await asyncio.gather(*map(is_up, handles))
         return {handle.deployment_name: answers for handle, answers in zip(handles, up, strict=True)}
 
     def check_health(self) -> None:
-        """Called by Serve, every few seconds, which is when gauges are told."""
+        """Called by Serve every few seconds; sets the gauges."""
         waiting = self._pipeline.waiting()
         for model, queue in self._places:
             number = waiting.get((model, queue), NOTHING_WAITS).generations
             self._recorder.set(GENERATIONS_WAITING, number, model=model, queue=queue)
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
-        """Called by Serve: generations that no engine has."""
+        """Called by Serve: generations that no engine has accepted."""
         waiting = self._pipeline.waiting()
         found = {place: (each.generations, each.audio_s) for place, each in waiting.items()}
         return waiting_numbers(found, self._places)
 
 
 async def is_up(handle: DeploymentHandle) -> bool:
-    """Whether a replica answers within PING_TIMEOUT_S."""
+    """Whether a replica answers a ping in time."""
     try:
-        await within(handle.ping.remote(), PING_TIMEOUT_S)
+        await within(handle.ping.remote(), TIMINGS.ping_timeout_s)
     except (asyncio.TimeoutError, RayActorError):
         return False
     return True

@@ -1,1 +1,1 @@
-"""How many replicas there are to be: the policy, its settings, and Serve's side of it."""
+"""Autoscaling: how many replicas each deployment should have, and the policy as Serve calls it."""

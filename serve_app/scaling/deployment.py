@@ -1,8 +1,8 @@
-"""The policy, as Serve calls it: how many replicas each deployment of the application should have now.
+"""The autoscaling policy as Serve calls it: how many replicas each deployment of the application should have now.
 
-A deploy file names it: `autoscaling_policy: {policy_function: "serve_app.scaling.deployment:policy"}`. Serve keeps to
-bounds and delays (`AutoscalingSettings`), and to what it has when the policy says nothing of a deployment. It runs in
-Serve's controller, which knows each replica's own numbers (`deployments.scaling_stats`).
+A deploy file names it: `autoscaling_policy: {policy_function: "serve_app.scaling.deployment:policy"}`. Serve applies
+the bounds and delays (`AutoscalingSettings`), and leaves a deployment as it is when the policy does not mention it. The
+policy runs in Serve's controller, which collects each replica's numbers (`deployments.scaling_stats`).
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Any
 from ray.serve._private.common import DeploymentID
 from ray.serve.config import AutoscalingContext
 
-from serve_app.scaling.fleet import Deployed, Fleet
+from serve_app.scaling.fleet import DeploymentState, Fleet
 
 Contexts = Mapping[DeploymentID, AutoscalingContext]
 
 
 def policy(contexts: Contexts) -> tuple[dict[DeploymentID, int], dict[DeploymentID, dict[str, Any]]]:
-    """How many replicas are desired, and what is to be known of a deployment at the next call."""
+    """Returns the desired numbers of replicas, and the state of each deployment for the next call."""
     deployed = {each.name: _deployed(context) for each, context in contexts.items()}
     desired, known = Fleet(deployed).decide()
     return (
@@ -28,8 +28,8 @@ def policy(contexts: Contexts) -> tuple[dict[DeploymentID, int], dict[Deployment
     )
 
 
-def _deployed(context: AutoscalingContext) -> Deployed:
-    return Deployed(
+def _deployed(context: AutoscalingContext) -> DeploymentState:
+    return DeploymentState(
         replicas=context.current_num_replicas,
         target=context.target_num_replicas,
         num_requests=context.total_num_requests,

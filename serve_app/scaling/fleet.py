@@ -1,7 +1,8 @@
-"""All deployments of the application at once, and how many replicas each should have: engines first, the others follow.
+"""How many replicas each deployment of the application should have: language models first, the others follow.
 
-Engines need as many as their work does (`policy.py`). Encoders and decoders have to keep up with what the engines will
-be making, so that they are there when it comes. Ingress and pipelines hold requests, and need as many as those do.
+Language models get as many as their work needs (`policy.py`). Text encoders and codec decoders have to keep up with
+what the language models will make, so that they are there when it comes. Ingress and pipelines hold requests, and get
+as many as those need.
 """
 
 from __future__ import annotations
@@ -11,21 +12,24 @@ from dataclasses import dataclass, field
 
 from deployments.messages import QueueClass
 from deployments.scaling_stats import EACH_PER_S, Targets, waiting_names
-from serve_app import deployment_names
 from serve_app.scaling import policy
 from serve_app.scaling.policy import PoolLoad, desired_followers, desired_replicas, expected_audio_s_per_s
+from serve_app.settings import replicas as deployment_names
 
-# Of what a follower can do, so that windows and prompts do not queue up.
+# The share of a follower's capacity to use, so that windows and prompts do not queue up.
 _FOLLOWERS_LOAD = 0.7
-# Each prompt is encoded once, and makes a clip of this length or more, but for the shortest.
+# Seconds of music for each prompt that is encoded: most clips are at least so long.
 _CLIP_S = 5.0
 _QUEUES: tuple[QueueClass, ...] = ("realtime", "batch")
 
 
 @dataclass(frozen=True)
-class Deployed:
-    """One deployment, as Serve sees it. replicas: up; target: asked for. num_requests: at its replicas and before them;
-    target_requests: of one replica. numbers: by name, what each replica reports. known: what was said of it before.
+class DeploymentState:
+    """One deployment, as Serve sees it.
+
+    replicas: that are up. target: that Serve was told to have. num_requests: at its replicas, and waiting for them.
+    target_requests: of one replica. numbers: by name, what each replica reports. known: the state that the last
+    decision returned.
     """
 
     replicas: int
@@ -39,20 +43,20 @@ class Deployed:
         return sum(self.numbers.get(name, ()))
 
     def most(self, name: str) -> float:
-        """Of all replicas, or what was known of it before; 0: nothing is known."""
+        """The largest of all replicas' numbers, or the last one known; 0 if nothing is known."""
         return max(self.numbers.get(name, ()), default=self.known.get(name, 0.0))
 
 
 class Fleet:
-    """deployed: by name, those whose numbers of replicas are decided here."""
+    """One decision for the whole application. deployed: by name, the deployments to scale."""
 
-    def __init__(self, deployed: Mapping[str, Deployed]) -> None:
+    def __init__(self, deployed: Mapping[str, DeploymentState]) -> None:
         self._deployed = deployed
         self._desired: dict[str, int] = {}
         self._known: dict[str, dict[str, float]] = {}
 
     def decide(self) -> tuple[dict[str, int], dict[str, dict[str, float]]]:
-        """By deployment: replicas that it should have, and what is to be known of it the next time."""
+        """Returns, by deployment, the replicas that it should have, and its state for the next decision."""
         for model in self._models():
             demand_per_s = sum(self._engines(model, queue) for queue in _QUEUES)
             self._follow(deployment_names.codec_decoder(model), demand_per_s)
@@ -68,25 +72,25 @@ class Fleet:
         return [name.removesuffix(suffix) for name in self._deployed if name.endswith(suffix)]
 
     def _engines(self, model: str, queue: QueueClass) -> float:
-        """Decides for a model's engines of this class; audio-seconds a second that they will make."""
+        """Decides for a model's engines of this class. Returns the audio-seconds a second that they will make."""
         name = deployment_names.language_model(model, queue)
         each = self._deployed.get(name)
         if each is None:
             return 0.0
-        kept = ("slots", "most_audio_s_per_s", "target_load", "target_wait_s")
-        known = {of: each.most(of) for of in kept}
+        names = ("slots", "most_audio_s_per_s", "target_load", "target_wait_s")
+        known = {of: each.most(of) for of in names}
         self._known[name] = known
-        if not known["slots"]:  # nothing has been up yet: Serve starts the first one for whoever asks
+        if not known["slots"]:  # none has been up yet: Serve starts the first one for the first request
             self._desired[name] = each.target
             return 0.0
         waiting, waiting_audio_s = each.total("waiting"), each.total("waiting_audio_s")
         for queue_of in self._queues_of(model, queue):
             of, audio_s_of = waiting_names((model, queue_of))
             waiting += self._elsewhere(of)
-            # Where they make both, work of a class that has more time counts for less of what has to be done in theirs.
-            hurry = min(1.0, known["target_wait_s"] / Targets.usual(queue_of).target_wait_s)
-            waiting_audio_s += hurry * self._elsewhere(audio_s_of)
-        speed = known["most_audio_s_per_s"]
+            # Engines that make both classes have more time for batch work, so less of it counts at once.
+            urgency = min(1.0, known["target_wait_s"] / Targets.usual(queue_of).target_wait_s)
+            waiting_audio_s += urgency * self._elsewhere(audio_s_of)
+        throughput = known["most_audio_s_per_s"]
         load = PoolLoad(
             replicas=each.replicas,
             target=each.target,
@@ -94,20 +98,20 @@ class Fleet:
             in_use=each.total("in_use"),
             waiting=waiting,
             waiting_audio_s=waiting_audio_s,
-            made_audio_s_per_s=each.total("made_audio_s_per_s") if speed else None,
-            audio_s_per_s=speed or None,
+            made_audio_s_per_s=each.total("made_audio_s_per_s") if throughput else None,
+            audio_s_per_s=throughput or None,
         )
         targets = policy.Targets(load=known["target_load"], wait_s=known["target_wait_s"])
         self._desired[name] = desired_replicas(load, targets)
         return expected_audio_s_per_s(load, targets)
 
     def _queues_of(self, model: str, queue: QueueClass) -> tuple[QueueClass, ...]:
-        """Whose work these engines make: all of it, where there are no others."""
+        """The queue classes that these engines work for: both, where there are no batch engines."""
         has_batch = deployment_names.language_model(model, "batch") in self._deployed
         return (queue,) if has_batch else _QUEUES
 
     def _elsewhere(self, name: str) -> float:
-        """Work that no engine has: each pipeline has its own, and every ingress replica knows of all queued jobs."""
+        """Work that no engine has accepted: each pipeline reports its own, every ingress all queued jobs."""
         pipeline = self._deployed.get(deployment_names.PIPELINE)
         ingress = self._deployed.get(deployment_names.INGRESS)
         return (pipeline.total(name) if pipeline else 0.0) + (ingress.most(name) if ingress else 0.0)
@@ -116,6 +120,6 @@ class Fleet:
         each = self._deployed.get(name)
         if each is None:
             return
-        speed = each.most(EACH_PER_S)
-        self._known[name] = {EACH_PER_S: speed}
-        self._desired[name] = max(1, desired_followers(demand_per_s, speed or None, each.target, _FOLLOWERS_LOAD))
+        each_per_s = each.most(EACH_PER_S)
+        self._known[name] = {EACH_PER_S: each_per_s}
+        self._desired[name] = max(1, desired_followers(demand_per_s, each_per_s or None, each.target, _FOLLOWERS_LOAD))

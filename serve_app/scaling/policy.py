@@ -1,12 +1,12 @@
-"""How many replicas a pool of engines needs: what is waiting against what a replica makes. Pure; no clock, no Ray.
+"""How many replicas a pool of engines needs: the work that waits against what a replica makes. Pure: no clock, no Ray.
 
-Two things are asked of a pool. Work in slots must be held at `load`, as slots and as speed; and whoever waits must get
-a slot within `wait_s`, either since there are slots for all at once (real time, whose patience is shorter than a clip
-takes) or since what is before them is made by then (batch: a few replicas work through a long queue).
+A pool has two targets. The share of slots and of throughput in use stays at `load`; and a generation gets a slot within
+`wait_s`, either because there are slots for all at once (real time, where the wait is shorter than a clip takes) or
+because the generations before it are done by then (batch: a few replicas work through a long queue).
 
-What is made in a second is the measure of work, rather than the slots it takes: an engine that is nearly as fast with
-one generation as with all its slots full empties its slots as soon as it gets help, and would lose the help again. The
-audio that is asked for in a second stays what it is, however many make it.
+Work is measured in audio-seconds a second rather than in slots. An engine that is nearly as fast with one generation as
+with all slots full empties its slots as soon as another replica helps; by slots, that replica would be stopped again.
+The audio that is requested in a second stays the same, however many replicas make it.
 """
 
 from __future__ import annotations
@@ -14,9 +14,31 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-# Below the differences that counts and rates are known to: 7.000000001 replicas are 7.
+FRAME_RATE = 50
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Work that no engine has accepted yet, in a pipeline or as queued jobs. frames: of all these generations."""
+
+    generations: int
+    frames: int
+
+    @property
+    def audio_s(self) -> float:
+        """Seconds of music."""
+        return self.frames / FRAME_RATE
+
+    def __add__(self, other: Waiting) -> Waiting:
+        return Waiting(self.generations + other.generations, self.frames + other.frames)
+
+
+NOTHING_WAITS = Waiting(0, 0)
+
+
+# Rounding errors of means and rates: 7.000000001 replicas are 7.
 _ROUNDING = 1e-6
-# A replica more than needed stays while the load would leave less than this share of the others' room.
+# An extra replica stays while the load without it would leave less than this share of the others' capacity.
 SPARE = 0.1
 
 
@@ -24,10 +46,15 @@ SPARE = 0.1
 class PoolLoad:
     """What a pool's replicas hold and make. Numbers may be means over a look-back, so they need not be whole.
 
-    replicas: up. target: asked for, those that are starting too. slots: of one replica. in_use: generations in slots,
-    of all replicas. waiting, waiting_audio_s: generations without a slot, wherever they wait (engines, pipelines,
-    queued jobs), and the audio that is asked of them. made_audio_s_per_s: by all replicas now. audio_s_per_s: by one
-    whose slots are all in use. Either is None as long as nobody has measured it.
+    Attributes:
+        replicas: that are up.
+        target: that Serve was told to have, including those that are starting.
+        slots: of one replica.
+        in_use: generations in slots, of all replicas.
+        waiting: generations without a slot, in engines, pipelines and job queues.
+        waiting_audio_s: the audio that these are to make.
+        made_audio_s_per_s: the throughput of all replicas now; None if not measured yet.
+        audio_s_per_s: the throughput of one replica whose slots are all in use; None if not measured yet.
     """
 
     replicas: int
@@ -52,9 +79,9 @@ class PoolLoad:
 
 @dataclass(frozen=True)
 class Targets:
-    """load: the share of slots, and of speed, that may be in use. wait_s: how long work may wait for a slot.
+    """load: the share of slots, and of throughput, that may be in use. wait_s: how long work may wait for a slot.
 
-    With a load of 1 full slots are no reason for another replica: only who waits too long is (batch).
+    With a load of 1, full slots alone start no replica: only work that waits too long does (batch).
     """
 
     load: float
@@ -68,40 +95,42 @@ class Targets:
 
 
 def busy_replicas(load: PoolLoad, wait_s: float) -> float:
-    """How many replicas, all of whose slots are in use, the work is enough for; not rounded."""
+    """How many replicas with all slots in use the work would keep busy; not rounded."""
     if load.idle:
         return 0.0
-    # A slot that nobody has timed yet is taken to make music as fast as it plays.
-    speed = load.audio_s_per_s or float(load.slots)
+    # Until it is measured, a slot is assumed to make music as fast as it plays.
+    throughput = load.audio_s_per_s or float(load.slots)
     made = 0.0
     if load.made_audio_s_per_s is not None and load.audio_s_per_s is not None:
-        # Never more than those who are up: noise in a full pool is no reason for another replica.
-        made = min(load.made_audio_s_per_s / speed, load.replicas)
+        # Never more than are up: noise in a full pool must not start another replica.
+        made = min(load.made_audio_s_per_s / throughput, load.replicas)
     running = max(load.in_use / load.slots, made)
     at_once = (load.in_use + load.waiting) / load.slots
-    in_time = load.waiting_audio_s / (speed * wait_s)
+    in_time = load.waiting_audio_s / (throughput * wait_s)
     return max(running, min(at_once, in_time))
 
 
 def desired_replicas(load: PoolLoad, targets: Targets) -> int:
-    """Replicas to ask for, before bounds and delays, which are Serve's. Zero when nothing is in use or waiting.
+    """Returns the replicas to have, before Serve's bounds and delays; 0 when nothing is in use or waiting.
 
-    It never falls with a heavier load, and what it answers it keeps: asked again with that as the target it says the
-    same. Between what is needed and SPARE more, the target stays.
+    Never less for a heavier load, and stable: with its own answer as the target it answers the same. Between what is
+    needed and SPARE more, the target stays.
     """
     if load.idle:
         return 0
     desired = _settle(busy_replicas(load, targets.wait_s) / targets.load, load.target)
-    # While none is up Serve knows no delays: it would stop at once what it has just begun to start.
+    # While none is up Serve applies no delays: it would stop at once what it has just begun to start.
     return max(desired, load.target) if load.replicas == 0 else desired
 
 
 def desired_followers(demand_per_s: float, each_per_s: float | None, target: int, load: float) -> int:
-    """How many encoders or decoders the engines need.
+    """Returns how many text encoders or codec decoders the engines need.
 
-    demand_per_s: what the engines ask of them, or will once they are as many as desired: audio-seconds of decoders,
-    requests of encoders. each_per_s: what one of them can do; None: not measured, and the target stays, at least 1.
-    target, load: as `PoolLoad` and `Targets` have them, of the followers.
+    Args:
+        demand_per_s: what the engines will need once they are as many as desired: audio-seconds or prompts a second.
+        each_per_s: what one follower can do; None: not measured, and the target stays, at least 1.
+        target: followers that Serve was told to have.
+        load: the share of their capacity to use.
     """
     if demand_per_s <= 0:
         return 0
@@ -111,11 +140,11 @@ def desired_followers(demand_per_s: float, each_per_s: float | None, target: int
 
 
 def expected_audio_s_per_s(load: PoolLoad, targets: Targets) -> float:
-    """What the pool will be making once it has the replicas that it needs."""
+    """The throughput of the pool once it has the replicas that it needs."""
     return busy_replicas(load, targets.wait_s) * (load.audio_s_per_s or float(load.slots))
 
 
 def _settle(needed: float, target: int) -> int:
-    """The target, if it is enough and not too much; else what is nearest to it."""
+    """The target, if it is enough and not too much; else the nearest number that is."""
     least, most = (max(1, math.ceil(n - _ROUNDING)) for n in (needed, needed * (1 + SPARE)))
     return min(max(target, least), most)

@@ -1,9 +1,9 @@
-"""Ray's side of a drain: a process that has imported Ray before it is needed, and asks the cluster's control service.
+"""The standby process that drains a node: it imports Ray before it is needed, and calls Ray's control service (GCS).
 
     {"gcs_address": …, "node_id": …, "message": …, "deadline_ms": …} → {"refused": null}, or the reason
 
-A line of JSON each, until its input ends. The first line that it writes, {}, says that it is ready. It does what
-`ray drain-node` does, whose own start takes 1.6 s of a core: with all cores busy, most of a notice.
+One line of JSON for each request, until its input ends. The first line that it writes, {}, says that it is ready. It
+does what `ray drain-node` does, whose start takes 1.6 s of a core: with all cores busy, most of the notice period.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import ray
 from ray.core.generated import autoscaler_pb2
 from ray.exceptions import RayError
 
-# The one that Ray never refuses.
+# The only reason that Ray never refuses.
 _REASON = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
 
 
 def refusal(gcs_address: str, node_id: str, message: str, deadline_ms: int) -> str | None:
-    """Why Ray did not take the drain; None: it did. node_id: in hex. deadline_ms: since 1970; 0: nobody knows."""
+    """Returns why Ray refused; None if it accepted. node_id: in hex. deadline_ms: since 1970; 0: unknown."""
     try:
         is_accepted, reason = ray._raylet.GcsClient(address=gcs_address).drain_node(
             node_id, _REASON, message, deadline_ms
@@ -36,7 +36,7 @@ def main() -> None:
     # Ctrl-C is for the watcher, and this ends with it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # so that libraries cannot print into the answers
     print("{}", file=answers)
     for line in sys.stdin:
         print(json.dumps({"refused": refusal(**json.loads(line))}), file=answers)

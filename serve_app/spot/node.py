@@ -1,63 +1,81 @@
-"""The Ray node that this machine is, by its raylet's process: as Ray finds it too (`ray._private.services`)."""
+"""What runs on a node that a cloud may take back: the watch for its end, and the drain of it."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+import signal
+from collections.abc import Callable, Coroutine
+from contextlib import aclosing
+from typing import Any
 
-import psutil
+from serve_app.spot.clouds import AwsCloud, GcpCloud
+from serve_app.spot.draining import Drainer, Node, NodeError, find_node
+from serve_app.spot.metadata import Cloud, MetadataServer
+from serve_app.spot.watcher import POLL_S, CloudName, DrainSettings, Watcher, WatchSettings, drain, wait_until_gone
+from serve_app.spot.watcher_log import ENDED, NODE_GONE, NOTICE, WAITING, WATCHING, WatcherLog
 
-_NODE_ID = "--node_id="
-_GCS_ADDRESS = "--gcs-address="
+_CLOUDS: dict[CloudName, Callable[[MetadataServer], Cloud]] = {CloudName.AWS: AwsCloud, CloudName.GCP: GcpCloud}
 
 
-class NodeError(Exception):
-    """There is no such node here, or more than one; one sentence that says what would be right."""
+async def watch_node(settings: WatchSettings, events: WatcherLog) -> None:
+    """Returns when the node is gone. Raises: NodeError."""
+    node = await _awaited_node(settings, events)
+    events = events.of(node_id=node.node_id)
+    async with MetadataServer(settings.metadata_url, settings.timeout_s) as server:
+        cloud = _CLOUDS[settings.cloud](server)
+        poll_s = settings.poll_s or cloud.poll_s
+        async with aclosing(Drainer()) as drainer:
+            await drainer.start()
+            events.tell(WATCHING, url=settings.metadata_url, poll_s=poll_s)
+            watcher = Watcher(
+                node, cloud, drainer, events,
+                poll_s=poll_s, margin_s=settings.margin_s, on_rebalance=settings.rebalance,
+            )  # fmt: skip
+            await watcher.run()
 
 
-@dataclass(frozen=True)
-class Node:
-    """node_id: in hex. gcs_address: HOST:PORT of the cluster's control service. raylet: the node's process."""
+async def drain_node(settings: DrainSettings, events: WatcherLog) -> None:
+    """Returns when the node is drained and gone. Raises: NodeError; TimeoutError when that takes longer."""
+    node = find_node(settings.node_id)
+    events = events.of(node_id=node.node_id)
+    deadline_s = asyncio.get_running_loop().time() + settings.deadline_s
+    events.tell(NOTICE, why="told to", remaining_s=settings.deadline_s)
 
-    node_id: str
-    gcs_address: str
-    raylet: psutil.Process
+    async def drained() -> None:
+        async with aclosing(Drainer()) as drainer:
+            await drain(node, drainer, events, "told to drain", deadline_s)
+        await wait_until_gone(node)
 
-    def is_alive(self) -> bool:
-        """Its raylet hasn't ended, whether or not anybody has looked."""
+    await asyncio.wait_for(drained(), settings.deadline_s)
+    events.tell(NODE_GONE)
+
+
+async def _awaited_node(settings: WatchSettings, events: WatcherLog) -> Node:
+    """The node may be about to start. Raises: NodeError when it hasn't in time."""
+    loop = asyncio.get_running_loop()
+    until_s = loop.time() + settings.start_s
+    is_told = False
+    while True:
         try:
-            return bool(self.raylet.is_running() and self.raylet.status() != psutil.STATUS_ZOMBIE)
-        except psutil.NoSuchProcess:
-            return False
+            return find_node(settings.node_id)
+        except NodeError as error:
+            if loop.time() >= until_s:
+                raise
+            if not is_told:
+                events.tell(WAITING, reason=str(error), start_s=settings.start_s)
+                is_told = True
+            await asyncio.sleep(POLL_S)
 
 
-def find_node(node_id: str | None) -> Node:
-    """The machine's only node, or the one of this id. Raises: NodeError."""
-    nodes = list(_nodes())
-    if node_id is not None:
-        nodes = [node for node in nodes if node.node_id == node_id]
-    if not nodes:
-        which = "no Ray node of that id" if node_id else "no Ray node"
-        raise NodeError(
-            f"{which} runs here that this process could see: start it where `ray start` ran, in the same container "
-            "and as the same user"
-        )
-    if len(nodes) > 1:
-        raise NodeError(f"{len(nodes)} Ray nodes run on this machine: say which one is meant with --node-id")
-    return nodes[0]
-
-
-def _nodes() -> Iterator[Node]:
-    for process in psutil.process_iter():
-        # Any may end while it is looked at, and some are not ours to look at.
-        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            if process.name() == "raylet":
-                words = process.cmdline()
-                node_id, gcs_address = _value(words, _NODE_ID), _value(words, _GCS_ADDRESS)
-                if node_id and gcs_address:
-                    yield Node(node_id, gcs_address, process)
-
-
-def _value(words: list[str], option: str) -> str:
-    return next((word.removeprefix(option) for word in words if word.startswith(option)), "")
+async def until_told(work: Coroutine[Any, Any, None], events: WatcherLog) -> bool:
+    """Whether the work was done; else SIGTERM or SIGINT came first."""
+    task = asyncio.ensure_future(work)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    if task.cancelled():
+        events.tell(ENDED)
+    return not task.cancelled()

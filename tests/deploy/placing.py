@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from serve_app.model_settings import ModelSettings
+from serve_app.settings.model import ModelSettings
 
 
 @dataclass(frozen=True)

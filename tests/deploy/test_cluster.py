@@ -171,7 +171,7 @@ def test_ray_adds_no_commands_of_its_own() -> None:
 def test_every_worker_watches_for_its_end() -> None:
     *_, start, watch = CLUSTER["worker_start_ray_commands"]
     assert "ray start --address=$RAY_HEAD_IP:6379" in start
-    assert "python -m serve_app.spot watch" in watch
+    assert "musicgen node watch" in watch
     assert watch.endswith("&")
 
 

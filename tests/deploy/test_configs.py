@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from serve_app.check import main
-from serve_app.run.deploy_file import DeployFileError
-from serve_app.run.deployment import load_deploy_file
+from serve_app.cli.main import main
+from serve_app.launcher.deploy_file import DeployFileError
+from serve_app.launcher.deployment import load_deploy_file
 from tests.deploy.planted import Path as Place
 from tests.deploy.planted import mappings, planted
 
@@ -51,5 +51,5 @@ def test_a_file_is_right_once_its_licence_is_accepted_and_an_unknown_key_is_foun
 def test_weights_that_forbid_commercial_use_are_served_only_where_somebody_has_said_so(
     path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([str(path)]) == 1
+    assert main(["check", str(path)]) == 1
     assert "read that licence, and if you accept it, set accepted_licenses" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from serve_app.api.credit import PROXY_ENVIRONMENT
+from serve_app.proxy.flow_control import PROXY_ENVIRONMENT
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "Dockerfile").read_text()

@@ -82,7 +82,7 @@ def test_a_pod_that_is_told_to_go_drains_its_ray_node_within_its_grace(name: str
     spec = PODS[name]["spec"]
     [container] = spec["containers"]
     *command, deadline_s = container["lifecycle"]["preStop"]["exec"]["command"]
-    assert command == ["python", "-m", "serve_app.spot", "drain", "--deadline-s"]
+    assert command == ["musicgen", "node", "drain", "--deadline-s"]
     assert 0 < float(deadline_s) < spec["terminationGracePeriodSeconds"]
     if WORKERS[name]["labels"]["ray.io/market-type"] == "spot":
         assert spec["terminationGracePeriodSeconds"] <= 120

@@ -8,7 +8,7 @@ import torch
 
 from deployments.checkpoints.checkpoint import Checkpoint
 from deployments.language_model.config import DecoderConfig
-from deployments.language_model.engine import Engine
+from deployments.language_model.engine.engine import Engine
 from deployments.language_model.loading import make_decoder
 from deployments.language_model.weights import load_weights
 from deployments.messages import CodeRequest, Sampling

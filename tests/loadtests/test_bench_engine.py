@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from deployments.language_model.delay import num_steps
+from deployments.language_model.engine.request import num_steps
 from loadtests.bench_engine import cache_bytes, main
-from loadtests.engine_times import time_engine, warm_engine
-from loadtests.requests import code_requests, first_sound_frames
-from loadtests.shapes import SHAPES, random_tensors
+from loadtests.measuring.engine_times import time_engine, warm_engine
+from loadtests.measuring.requests import code_requests, first_sound_frames
+from loadtests.measuring.shapes import SHAPES, random_tensors
 
 KEYS = [
     *("shape", "device", "threads", "dtype", "requests", "frames", "ms_per_step", "audio_s_per_s"),

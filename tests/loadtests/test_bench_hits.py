@@ -1,4 +1,4 @@
-"""The client counts what it gets, the bare server gives what it is asked for, and the benchmark ends with its line."""
+"""The client counts what it gets, the bare server gives what is requested, and the benchmark ends with its line."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.bench_hits import Asking, ask, made
+from loadtests.bench_hits import Target, generation_calls, run_client
 from loadtests.hits.bare import bare_server
 from loadtests.hits.client import load
-from loadtests.running import Running
+from loadtests.measuring.running import Running
 
 
 @pytest.fixture(scope="module")
@@ -46,18 +46,18 @@ def test_an_answer_that_is_none_fails_the_load() -> None:
 
 
 def test_the_client_in_a_process_of_its_own_says_the_same(bare_url: str) -> None:
-    answered = ask({"url": f"{bare_url}/10", "body": "{}", "connections": 2, "requests": 4})
+    answered = run_client({"url": f"{bare_url}/10", "body": "{}", "connections": 2, "requests": 4})
     assert (answered["sizes"], answered["outcomes"], len(answered["ms"])) == ([10], {"none": 4}, 4)
 
 
 def test_a_round_to_warm_up_does_not_count(bare_url: str) -> None:
-    asking = Asking(f"{bare_url}/10", "{}")
-    asking.round(2, 6, counts=False)
-    assert not asking.ms
+    target = Target(f"{bare_url}/10", "{}")
+    target.round(2, 6, counts=False)
+    assert not target.ms
     for _ in range(2):
-        asking.round(2, 6)
-    figures = asking.figures()
-    assert len(asking.ms) == 12
+        target.round(2, 6)
+    figures = target.figures()
+    assert len(target.ms) == 12
     assert 0 < figures["p50_ms"] <= figures["p99_ms"]
 
 
@@ -67,7 +67,7 @@ def test_calls_that_make_music_are_counted_over_all_replicas(tmp_path: Path) -> 
     (folder / "replica_musicgen_pipeline_a.log").write_text("x -- CALL codes OK 1ms\nx -- CALL identity OK 1ms\n")
     (folder / "replica_musicgen_pipeline_b.log").write_text("x -- CALL codes OK 1ms\n")
     (folder / "replica_musicgen_etude-language-model_c.log").write_text("x -- CALL generate OK 1ms\n")
-    assert made(Running("", tmp_path)) == {"pipeline": 2, "etude-language-model": 1}
+    assert generation_calls(Running("", tmp_path)) == {"pipeline": 2, "etude-language-model": 1}
 
 
 @pytest.mark.slow

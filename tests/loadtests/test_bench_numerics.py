@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from deployments.language_model.decoder import HostDecoder
-from deployments.language_model.engine import Engine
+from deployments.language_model.engine.engine import Engine
 from deployments.messages import CodeRequest
 from loadtests.bench_numerics import build, main, own_tokens
-from loadtests.requests import SAMPLING
-from loadtests.teacher_forcing import Distance, guided, teacher_forced
+from loadtests.measuring.requests import SAMPLING
+from loadtests.measuring.teacher_forcing import Distance, guided, teacher_forced
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from deployments.checkpoints.checkpoint import Checkpoint
 from deployments.language_model.config import DecoderConfig
 from deployments.language_model.weights import expected_shapes
 from loadtests.bench_offload import main
-from loadtests.random_checkpoint import write_checkpoint
-from loadtests.shapes import SHAPES
+from loadtests.measuring.random_checkpoint import write_checkpoint
+from loadtests.measuring.shapes import SHAPES
 
 KEYS = [
     *("shape", "dtype", "share", "frames", "threads", "weight_bytes", "disk_bytes", "loading_s", "ms_per_step"),

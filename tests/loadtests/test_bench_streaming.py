@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from loadtests.bench_streaming import Arrivals
-from loadtests.in_process import in_process
+from loadtests.measuring.in_process import in_process
 from tests.tiny import tiny_checkpoint
 
 

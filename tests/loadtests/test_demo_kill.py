@@ -28,8 +28,8 @@ from loadtests.demo.picture import draw
 from loadtests.demo.table import Comparison, table, verdict
 from loadtests.demo.workers import language_models
 from loadtests.demo_kill import save, wishes
-from loadtests.running import Running
-from serve_app.run.progress import Progress
+from loadtests.measuring.running import Running
+from serve_app.cli.terminal import Progress
 
 PNG = b"\x89PNG\r\n\x1a\n"
 LINE = (

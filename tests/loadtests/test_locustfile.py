@@ -13,10 +13,10 @@ from pathlib import Path
 from deployments.messages import Clip, MusicRequest
 from loadtests.load.locust_process import run_locust
 from loadtests.load.sample import Sample, SampleReader
-from serve_app.api.errors import TooBusy
+from serve_app.errors import TooBusy
 from tests.serve_app.api.jobs_reference import DecodingBackend, job_service
 from tests.serve_app.api.service import SAMPLE_RATE, SineBackend, sine
-from tests.serve_app.submit.service import Stepping, on_a_socket
+from tests.serve_app.cli.service import Stepping, on_a_socket
 
 ROOT = Path(__file__).parent.parent.parent
 

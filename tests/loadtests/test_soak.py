@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.shapes import SHAPES
+from loadtests.measuring.shapes import SHAPES
 from loadtests.soak import SAMPLINGS, main, visits
 
 CONFIG = SHAPES["tiny"].config

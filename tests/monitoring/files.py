@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from deployments.checkpoints.root import ROOT
+from deployments.paths import ROOT
 
 FOLDER = ROOT / "monitoring"
 PROMETHEUS, RULES, RULE_TESTS = (

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from deployments.metrics.catalogue import BY_NAME, METRICS
-from deployments.metrics.metric import Metric
+from deployments.telemetry.metric import Metric
+from serve_app.telemetry.catalogue import BY_NAME, METRICS
 from tests.monitoring.files import DASHBOARD, expressions_of_panels, expressions_of_rules, rules, selectors
 
 RULES, PANELS = expressions_of_rules(), expressions_of_panels(DASHBOARD)

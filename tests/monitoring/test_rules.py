@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
-from deployments.checkpoints.root import ROOT
-from serve_app.api import errors
-from serve_app.api.errors import ClientClosedRequest, ServiceError, TooBusy
-from serve_app.api.generation_answers import PATH
-from serve_app.metrics.requests import BROKEN, OK
+from deployments.paths import ROOT
+from serve_app import errors
+from serve_app.api.job_response import PATH
+from serve_app.errors import ClientClosedRequest, ServiceError, TooBusy
+from serve_app.telemetry.service_metrics import BROKEN, OK
 from tests.monitoring.files import PROMETHEUS, RULE_TESTS, RULES, alerts, promtool, rules, selectors
 from tests.serve_app.api.service import service
 

@@ -11,9 +11,8 @@ import torch.nn.functional as F
 
 from deployments.checkpoints.checkpoint import Checkpoint
 from deployments.codec_decoder import seanet as seanet_module
-from deployments.codec_decoder.codec import Codec
+from deployments.codec_decoder.codec import Codec, decode
 from deployments.codec_decoder.seanet import SeanetDecoder, Upsample
-from deployments.codec_decoder.streaming import decode
 from tests.oracle.reference import Pair, relative_error
 
 TOLERANCE = 1e-4

@@ -13,12 +13,11 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from deployments.language_model import model as model_module
 from deployments.language_model.config import DecoderConfig
-from deployments.language_model.delay import delayed, num_steps
-from deployments.language_model.engine import Engine
-from deployments.language_model.kv_cache import KVCache
+from deployments.language_model.engine.engine import Engine
+from deployments.language_model.engine.request import apply_delay, num_steps
+from deployments.language_model.engine.step import Rows, SlotPosition
 from deployments.language_model.loading import make_decoder
-from deployments.language_model.model import MusicgenDecoder
-from deployments.language_model.rows import Place, Rows
+from deployments.language_model.model import KVCache, MusicgenDecoder
 from deployments.messages import CodeRequest, Sampling
 from tests.oracle.reference import Pair, random_text_states, relative_error
 
@@ -41,7 +40,7 @@ def text_states(models: Pair) -> np.ndarray:
 
 def inputs_of(codes: np.ndarray, config: DecoderConfig) -> np.ndarray:
     """What is read at the first T positions, [K, T]: the start, then the columns of the codes [K, T] but the last."""
-    columns = delayed(codes, config.delays, num_steps(codes.shape[1], config.delays), config.pad_token)
+    columns = apply_delay(codes, config.delays, num_steps(codes.shape[1], config.delays), config.pad_token)
     start = np.full((config.num_codebooks, 1), config.pad_token)
     return np.concatenate([start, columns[:, : codes.shape[1] - 1]], axis=1)
 
@@ -56,7 +55,7 @@ def our_logits(models: Pair, codes: np.ndarray, text_states: np.ndarray) -> Tens
     index = [(1, branch, position) for position in range(num_positions) for branch in range(2)]
     slots, branches, positions = np.ascontiguousarray(np.array(index).T)
     tokens = inputs.repeat(2, axis=0)
-    places = [Place(1, position, 2 * position, 2) for position in range(num_positions)]
+    places = [SlotPosition(1, position, 2 * position, 2) for position in range(num_positions)]
     logits = decoder.logits(decoder.hidden(Rows(tokens, slots, branches, positions, places), cache))
     return logits.unflatten(0, (num_positions, 2)).transpose(0, 1)
 

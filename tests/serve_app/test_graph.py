@@ -1,4 +1,4 @@
-"""The graph: what settings become before anything starts."""
+"""The application graph that settings become, before anything starts."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from typing import Any
 
 from ray.serve import Application, Deployment
 
-from deployments.language_model.cpu_share import CpuShare
-from deployments.language_model.placement import OnCpu, OnGpu
+from deployments.language_model.placement import CpuShare, OnCpu, OnGpu
 from serve_app.graph import build
 from serve_app.pipeline.deployment import ModelHandles
 
@@ -81,7 +80,7 @@ def test_each_queue_class_may_have_language_models_of_its_own_on_nodes_of_their_
     )
 
 
-def test_where_anything_scales_the_policy_hears_of_all_and_what_is_fixed_stays() -> None:
+def test_where_anything_scales_the_policy_sees_all_deployments_and_fixed_ones_stay() -> None:
     found = deployments(build({"models": {"small": MODEL | POOLS}, "default_model": "small"}))
     scaling = {name: each._deployment_config.autoscaling_config for name, each in found.items()}
     bounds = {name: (each.min_replicas, each.initial_replicas, each.max_replicas) for name, each in scaling.items()}

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from serve_app.audio.health_meter import HealthMeter
-from tests.serve_app.access.gates import run
-from tests.serve_app.pipeline.scripted import SOUND
+from serve_app.sound.health import HealthMeter
+from tests.serve_app.auth.gates import run
+from tests.serve_app.pipeline.scripted_stages import SOUND
 from tests.serve_app.tenants.house import MODEL, House, house
 from tests.serve_app.tenants.studio import steps_of
 

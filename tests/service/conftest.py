@@ -19,9 +19,9 @@ from ray.serve.handle import DeploymentHandle
 
 from etude.random_checkpoint import make_checkpoint
 from serve_app import graph
-from serve_app.api.credit import PROXY_ENVIRONMENT
+from serve_app.proxy.flow_control import PROXY_ENVIRONMENT
 from tests.ports import free_port
-from tests.service.recorded import FILE_VARIABLE, PacedLanguageModel, RecordedLanguageModel
+from tests.service.support.recording_model import FILE_VARIABLE, PacedLanguageModel, RecordingLanguageModel
 from tests.tiny import tiny_checkpoint
 
 APP = "test"
@@ -30,15 +30,13 @@ SLOTS = 4
 MAX_QUEUED = 8
 # As the deploy files for clusters have it; Serve's own line for each request is one more that must be whole.
 LOGGING = {"encoding": "JSON"}
-# What is made on a machine however busy comes within it, and what hangs is told before a test's own time is over.
+# Long enough on a busy machine, and shorter than a test's own timeout, so that a request that hangs is seen.
 REQUEST_TIMEOUT_S = 120
 
 
 @dataclass(frozen=True)
 class RunningService:
-    """url: of the application, without a final slash. handle: by deployment name. frames: see `recorded`. folder: of
-    what is kept.
-    """
+    """url: without a final slash. handle: by deployment name. frames: see `recording_model`. folder: of its state."""
 
     url: str
     handle: Callable[[str], DeploymentHandle]
@@ -50,7 +48,7 @@ class RunningService:
 
 
 def settings(source: Path, folder: Path, number: int = 1, **model: object) -> dict[str, Any]:
-    """folder: of what is kept. number: of the replicas of ingress, pipeline and language model."""
+    """folder: of cache and database. number: of the replicas of ingress, pipeline and language model."""
     replicas = {"num_replicas": number, "num_cpus": 0.05}
     return {
         "default_model": "tiny",
@@ -73,7 +71,7 @@ def settings(source: Path, folder: Path, number: int = 1, **model: object) -> di
 
 
 def processes(app: str, deployment: str = "") -> list[psutil.Process]:
-    """Of the application's replicas; of all its deployments, if none is named."""
+    """The processes of a deployment's replicas; of all deployments of the application, if none is named."""
     title = f"ServeReplica:{app}:{deployment}"
     found = []
     for child in psutil.Process().children(recursive=True):
@@ -85,7 +83,7 @@ def processes(app: str, deployment: str = "") -> list[psutil.Process]:
 
 @pytest.fixture(scope="session")
 def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file in which language models write down what they make."""
+    """The file in which language models record what they make."""
     file = tmp_path_factory.mktemp("frames") / "made.txt"
     file.touch()
     return file
@@ -93,7 +91,7 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def ray_cluster(frames: Path) -> Iterator[int]:
-    """A Ray and a Serve of this test run alone; gives the port Serve listens on."""
+    """A Ray and a Serve for this test run alone; returns the port that Serve listens on."""
     port = free_port()
     os.environ[FILE_VARIABLE] = str(frames)
     ray.init(
@@ -118,26 +116,28 @@ def service(ray_cluster: int, frames: Path, tmp_path_factory: pytest.TempPathFac
     """One replica of everything."""
     folder = tmp_path_factory.mktemp("service")
     checkpoint = tiny_checkpoint(folder / "tiny", ratios=(4, 4, 4, 5))
-    serve.run(recorded_build(settings(checkpoint, folder)), name=APP, route_prefix="/", logging_config=LOGGING)
+    serve.run(build_with_recording(settings(checkpoint, folder)), name=APP, route_prefix="/", logging_config=LOGGING)
     url = f"http://127.0.0.1:{ray_cluster}"
     return RunningService(url, lambda name: serve.get_deployment_handle(name, APP), frames, folder)
 
 
 @pytest.fixture(scope="session")
 def pair(ray_cluster: int, frames: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """Two of ingress, pipeline and language model. The model is of the embedded one's kind and stays the same, however
-    that is trained, and as slow as those whose losses are dear.
+    """Two replicas of ingress, pipeline and language model. The model has the embedded one's shape, random weights that
+    never change, and the pace of a larger model.
     """
     folder = tmp_path_factory.mktemp("pair")
     args = settings(make_checkpoint(folder / "model"), folder, number=2)
-    serve.run(recorded_build(args, PacedLanguageModel), name=PAIR, route_prefix=f"/{PAIR}", logging_config=LOGGING)
+    serve.run(
+        build_with_recording(args, PacedLanguageModel), name=PAIR, route_prefix=f"/{PAIR}", logging_config=LOGGING
+    )
     url = f"http://127.0.0.1:{ray_cluster}/{PAIR}"
     yield RunningService(url, lambda name: serve.get_deployment_handle(name, PAIR), frames, folder)
     serve.delete(PAIR)
 
 
-def recorded_build(args: dict[str, Any], language_model: type = RecordedLanguageModel) -> Application:
-    """The application, whose language models write down what they make."""
+def build_with_recording(args: dict[str, Any], language_model: type = RecordingLanguageModel) -> Application:
+    """The application with language models that record what they make."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(graph, "LanguageModelDeployment", language_model)
         return graph.build(args)

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from tests.s3_server import ACCESS_KEY, SECRET_KEY, USER, S3Server, free_ports
-from tests.serve_app.cache.cutting_proxy import CuttingProxy
-from tests.serve_app.cache.sessions import USER_KEYS, expired_keys, lending_gateway, lent_keys, write_keys
+from tests.serve_app.stores.cutting_proxy import CuttingProxy
+from tests.serve_app.stores.sessions import USER_KEYS, expired_keys, lending_gateway, lent_keys, write_keys
 from tests.service.conftest import RunningService
-from tests.service.fronts import PATIENCE_S, Front, comes_from_store, compose, front, timed
+from tests.service.support.frontends import WAIT_TIMEOUT_S, Frontend, compose, run_frontend, timed, wait_until_cached
 
 pytestmark = pytest.mark.slow
 
@@ -30,12 +30,12 @@ READS = 3
 
 @dataclass
 class Site:
-    """A front that keeps everything in S3 and nothing in memory.
+    """A frontend that caches everything in S3 and nothing in memory.
 
     gateway: where its proxy leads to. keys: the file with its keys. seeds: that no test has had.
     """
 
-    front: Front
+    run_frontend: Frontend
     proxy: CuttingProxy
     s3: S3Server
     gateway: str
@@ -56,7 +56,7 @@ def site(
         store = {"kind": "s3", "bucket": bucket, "endpoint_url": proxy.url, "region": "us-east-1"}
         cache = {"store": store, "memory_size": 0, "read_timeout_s": READ_TIMEOUT_S, "write_timeout_s": 2.0}
         records = {"url": f"sqlite:///{folder}/records.sqlite"}
-        with front(service, "s3", folder / "logs", cache=cache, records=records) as running:
+        with run_frontend(service, "s3", folder / "logs", cache=cache, records=records) as running:
             yield Site(running, proxy, s3, gateway, bucket, keys, itertools.count())
     keys.unlink()
 
@@ -129,61 +129,61 @@ def with_an_expired_key(site: Site, end: contextlib.ExitStack) -> Iterator[None]
 def test_while_s3_is_at_fault_clips_are_made_in_time_and_afterwards_they_come_from_it(
     site: Site, fault: Fault, counted: set[str]
 ) -> None:
-    with site.front.client() as client, contextlib.ExitStack() as end:
+    with site.frontend.client() as client, contextlib.ExitStack() as end:
         clips = {next(site.seeds): b"" for _ in range(2)}
         for seed in clips:
             clips[seed] = compose(client, seed, cache="off").content
-        (kept, clip), (fresh, fresh_clip) = clips.items()
-        comes_from_store(client, kept, clip)
+        (cached, clip), (fresh, fresh_clip) = clips.items()
+        wait_until_cached(client, cached, clip)
         with fault(site, end):
             quiet_s = timed(client, fresh, fresh_clip, "miss", cache="off")
-            took_s = timed(client, kept, clip, "miss")
+            took_s = timed(client, cached, clip, "miss")
             assert took_s < READS * READ_TIMEOUT_S + 3 * quiet_s + 5, "it waits for the store, and for longer than set"
             assert compose(client, fresh, "/v1/music/stream").content == fresh_clip
-            until = time.monotonic() + PATIENCE_S
+            until = time.monotonic() + WAIT_TIMEOUT_S
             num_calls = -1
             while num_calls != site.proxy.num_calls:
                 assert time.monotonic() < until, "every request goes on asking a store that is known to be down"
                 num_calls = site.proxy.num_calls
-                timed(client, kept, clip, "miss", "joined")
-            site.front.tells(*counted)
+                timed(client, cached, clip, "miss", "joined")
+            site.frontend.tells(*counted)
         for seed in clips:
-            comes_from_store(client, seed, clips[seed])
+            wait_until_cached(client, seed, clips[seed])
 
 
 def test_a_full_bucket_is_read_and_takes_clips_again_when_there_is_room(site: Site) -> None:
     quota = ("--quota-scope=bucket", f"--bucket={site.bucket}")
-    with site.front.client() as client, contextlib.ExitStack() as end:
-        kept, fresh = next(site.seeds), next(site.seeds)
-        clip, fresh_clip = (compose(client, seed, cache="off").content for seed in (kept, fresh))
-        comes_from_store(client, kept, clip)
+    with site.frontend.client() as client, contextlib.ExitStack() as end:
+        cached, fresh = next(site.seeds), next(site.seeds)
+        clip, fresh_clip = (compose(client, seed, cache="off").content for seed in (cached, fresh))
+        wait_until_cached(client, cached, clip)
         site.s3.admin("quota", "set", *quota, "--max-objects=0")
         end.callback(site.s3.admin, "quota", "disable", *quota)
         site.s3.admin("quota", "enable", *quota)
         for _ in range(3):
             timed(client, fresh, fresh_clip, "miss", "joined")
-            timed(client, kept, clip, "hit")
-        site.front.tells("write full")
+            timed(client, cached, clip, "hit")
+        site.frontend.tells("write full")
         end.close()
-        comes_from_store(client, fresh, fresh_clip)
+        wait_until_cached(client, fresh, fresh_clip)
 
 
-def test_what_was_written_over_in_the_bucket_is_made_again_and_the_log_holds_no_secret(site: Site) -> None:
-    with site.front.client() as client, contextlib.closing(site.s3.client()) as s3:
+def test_overwritten_objects_in_the_bucket_are_made_again_and_the_log_holds_no_secret(site: Site) -> None:
+    with site.frontend.client() as client, contextlib.closing(site.s3.client()) as s3:
         seed = next(site.seeds)
         clip = compose(client, seed, cache="off").content
-        before = kept_objects(s3, site.bucket)
-        comes_from_store(client, seed, clip)
-        for name in kept_objects(s3, site.bucket) - before:
+        before = cached_objects(s3, site.bucket)
+        wait_until_cached(client, seed, clip)
+        for name in cached_objects(s3, site.bucket) - before:
             there = s3.get_object(Bucket=site.bucket, Key=name)
             changed = bytes(there["ContentLength"])
             s3.put_object(Bucket=site.bucket, Key=name, Body=changed, Metadata=there["Metadata"])
         timed(client, seed, clip, "miss")
-        comes_from_store(client, seed, clip)
-    site.front.tells("broken entry")
-    log = site.front.log()
+        wait_until_cached(client, seed, clip)
+    site.frontend.tells("broken entry")
+    log = site.frontend.log()
     assert all(secret not in log for secret in (SECRET_KEY, ACCESS_KEY))
 
 
-def kept_objects(s3: Any, bucket: str) -> set[str]:
+def cached_objects(s3: Any, bucket: str) -> set[str]:
     return {each["Key"] for each in s3.list_objects_v2(Bucket=bucket, Prefix="musicgen/").get("Contents", ())}

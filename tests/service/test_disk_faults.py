@@ -1,4 +1,4 @@
-"""Whatever happens to the folder, clients get their clips, byte for byte; what was kept is not lost, and not wrong."""
+"""Whatever happens to the folder, clients get their clips, byte for byte; cached clips are not lost, and not wrong."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ import httpx
 import pytest
 
 from serve_app.cache.entry import VERSION, Packed, pack, unpack
-from serve_app.cache.folder import FolderStore
 from serve_app.cache.keys import Key
-from tests.serve_app.cache.disks import filled, mounted, unmount
+from serve_app.stores.folder import FolderStore
 from tests.serve_app.cache.test_entry import as_version
+from tests.serve_app.stores.disks import filled, mounted, unmount
 from tests.service.conftest import RunningService, processes
-from tests.service.fronts import PATIENCE_S, Front, comes_from_store, compose, front, timed
+from tests.service.support.frontends import WAIT_TIMEOUT_S, Frontend, compose, run_frontend, timed, wait_until_cached
 
 DISK_BYTES = 4 * 2**20
 
 
 @dataclass
 class Site:
-    """A front that keeps everything in a folder and nothing in memory. disks: of the folder, and of the leases.
+    """A frontend that caches everything in a folder and nothing in memory. disks: of the folder, and of the leases.
 
     seeds: that no test has had.
     """
 
-    front: Front
+    run_frontend: Frontend
     disks: tuple[Path, Path]
     seeds: Iterator[int]
 
@@ -62,7 +62,7 @@ def site(service: RunningService, tmp_path_factory: pytest.TempPathFactory) -> I
             stack.callback(unmount, disk)
         cache = {"store": {"kind": "folder", "folder": f"{disks[0]}/cache"}, "memory_size": 0}
         records = {"url": f"sqlite:///{disks[1]}/records.sqlite"}
-        running = stack.enter_context(front(service, "disk", folder / "logs", cache=cache, records=records))
+        running = stack.enter_context(run_frontend(service, "disk", folder / "logs", cache=cache, records=records))
         yield Site(running, disks, itertools.count())
 
 
@@ -85,7 +85,7 @@ def read_only(site: Site) -> Iterator[None]:
 
 
 def remount(disk: Path, how: str) -> None:
-    until = time.monotonic() + PATIENCE_S
+    until = time.monotonic() + WAIT_TIMEOUT_S
     while subprocess.run(["mount", "-o", f"remount,{how}", str(disk)], capture_output=True, check=False).returncode:
         assert time.monotonic() < until, "somebody is always writing"
         time.sleep(0.01)
@@ -94,7 +94,7 @@ def remount(disk: Path, how: str) -> None:
 @contextlib.contextmanager
 def without_handles(site: Site) -> Iterator[None]:
     before = {}
-    for process in [each for name in ("ingress", "pipeline") for each in processes(site.front.name, name)]:
+    for process in [each for name in ("ingress", "pipeline") for each in processes(site.frontend.name, name)]:
         before[process.pid] = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (0, before[process.pid][1]))
     try:
@@ -112,71 +112,71 @@ def without_handles(site: Site) -> Iterator[None]:
         (without_handles, "read unreachable", "miss"),
     ],
 )
-def test_while_the_disk_is_at_fault_clips_are_made_and_nothing_is_lost_and_afterwards_they_are_kept(
+def test_while_the_disk_is_at_fault_clips_are_made_and_nothing_is_lost_and_afterwards_they_are_cached(
     site: Site, fault: Fault, counted: str, outcome: str
 ) -> None:
-    with site.front.client() as client:
-        kept, fresh = next(site.seeds), next(site.seeds)
-        clip, fresh_clip = (compose(client, seed, cache="off").content for seed in (kept, fresh))
-        comes_from_store(client, kept, clip)
+    with site.frontend.client() as client:
+        cached, fresh = next(site.seeds), next(site.seeds)
+        clip, fresh_clip = (compose(client, seed, cache="off").content for seed in (cached, fresh))
+        wait_until_cached(client, cached, clip)
         with fault(site):
             for _ in range(4):
                 timed(client, fresh, fresh_clip, "miss", "joined")
-                timed(client, kept, clip, outcome, "joined")
-            site.front.tells(counted)
-        comes_from_store(client, kept, clip)
-        comes_from_store(client, fresh, fresh_clip)
+                timed(client, cached, clip, outcome, "joined")
+            site.frontend.tells(counted)
+        wait_until_cached(client, cached, clip)
+        wait_until_cached(client, fresh, fresh_clip)
     site.check_integrity()
 
 
-def test_cut_entries_are_told_and_made_again_the_same(site: Site) -> None:
-    with site.front.client() as client:
-        seed, clip, entries = kept_clip(site, client)
+def test_truncated_entries_are_logged_and_made_again_the_same(site: Site) -> None:
+    with site.frontend.client() as client:
+        seed, clip, entries = cached_clip(site, client)
         for path in entries.values():
             os.truncate(path, path.stat().st_size // 2)
         timed(client, seed, clip, "miss")
-        comes_from_store(client, seed, clip)
+        wait_until_cached(client, seed, clip)
         for key, path in entries.items():
             unpack(key, Packed.split(path.read_bytes()))
-    site.front.tells("broken entry")
+    site.frontend.tells("broken entry")
 
 
-def test_entries_of_a_newer_program_are_told_and_left_as_they_are(site: Site) -> None:
-    with site.front.client() as client:
-        seed, clip, entries = kept_clip(site, client)
+def test_entries_of_a_newer_program_are_logged_and_left_as_they_are(site: Site) -> None:
+    with site.frontend.client() as client:
+        seed, clip, entries = cached_clip(site, client)
         newer = {path: as_version(Packed.split(path.read_bytes()), VERSION + 1) for path in entries.values()}
         for path, packed in newer.items():
             path.write_bytes(packed.head + packed.body)
         for _ in range(3):
             timed(client, seed, clip, "miss", "joined")
         assert {path: Packed.split(path.read_bytes()) for path in newer} == newer
-    site.front.tells("newer entry")
+    site.frontend.tells("newer entry")
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
-def test_what_was_kept_by_a_clock_an_hour_off_is_found(site: Site, hours: int) -> None:
-    with site.front.client() as client:
-        seed, clip, entries = kept_clip(site, client)
+def test_entries_cached_by_a_clock_an_hour_off_are_found(site: Site, hours: int) -> None:
+    with site.frontend.client() as client:
+        seed, clip, entries = cached_clip(site, client)
         for key, path in entries.items():
-            kept = unpack(key, Packed.split(path.read_bytes()))
-            then_s = kept.created_s + 3600 * hours
-            packed = pack(key, replace(kept, created_s=then_s))
+            entry = unpack(key, Packed.split(path.read_bytes()))
+            then_s = entry.created_s + 3600 * hours
+            packed = pack(key, replace(entry, created_s=then_s))
             path.write_bytes(packed.head + packed.body)
             os.utime(path, (then_s, then_s))
-        kept_clip(site, client)  # so there has been a writer, and it has not cleared them away
+        cached_clip(site, client)  # so there has been a writer, and it has not cleared them away
         age_s = int(compose(client, seed).headers["Age"])
-        assert age_s == 0 if hours > 0 else 3600 <= age_s < 3600 + PATIENCE_S
+        assert age_s == 0 if hours > 0 else 3600 <= age_s < 3600 + WAIT_TIMEOUT_S
         timed(client, seed, clip, "hit")
-        assert all(path.stat().st_mtime == pytest.approx(then_s, abs=PATIENCE_S) for path in entries.values())
+        assert all(path.stat().st_mtime == pytest.approx(then_s, abs=WAIT_TIMEOUT_S) for path in entries.values())
 
 
-def kept_clip(site: Site, client: httpx.Client) -> tuple[int, bytes, dict[Key, Path]]:
+def cached_clip(site: Site, client: httpx.Client) -> tuple[int, bytes, dict[Key, Path]]:
     """Another seed, its clip, and the entries of its codes and its sound."""
     seed, before = next(site.seeds), site.entries()
     clip = compose(client, seed, cache="off").content
-    until = time.monotonic() + PATIENCE_S
+    until = time.monotonic() + WAIT_TIMEOUT_S
     while len(new := site.entries().keys() - before.keys()) < 2:
-        assert time.monotonic() < until, "it is not kept"
+        assert time.monotonic() < until, "it is not cached"
         timed(client, seed, clip, "miss", "joined", "hit")
     entries = site.entries()
     return seed, clip, {key: entries[key] for key in new}

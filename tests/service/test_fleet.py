@@ -14,13 +14,13 @@ import httpx
 import pytest
 import yaml
 
-from deployments.checkpoints.root import ROOT
+from deployments.paths import ROOT
 from loadtests.fleet import application
 from loadtests.fleet.fleet import Fleet, Node, fleet
 from tests.ports import free_port
 from tests.service.conftest import REQUEST_TIMEOUT_S
-from tests.service.pair import until
-from tests.service.recorded import FILE_VARIABLE, recorded
+from tests.service.support.recording_model import FILE_VARIABLE, recorded_generations
+from tests.service.support.two_replicas import until
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +29,7 @@ REALTIME, BATCH = f"{application.MODEL}-language-model", f"{application.MODEL}-b
 
 @dataclass(frozen=True)
 class Service:
-    """frames: see `recorded`. file: that was deployed."""
+    """frames: see `recorded_generations`. file: that was deployed."""
 
     fleet: Fleet
     url: str
@@ -41,7 +41,7 @@ class Service:
 
     def makers(self, generation: str) -> list[int]:
         """Processes that made some of a generation."""
-        return recorded(self.frames)[generation[:16]].processes
+        return recorded_generations(self.frames)[generation[:16]].processes
 
     def processes(self, kind: str) -> set[int]:
         """Of language models on nodes of this kind."""
@@ -66,7 +66,7 @@ def service(folder: Path, kinds: Sequence[str], **pools: Any) -> Iterator[Servic
         for kind in kinds:
             started.add(kind)
         file = folder / "deploy.yaml"
-        application.write(file, port, import_path="tests.service.recorded_graph:build", **pools)
+        application.write(file, port, import_path="tests.service.support.recording_graph:build", **pools)
         started.deploy(file)
         running = Service(started, f"http://127.0.0.1:{port}", frames, file)
         asyncio.run(ready(running))
@@ -181,7 +181,7 @@ def test_a_spike_grows_the_pool_to_its_bound_and_back_with_one_change_of_directi
     assert counts == [1, 2, 1]
 
 
-def test_a_pool_without_a_replica_wakes_for_whoever_asks(pools: Service) -> None:
+def test_a_pool_without_a_replica_starts_one_for_the_first_request(pools: Service) -> None:
     async def scenario() -> None:
         await until(lambda: pools.running(BATCH) == 0)
         async with pools.client() as client:

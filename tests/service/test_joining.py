@@ -8,26 +8,26 @@ import httpx
 import pytest
 
 from tests.service.conftest import RunningService
-from tests.service.pair import LONG_SECONDS, WAYS, clip, digest, gathered, until
-from tests.service.recorded import recorded
+from tests.service.support.recording_model import recorded_generations
+from tests.service.support.two_replicas import LONG_SECONDS, WAYS, clip, digest, gather, until
 
 
 @pytest.mark.parametrize("seed", [None, pytest.param(77, marks=pytest.mark.slow)])
-def test_fifty_who_ask_the_same_at_once_get_one_generation_and_a_thousand_later_none(
+def test_fifty_equal_requests_at_once_get_one_generation_and_a_thousand_later_none(
     pair: RunningService, seed: int | None
 ) -> None:
     async def scenario() -> None:
         prompt = {"prompt": f"the same {seed}"}
-        before = set(recorded(pair.frames))
+        before = set(recorded_generations(pair.frames))
         async with pair.client() as client:
             both = [asyncio.create_task(one(client, i, prompt)) for i in range(50)]
-            clips = await gathered(list(both))
+            clips = await gather(list(both))
             assert len({digest(each) for each in clips}) == 1
             assert len({each.headers["X-Seed"] for each in clips}) == 1
             outcomes = [each.headers["X-Cache"] for each in clips]
             assert outcomes.count("miss") == 1
             assert set(outcomes) <= {"miss", "joined", "hit"}
-            new = {name: made for name, made in recorded(pair.frames).items() if name not in before}
+            new = {name: made for name, made in recorded_generations(pair.frames).items() if name not in before}
             assert len(new) == 1
             (made,) = new.values()
             assert set(made.frames.values()) == {1}
@@ -49,17 +49,17 @@ def test_fifty_who_ask_the_same_at_once_get_one_generation_and_a_thousand_later_
     asyncio.run(scenario())
 
 
-def test_the_first_of_those_who_joined_hangs_up_and_the_others_get_the_whole(pair: RunningService) -> None:
+def test_when_the_first_client_disconnects_those_who_joined_get_the_whole(pair: RunningService) -> None:
     async def scenario() -> None:
         async with pair.client() as client:
-            before = set(recorded(pair.frames))
+            before = set(recorded_generations(pair.frames))
             leader = asyncio.create_task(clip(client, "stream", "wav", seed=600, seconds=LONG_SECONDS))
-            await until(lambda: bool(set(recorded(pair.frames)) - before))
+            await until(lambda: bool(set(recorded_generations(pair.frames)) - before))
             others = [asyncio.create_task(clip(client, *way, seed=600, seconds=LONG_SECONDS)) for way in WAYS]
             await asyncio.sleep(0.1)
             leader.cancel()
-            clips = await gathered(list(others))
-            undisturbed = await gathered(
+            clips = await gather(list(others))
+            undisturbed = await gather(
                 [clip(client, *way, seed=600, seconds=LONG_SECONDS, cache="off") for way in WAYS]
             )
         assert [digest(each) for each in clips] == [digest(each) for each in undisturbed]

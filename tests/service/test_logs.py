@@ -16,7 +16,7 @@ import ray
 from httpx import URL
 
 from tests.service.conftest import APP, RunningService
-from tests.service.submitted import ended, submit
+from tests.service.support.job_client import submit, wait_until_ended
 
 FORGED = '{"event": "request", "levelname": "INFO", "forged": true}'
 PATIENCE_S = 20.0
@@ -108,7 +108,7 @@ def test_a_job_s_lines_lead_from_its_submission_to_its_music(service: RunningSer
     async def scenario() -> tuple[str, dict[str, Any]]:
         async with service.client() as client:
             job_id = await submit(client, "logs", prompt="logs of a job", music_length_ms=500, seed=6)
-            return job_id, await ended(client, job_id)
+            return job_id, await wait_until_ended(client, job_id)
 
     job_id, job = asyncio.run(scenario())
     submitted = line_of(lambda line: line.get("event") == "request" and line["status"] == 202 and about(line) == job_id)

@@ -17,9 +17,10 @@ import ray
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from deployments.metrics.catalogue import METRICS, SCRAPED_NODES
-from deployments.metrics.metric import PREFIX
-from serve_app.metrics.sample import samples_of
+from deployments.telemetry.metric import PREFIX
+from serve_app.telemetry.catalogue import METRICS
+from serve_app.telemetry.metrics_page import parse_samples
+from serve_app.telemetry.service_metrics import SCRAPED_NODES
 from tests.monitoring.files import DASHBOARD, PROMETHEUS, RULES, expressions_of_panels, needs
 from tests.ports import free_port
 from tests.server_process import ServerProcess
@@ -72,7 +73,7 @@ async def scraped(service: RunningService) -> Scrape:
 async def at_agents(client: httpx.AsyncClient) -> set[str]:
     urls = [f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics" for node in ray.nodes()]
     pages = await asyncio.gather(*(client.get(url) for url in urls))
-    return {sample.metric.name for page in pages for sample in samples_of(page.content, "any")}
+    return {sample.metric.name for page in pages for sample in parse_samples(page.content, "any")}
 
 
 @contextlib.contextmanager

@@ -42,8 +42,8 @@ def test_the_error_the_readme_shows_is_the_one_a_client_gets(service: RunningSer
     readme = (ROOT / "README.md").read_text()
     shown = re.search(r"^```json\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)
     assert shown
-    asked = next(code for _, code in BLOCKS if "promt" in code)
-    assert json.loads(run("bash", asked, service.url, tmp_path)) == json.loads(shown[1])
+    example = next(code for _, code in BLOCKS if "promt" in code)
+    assert json.loads(run("bash", example, service.url, tmp_path)) == json.loads(shown[1])
 
 
 def test_every_file_and_folder_the_readme_names_is_there() -> None:

@@ -1,4 +1,4 @@
-"""The whole way over HTTP: clients that wait, that hang up, that ask for too much."""
+"""The whole service over HTTP: clients that wait, that disconnect, that request too much."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import soundfile
 from ray import serve
 from ray.serve.schema import ApplicationStatus
 
-from deployments.language_model.engine_loop import EngineLoad
+from deployments.language_model.engine.loop import EngineLoad
 from serve_app.graph import build
 from tests.service.conftest import MAX_QUEUED, SLOTS, RunningService, settings
 
@@ -42,8 +42,8 @@ def duration_s(response: httpx.Response) -> float:
     return soundfile.info(io.BytesIO(response.content)).duration
 
 
-def test_of_ten_clients_three_hang_up_and_seven_get_their_clips(service: RunningService) -> None:
-    async def hang_up(client: httpx.AsyncClient, seed: int) -> None:
+def test_of_ten_clients_three_disconnect_and_seven_get_their_clips(service: RunningService) -> None:
+    async def disconnect(client: httpx.AsyncClient, seed: int) -> None:
         task = asyncio.create_task(compose(client, seconds=30, seed=seed))
         await asyncio.sleep(1)
         task.cancel()
@@ -51,7 +51,7 @@ def test_of_ten_clients_three_hang_up_and_seven_get_their_clips(service: Running
 
     async def scenario() -> None:
         async with service.client() as client:
-            leaving = [asyncio.create_task(hang_up(client, seed)) for seed in range(3)]
+            leaving = [asyncio.create_task(disconnect(client, seed)) for seed in range(3)]
             staying = [asyncio.create_task(compose(client, seconds=1 + i / 2, seed=10 + i)) for i in range(7)]
             for i, response in enumerate(await asyncio.gather(*staying)):
                 assert duration_s(response) == 1 + i / 2
@@ -61,7 +61,7 @@ def test_of_ten_clients_three_hang_up_and_seven_get_their_clips(service: Running
     asyncio.run(scenario())
 
 
-def test_a_client_that_hangs_up_frees_its_slot_within_a_second(service: RunningService) -> None:
+def test_a_client_that_disconnects_frees_its_slot_within_a_second(service: RunningService) -> None:
     async def scenario() -> float:
         async with service.client() as client:
             task = asyncio.create_task(compose(client, seconds=30, seed=1))
@@ -129,9 +129,9 @@ def test_the_language_model_answers_while_it_computes(service: RunningService) -
         async with service.client() as client:
             task = asyncio.create_task(compose(client, seconds=30, seed=1))
             await load_becomes(service, EngineLoad(1, SLOTS - 1, 0), within_s=10)
-            asked = time.monotonic()
+            began_s = time.monotonic()
             await service.handle("tiny-language-model").ping.remote()
-            took = time.monotonic() - asked
+            took = time.monotonic() - began_s
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         await load_becomes(service, ALL_FREE, within_s=5)

@@ -1,4 +1,4 @@
-"""Clients that ask for a stream and don't read it, through Serve's proxy: what is held for them, and who waits.
+"""Clients that request a stream and do not read it, through Serve's proxy: what is buffered, and what waits.
 
 A stalled reader's sound lies in four places: its decoder window in the ingress, up to WINDOW_BYTES and a piece between
 ingress and proxy, up to uvicorn's limit and a piece in the proxy's transport, and in the kernel.
@@ -21,7 +21,7 @@ import ray
 import soundfile
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 
-from serve_app.api.credit import WINDOW_BYTES
+from serve_app.proxy.flow_control import WINDOW_BYTES
 from tests.service.conftest import APP, RunningService
 from tests.service.test_service import ALL_FREE, load_becomes
 from tests.service.test_streaming import body, post, replica
@@ -37,7 +37,7 @@ SILENCE_S = 0.5
 
 @contextmanager
 def stalled(service: RunningService, containers: Sequence[str]) -> Iterator[list[socket.socket]]:
-    """Sockets that have asked for streams of seed 0, 1 …, and have read one byte each.
+    """Sockets that have requested streams of seed 0, 1 …, and have read one byte each.
 
     Their buffers are small, and so are their segments: for large ones the kernel would take in megabytes.
     """
@@ -139,7 +139,7 @@ def test_stalled_readers_hold_a_window_each_slow_no_other_and_get_their_clip_in_
     asyncio.run(scenario())
 
 
-def test_a_stalled_reader_that_hangs_up_leaves_nothing_behind(service: RunningService) -> None:
+def test_a_stalled_reader_that_disconnects_leaves_nothing_behind(service: RunningService) -> None:
     """Its codes are all made by then: the ingress alone still holds them, and waits."""
 
     async def scenario() -> None:

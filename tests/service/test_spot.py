@@ -15,13 +15,13 @@ import httpx
 import pytest
 from ray._raylet import GcsClient
 
-from deployments.checkpoints.root import ROOT
+from deployments.paths import ROOT
 from loadtests.fleet import application
 from loadtests.fleet.fleet import Node, fleet
 from loadtests.fleet.metadata_server import metadata_server
 from tests.ports import free_port
-from tests.service.pair import clip, digest, gathered, until
-from tests.service.recorded import FILE_VARIABLE, recorded
+from tests.service.support.recording_model import FILE_VARIABLE, recorded_generations
+from tests.service.support.two_replicas import clip, digest, gather, until
 from tests.service.test_fleet import REALTIME, Service, ready
 
 pytestmark = pytest.mark.slow
@@ -47,7 +47,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         for kind in ("cpu", "gpu_realtime", "gpu_batch"):
             started.add(kind)
         application.write(
-            file, port, import_path="tests.service.hasty_graph:build",
+            file, port, import_path="tests.service.support.short_grace_graph:build",
             language_model=language_model, batch_language_model=None,
         )  # fmt: skip
         started.deploy(file)
@@ -91,13 +91,13 @@ class Load:
             makers = self._service.makers(response.headers["X-Generation-Id"])
             if makers[0] == process and len(makers) > 1:
                 moved[seed] = digest(response)
-        again = await gathered([clip(self._client, "wait", "wav", seed=seed, cache="off") for seed in moved])
+        again = await gather([clip(self._client, "wait", "wav", seed=seed, cache="off") for seed in moved])
         assert [digest(response) for response in again] == list(moved.values())
         return len(moved)
 
 
 def started(*words: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "serve_app.spot", *words]
+    command = [sys.executable, "-m", "serve_app.cli.main", "node", *words]
     return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
 
 
@@ -124,7 +124,7 @@ def death(gcs: GcsClient, node: Node) -> tuple[str, str]:
 
 async def makes(service: Service, process: int) -> None:
     """Returns when it has made some of something."""
-    await until(lambda: any(process in made.processes for made in recorded(service.frames).values()))
+    await until(lambda: any(process in made.processes for made in recorded_generations(service.frames).values()))
 
 
 def test_a_spot_notice_drains_the_node_and_its_clips_are_made_elsewhere_to_the_byte(service: Service) -> None:
@@ -151,7 +151,7 @@ def test_a_spot_notice_drains_the_node_and_its_clips_are_made_elsewhere_to_the_b
     asyncio.run(scenario(*service.fleet.of("gpu_batch")))
 
 
-def test_a_drain_that_is_told_returns_when_nothing_is_left_on_the_node(service: Service) -> None:
+def test_the_drain_command_returns_when_nothing_is_left_on_the_node(service: Service) -> None:
     """As a preStop hook: what ends the container comes after it."""
 
     async def scenario(node: Node) -> None:

@@ -1,4 +1,4 @@
-"""Sound over HTTP while it is made, through Serve's proxy: whole, broken off, and left."""
+"""Streams over HTTP through Serve's proxy: whole, aborted by a fault, and left by the client."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from tests.service.conftest import RunningService, processes
-from tests.service.recorded import LETHAL_SEED, recorded
+from tests.service.support.recording_model import LETHAL_SEED, recorded_generations
 from tests.service.test_service import ALL_FREE, load_becomes
 
 HEADERS = ("x-seed", "x-duration-ms", "x-sample-rate", "x-channels", "x-generation-id", "content-disposition")
@@ -114,7 +114,7 @@ def test_a_stream_that_fails_is_seen_to_fail_by_curl_and_httpx(service: RunningS
     """All are streams of a request that kills its language model each time, in the middle."""
     lethal = {**body(30, seed=LETHAL_SEED), "cache": "use"}
     cut = [tmp_path / f"cut.{container}" for container in ("wav", "flac", "mp3")]
-    before = set(recorded(service.frames))
+    before = set(recorded_generations(service.frames))
 
     async def curl(output: Path) -> int:
         url = f"{service.url}/v1/music/stream?output_format={output.suffix[1:]}"
@@ -137,7 +137,7 @@ def test_a_stream_that_fails_is_seen_to_fail_by_curl_and_httpx(service: RunningS
         assert isinstance(failure, httpx.RemoteProtocolError)
         assert statuses == [CURL_PARTIAL_FILE] * len(cut)
         assert (refused.status_code, refused.json()["error"]["type"]) == (500, "worker_lost_twice")
-        new = {name: made for name, made in recorded(service.frames).items() if name not in before}
+        new = {name: made for name, made in recorded_generations(service.frames).items() if name not in before}
         assert [len(made.processes) for made in new.values()] == [2], "no third one is lost"
 
     asyncio.run(scenario())

@@ -1,17 +1,16 @@
-"""Attention of this thread's heads over the positions that exist: keys and values float16, all else float32."""
+"""Attention of this thread's heads over the positions that exist. Keys and values are float16, all else float32."""
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit
 
-from deployments.language_model.cpu.arithmetic import fma, largest_of, sum_of
-from deployments.language_model.cpu.emitter import LANES
+from deployments.language_model.cpu.emitter import LANES, fma, largest_of, sum_of
 from deployments.language_model.cpu.kernels import (
     HALF_BYTES,
     HEAD_WIDTH,
     POSITIONS,
-    scores_of_positions,
+    attention_scores,
     weighted_values,
     write_key,
     write_value,
@@ -25,9 +24,9 @@ _LOWEST = np.float32(-np.inf)
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def softmax_weights(scores, exponents, powers, length):
-    """scores [length], in place: 2 ** ((score - largest) · scale · log2 e), not yet divided; gives their sum.
+    """scores [length], in place: 2 ** ((score - largest) · scale · log2 e), not yet divided; returns their sum.
 
-    What follows them in the last vector is written on, whatever it was.
+    The rest of the last vector is overwritten.
     """
     vectors = (length + LANES - 1) // LANES
     scores[length : vectors * LANES] = _LOWEST
@@ -51,51 +50,51 @@ def softmax_weights(scores, exponents, powers, length):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def attend(query, keys, values, length, scores, exponents, powers, out, next_keys, next_values):
-    """One head of one row, by addresses: out float32 [64]. While it is computed the next one's are fetched."""
+def attend_one_head(query, keys, values, length, scores, exponents, powers, out, next_keys, next_values):
+    """One head of one row, by addresses: out float32 [64]. Meanwhile the keys and values of the next are prefetched."""
     blocks = (length + POSITIONS - 1) // POSITIONS
-    scores_of_positions(query, keys, blocks, scores.ctypes.data, next_keys)
+    attention_scores(query, keys, blocks, scores.ctypes.data, next_keys)
     total = softmax_weights(scores, exponents, powers, length)
     weighted_values(scores.ctypes.data, values, length, np.float32(1) / total, out, next_values)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def remember(thread, num_threads, layer, rows, cache, scratch, num_rows, num_heads):
+def store_keys_and_values(thread, num_threads, layer, rows, cache, scratch, num_rows, num_heads):
     """Writes the keys and values of this thread's heads of all rows.
 
-    All of them before any is read: what is read just after it was written waits for the write.
+    All of them before any is read: a read just after its write would wait for it.
     """
     width_bytes = num_heads * HEAD_BYTES
     wide, wide_stride = scratch.wide.ctypes.data, scratch.wide.strides[0]
     for row in range(num_rows):
-        place = layer * cache.layer_bytes + (rows.slots[row] * 2 + rows.branches[row]) * cache.row_bytes
+        row_offset = layer * cache.layer_bytes + (rows.slots[row] * 2 + rows.branches[row]) * cache.row_bytes
         position = rows.positions[row]
-        key_at = cache.keys + place + position // POSITIONS * KEY_BLOCK_BYTES + position % POSITIONS * HALF_BYTES
-        value_at = cache.values + place + position * HEAD_WIDTH * HALF_BYTES
+        key_at = cache.keys + row_offset + position // POSITIONS * KEY_BLOCK_BYTES + position % POSITIONS * HALF_BYTES
+        value_at = cache.values + row_offset + position * HEAD_WIDTH * HALF_BYTES
         for head in range(num_heads * thread // num_threads, num_heads * (thread + 1) // num_threads):
-            own = wide + row * wide_stride + head * HEAD_BYTES
-            write_key(own + width_bytes, key_at + head * cache.head_bytes)
-            write_value(own + 2 * width_bytes, value_at + head * cache.head_bytes)
+            query = wide + row * wide_stride + head * HEAD_BYTES
+            write_key(query + width_bytes, key_at + head * cache.head_bytes)
+            write_value(query + 2 * width_bytes, value_at + head * cache.head_bytes)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def attend_to_itself(thread, num_threads, layer, rows, cache, scratch, num_rows, num_heads):
-    """This thread's heads of all rows, once `remember` has written theirs."""
+def self_attention(thread, num_threads, layer, rows, cache, scratch, num_rows, num_heads):
+    """This thread's heads of all rows, once `store_keys_and_values` has written theirs."""
     wide, wide_stride = scratch.wide.ctypes.data, scratch.wide.strides[0]
     attended, attended_stride = scratch.attended.ctypes.data, scratch.attended.strides[0]
     scores, exponents, powers = scratch.scores[thread], scratch.exponents[thread], scratch.powers[thread]
     first, end = num_heads * thread // num_threads, num_heads * (thread + 1) // num_threads
     for row in range(num_rows):
-        place = layer * cache.layer_bytes + (rows.slots[row] * 2 + rows.branches[row]) * cache.row_bytes
+        row_offset = layer * cache.layer_bytes + (rows.slots[row] * 2 + rows.branches[row]) * cache.row_bytes
         following = min(row + 1, num_rows - 1)
         next_row = rows.slots[following] * 2 + rows.branches[following]
-        next_place = layer * cache.layer_bytes + next_row * cache.row_bytes
+        next_row_offset = layer * cache.layer_bytes + next_row * cache.row_bytes
         for head in range(first, end):
-            own = wide + row * wide_stride + head * HEAD_BYTES
-            at = place + head * cache.head_bytes
-            next_at = at + cache.head_bytes if head + 1 < end else next_place + first * cache.head_bytes
-            attend(
-                own,
+            query = wide + row * wide_stride + head * HEAD_BYTES
+            at = row_offset + head * cache.head_bytes
+            next_at = at + cache.head_bytes if head + 1 < end else next_row_offset + first * cache.head_bytes
+            attend_one_head(
+                query,
                 cache.keys + at,
                 cache.values + at,
                 rows.positions[row] + 1,
@@ -109,8 +108,8 @@ def attend_to_itself(thread, num_threads, layer, rows, cache, scratch, num_rows,
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def attend_to_text(thread, num_threads, layer, rows, cache, scratch, num_rows, num_heads):
-    """The same over the words; rows without text get zeros, which is what all-zero values would give them."""
+def cross_attention(thread, num_threads, layer, rows, cache, scratch, num_rows, num_heads):
+    """The same over the text; rows without text get zeros, which is what all-zero values would give them."""
     wide, wide_stride = scratch.wide.ctypes.data, scratch.wide.strides[0]
     attended, attended_stride = scratch.attended.ctypes.data, scratch.attended.strides[0]
     scores, exponents, powers = scratch.scores[thread], scratch.exponents[thread], scratch.powers[thread]
@@ -126,7 +125,7 @@ def attend_to_text(thread, num_threads, layer, rows, cache, scratch, num_rows, n
         for head in range(first, end):
             keys = text + head * head_bytes
             values = keys + num_heads * head_bytes
-            attend(
+            attend_one_head(
                 wide + row * wide_stride + head * HEAD_BYTES,
                 keys,
                 values,

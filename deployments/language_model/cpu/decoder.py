@@ -1,6 +1,6 @@
 """The CPU's 8-bit decoder, as the engine sees it: the same methods as `model.MusicgenDecoder`, other bits.
 
-Differs from the float32 model by the rounding of weights (one scale an output), of what is multiplied with them (one
+It differs from the float32 model by the rounding of weights (one scale an output), of what is multiplied with them (one
 scale for 64 neighbours of a row) and of keys and values (float16). Everything else is float32.
 """
 
@@ -14,29 +14,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deployments.checkpoints.errors import CheckpointError
+from deployments.checkpoints.config import CheckpointError
 from deployments.language_model.config import DecoderConfig
 from deployments.language_model.cpu import layout, sampling, step
-from deployments.language_model.cpu.cache import Int8Cache
 from deployments.language_model.cpu.kernels import GROUP, HEAD_WIDTH, POSITIONS
-from deployments.language_model.cpu.packing import PackedMatrix, aligned_empty, pack, round_up
-from deployments.language_model.cpu.team import Team
+from deployments.language_model.cpu.layout import Int8Cache, PackedMatrix, aligned_empty, pack, round_up
+from deployments.language_model.cpu.team import ThreadTeam
+from deployments.language_model.decoder import HostStepper
+from deployments.language_model.engine.sampler import Draw, SamplingBatch, guide, keep_mask
+from deployments.language_model.engine.step import MAX_TEXT_TOKENS, Rows, Step
 from deployments.language_model.model import sinusoidal_positions
-from deployments.language_model.rows import MAX_TEXT_TOKENS, Rows
-from deployments.language_model.sampler import Draw, SamplingBatch, guide, kept
-from deployments.language_model.step import Step
-from deployments.language_model.stepper import HostStepper
 from deployments.language_model.weights import DecoderWeights, LayerNorm, LayerWeights
 
 MAX_ROWS = 64
-_KERNELS = 2  # one more for every change of a bit they compute, so that what others began is not gone on with
+_KERNELS = 2  # raised with every change of a bit they compute, so that requests of other kernels are not resumed
 _HALF_BYTES = 2
 
 
 class Int8Decoder:
-    """weights: float32; packed here, and not kept. num_threads: that share every step; bits don't depend on it.
+    """A `HostDecoder` with 8-bit weights, computed by a team of threads.
 
-    Raises: CheckpointError for a shape the kernels don't have (heads of another width than 64).
+    Args:
+        weights: float32; packed here, and not kept.
+        num_threads: that share every step; no bit depends on it.
+
+    Raises:
+        CheckpointError: For a shape the kernels don't have (heads of another width than 64).
     """
 
     def __init__(self, config: DecoderConfig, weights: DecoderWeights, max_positions: int, *, num_threads: int) -> None:
@@ -52,7 +55,7 @@ class Int8Decoder:
         self.max_rows = MAX_ROWS
         self._max_positions = max_positions
         self._packed, self._cross_kv, norms = [], [], []
-        for layer in weights.layers:  # once each: they may be read from the disk as they are asked for
+        for layer in weights.layers:  # once each: they may be read from the disk at each access
             self._packed.append(_pack_layer(layer))
             self._cross_kv.append(pack(layer.cross_kv.weight))
             norms.append([_pair(norm) for norm in (layer.self_norm, layer.cross_norm, layer.ffn_norm)])
@@ -65,13 +68,13 @@ class Int8Decoder:
         self._guided = aligned_empty((MAX_ROWS, config.num_codebooks, config.vocab_size), np.float32)
         self._scores = aligned_empty((num_threads, config.vocab_size), np.float32)
         self._keys = aligned_empty((num_threads, config.vocab_size), np.int32)
-        self._team = Team(num_threads)
+        self._team = ThreadTeam(num_threads)
 
     @property
     def numerics(self) -> str:
-        """The kernels' bits are written down (`arithmetic`); logarithms and what torch does are the processor's.
+        """The kernels' bits are fixed (see `emitter`); logarithms and torch's operations depend on the processor.
 
-        Neither threads matter, nor whether kernels were compiled here or loaded from numba's cache.
+        Neither the number of threads matters, nor whether kernels were compiled here or loaded from numba's cache.
         """
         return f"int8 kernels {_KERNELS} {llvmlite.binding.get_host_cpu_name()} numba {numba.__version__}"
 
@@ -117,7 +120,7 @@ class Int8Decoder:
 
     def hidden(self, rows: Rows, cache: Int8Cache) -> Tensor:
         """[M, D] after the final norm. Writes the rows' keys and values into the cache before reading them."""
-        own = layout.Rows(rows.tokens, rows.slots, rows.branches, rows.positions)
+        own = layout.RowArrays(rows.tokens, rows.slots, rows.branches, rows.positions)
         self._run(step.decode, own, self._matrices, cache.layout, self._scratch)
         return torch.from_numpy(self._scratch.normed[: len(rows)].copy())
 
@@ -131,18 +134,19 @@ class Int8Decoder:
         nucleus = None
         if batch.any_top_p:
             scores = guide(with_text, without_text, batch) / torch.from_numpy(batch.temperature)[:, None, None]
-            nucleus = kept(scores, batch).numpy()
+            nucleus = keep_mask(scores, batch).numpy()
         draws = self._draws(batch, frames, nucleus)
         halves = with_text.flatten(1).numpy(), without_text.flatten(1).numpy()
         self._run(sampling.draw, self._scratch.barrier, *halves, draws)
         return Draw(draws.tokens, torch.from_numpy(draws.guided))
 
     def step(self, rows: Rows, drawn: np.ndarray, batch: SamplingBatch, frames: np.ndarray, cache: Int8Cache) -> Draw:
-        """`hidden`, `logits` and `draw` in one piece, where nobody asks for top_p: the same numbers, sooner.
+        """`hidden`, `logits` and `draw` in one call, where no request has top_p: the same numbers, sooner.
 
-        drawn: int64 [2 R], the rows with the text that are drawn from, then those without.
+        Args:
+            drawn: int64 [2 R], the rows with the text that are drawn from, then those without.
         """
-        own = layout.Rows(rows.tokens, rows.slots, rows.branches, rows.positions)
+        own = layout.RowArrays(rows.tokens, rows.slots, rows.branches, rows.positions)
         heads = self._heads.weights.ctypes.data, self._heads.scales.ctypes.data
         logits = self._projected[: len(drawn), : self._heads.num_outputs]
         draws = self._draws(batch, frames, None)
@@ -175,8 +179,8 @@ class Int8Decoder:
         return torch.from_numpy(out[:, :num_outputs])
 
     def _run(self, function: Callable[..., None], *arguments: object) -> None:
-        met = int(self._scratch.barrier[0]) // self._team.num_threads
-        self._team.run(function, met, *arguments)
+        passed = int(self._scratch.barrier[0]) // self._team.num_threads
+        self._team.run(function, passed, *arguments)
 
 
 def _pack_layer(layer: LayerWeights) -> tuple[PackedMatrix, ...]:
@@ -227,7 +231,7 @@ def _scratch(config: DecoderConfig, num_threads: int, max_positions: int) -> lay
 
 
 class Int8Stepper(HostStepper):
-    """Steps in one piece where they can be."""
+    """Steps in one compiled call where no request has top_p."""
 
     def __init__(self, decoder: Int8Decoder, num_slots: int, memory_bytes: int | None) -> None:
         super().__init__(decoder, num_slots, memory_bytes)

@@ -1,8 +1,8 @@
-"""Micro-kernels: what a compiled Python loop can't say, vectors and which of them stay in registers.
+"""Micro-kernels: what a compiled Python loop can't express, vectors and which of them stay in registers.
 
 Each is a numba intrinsic on raw addresses, inlined into the compiled function that calls it. Every row's sums are
 taken in one fixed order, whatever the number of rows in a call, and products of bytes are exact integers: so a row's
-bits depend neither on its neighbours nor on threads, nor on the instructions that a processor has for it.
+bits depend neither on its neighbours nor on threads, nor on which instructions the processor has.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _BLOCK_VECTORS = BLOCK_OUTPUTS // LANES
 def _product(num_rows: int, num_lines: int) -> Any:
     """One block of outputs for a few rows: out[r, :] = scale · Σ over groups of activation scale · integer sum.
 
-    weights: of the block, bytes [I / 4, 64 outputs, 4], each 128 more than it means. bytes_: activations int8
+    weights: of the block, bytes [I / 4, 64 outputs, 4], each 128 more than its value. rows_bytes: activations int8
     [rows, I]. scales: float32 [rows, groups]. starts: int32 [rows, groups], -128 · the group's sum, which takes the
     128 off again. out_scales: float32 [64]. out: float32 [rows, O]; `add` = 1 adds to what is there.
     ahead: where weights lie that will be wanted next; `num_lines` cache lines of them are fetched for each quad of
@@ -138,7 +138,7 @@ product_4_1, product_4_2, product_4_4 = (_product(4, num_lines) for num_lines in
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def scores_of_positions(
+def attention_scores(
     context: Any, query: Any, keys: Any, num_blocks: Any, out: Any, next_keys: Any
 ) -> tuple[Any, Codegen]:
     """out float32 [16 · blocks] = query float32 [64] · keys float16 [blocks, 64, 16 positions], a block at a time.
@@ -205,8 +205,8 @@ def weighted_values(
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def fetch(context: Any, address: Any, num_lines: Any) -> tuple[Any, Codegen]:
-    """Begins to bring cache lines in; harmless for an address that is nobody's."""
+def prefetch_lines(context: Any, address: Any, num_lines: Any) -> tuple[Any, Codegen]:
+    """Prefetches cache lines; harmless for an address that is not mapped."""
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Sequence[ir.Value]) -> Any:
         e = Emitter(builder)
@@ -249,8 +249,8 @@ write_key = _write_halves(scattered=True)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def arrive(context: Any, counter: Any) -> tuple[Any, Codegen]:
-    """Adds one to the int64 at an address for all threads to see; gives what it was."""
+def count_up(context: Any, counter: Any) -> tuple[Any, Codegen]:
+    """Adds one to the int64 at an address, atomically; returns what it was."""
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Sequence[ir.Value]) -> Any:
         pointer = builder.inttoptr(arguments[0], I64.as_pointer())
@@ -260,8 +260,8 @@ def arrive(context: Any, counter: Any) -> tuple[Any, Codegen]:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def look(context: Any, counter: Any) -> tuple[Any, Codegen]:
-    """The int64 at an address as other threads left it, after a pause that a waiting loop owes the processor."""
+def load_shared(context: Any, counter: Any) -> tuple[Any, Codegen]:
+    """The int64 at an address as other threads left it (load-acquire)."""
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Sequence[ir.Value]) -> Any:
         pointer = builder.inttoptr(arguments[0], I64.as_pointer())

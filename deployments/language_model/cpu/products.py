@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from deployments.language_model.cpu.arithmetic import largest_magnitude
-from deployments.language_model.cpu.emitter import LANES
+from deployments.language_model.cpu.emitter import LANES, largest_magnitude
 from deployments.language_model.cpu.kernels import (
     BLOCK_OUTPUTS,
     GROUP,
     LINE_BYTES,
     PREFETCH_BYTES,
-    fetch,
+    prefetch_lines,
     product_1_1,
     product_1_2,
     product_1_4,
@@ -26,7 +25,7 @@ from deployments.language_model.cpu.kernels import (
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def to_bytes(x, out, scales, starts):
+def quantise_row(x, out, scales, starts):
     """One row [I] → bytes [I], one scale for each group of 64, and where its integer sum starts."""
     for g in range(x.shape[0] // GROUP):
         first = g * GROUP
@@ -35,7 +34,7 @@ def to_bytes(x, out, scales, starts):
         factor = np.float32(127) / largest if largest > 0 else np.float32(0)
         total = np.int32(0)
         for i in range(first, first + GROUP):
-            # Half away from zero: an addition and a cut, which vectors have; the sum is of the very bytes.
+            # Half away from zero: an addition and a truncation, which vectors have; the sum is of the very bytes.
             y = x[i] * factor
             byte = np.int32(y + (np.float32(0.5) if y > 0 else np.float32(-0.5)))
             out[i] = np.int8(byte)
@@ -45,14 +44,14 @@ def to_bytes(x, out, scales, starts):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def rows_to_bytes(thread, num_threads, num_rows, source, width, scratch):
+def quantise_rows(thread, num_threads, num_rows, source, width, scratch):
     for row in range(thread, num_rows, num_threads):
-        to_bytes(source[row, :width], scratch.bytes[row], scratch.scales[row], scratch.starts[row])
+        quantise_row(source[row, :width], scratch.bytes[row], scratch.scales[row], scratch.starts[row])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def product_while_all_is_fetched(left, here, own):
-    """The only pass over a block: reads a little ahead. Gives the rows done: four, two or one of those left."""
+def product_in_one_pass(left, here, own):
+    """The only pass over a block of weights: prefetches a little ahead. Returns the rows done: four, two or one."""
     ahead = here + PREFETCH_BYTES
     if left >= 4:
         product_4_4(here, *own, ahead)
@@ -65,8 +64,8 @@ def product_while_all_is_fetched(left, here, own):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def product_while_half_is_fetched(left, here, own, ahead):
-    """One of two or three passes over a block."""
+def product_in_few_passes(left, here, own, ahead):
+    """One of two or three passes over a block: each prefetches half of the next block."""
     if left >= 4:
         product_4_2(here, *own, ahead)
         return 4
@@ -78,8 +77,8 @@ def product_while_half_is_fetched(left, here, own, ahead):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def product_while_a_quarter_is_fetched(left, here, own, ahead):
-    """One of many passes over a block."""
+def product_in_many_passes(left, here, own, ahead):
+    """One of many passes over a block: each prefetches a quarter of the next block."""
     if left >= 4:
         product_4_1(here, *own, ahead)
         return 4
@@ -95,7 +94,7 @@ def multiply(thread, num_threads, num_rows, weights, out_scales, num_inputs, num
     """This thread's blocks of out [M, O] (+)= bytes · weights.
 
     A block of weights is read once from memory and then from the cache, by four rows at a time; while the rows of one
-    block are computed the next one is fetched, in equal shares.
+    block are computed the next one is prefetched, in equal shares.
     """
     blocks = num_outputs // BLOCK_OUTPUTS
     groups = num_inputs // GROUP
@@ -117,18 +116,18 @@ def multiply(thread, num_threads, num_rows, weights, out_scales, num_inputs, num
             left = num_rows - r
             own = x, row_stride, scales, starts, group_stride, groups, own_scales, y, out_stride, add
             if passes == 1:
-                r += product_while_all_is_fetched(left, here, own)
+                r += product_in_one_pass(left, here, own)
             elif passes < 4:
                 ahead = here + block_bytes + min(done, 1) * (block_bytes // 2)
-                r += product_while_half_is_fetched(left, here, own, ahead)
+                r += product_in_few_passes(left, here, own, ahead)
             else:
                 ahead = here + block_bytes + min(done, 3) * (block_bytes // 4)
-                r += product_while_a_quarter_is_fetched(left, here, own, ahead)
+                r += product_in_many_passes(left, here, own, ahead)
             done += 1
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def fetch_first(thread, num_threads, weights, num_inputs, num_outputs):
-    """Begins to read what this thread multiplies next, so that memory is at work while the team meets."""
+def prefetch_first_block(thread, num_threads, weights, num_inputs, num_outputs):
+    """Prefetches the weights that this thread multiplies next, so that memory is at work while the team waits."""
     first = num_outputs // BLOCK_OUTPUTS * thread // num_threads
-    fetch(weights + first * num_inputs * BLOCK_OUTPUTS, PREFETCH_BYTES // LINE_BYTES)
+    prefetch_lines(weights + first * num_inputs * BLOCK_OUTPUTS, PREFETCH_BYTES // LINE_BYTES)

@@ -1,7 +1,7 @@
-"""The sampler compiled, for logits that are in a CPU's memory: the same tokens as `sampler.sample`, row by row.
+"""The sampler compiled, for logits in a CPU's memory: the same tokens as `engine.sampler.sample`, row by row.
 
-A row here is one codebook of one generation. Each is worked through alone, by one thread, with scalar logarithms: its
-token depends on nothing beside it.
+A row here is one codebook of one request. Each is computed alone, by one thread, with scalar logarithms: its token
+depends on nothing beside it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numba import njit
 
-from deployments.language_model.cpu.barrier import meet
+from deployments.language_model.cpu.team import wait_at_barrier
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -34,7 +34,7 @@ def _mix(x):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def random_bits(seed, frame, codebook, token):
-    """64 bits for one counter: seed uint64, the others int64; see `noise`."""
+    """64 bits for one counter: seed uint64, the others int64; see `engine.sampler.gumbel`."""
     key = _mix(seed + _GOLDEN)
     key = _mix(key + (np.uint64(frame) * _MAX_CODEBOOKS + np.uint64(codebook)) * _GOLDEN)
     return _mix(key + (np.uint64(token) + np.uint64(1)) * _GOLDEN)
@@ -53,7 +53,7 @@ def gumbel(seed, frame, codebook, token):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def largest_noise(bits):
+def noise_upper_bound(bits):
     """More than `gumbel_of` these bits can be, without a logarithm."""
     ones = 0
     while bits & _HALF and ones < 52:
@@ -64,10 +64,14 @@ def largest_noise(bits):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def kth_largest(scores, bits, rank, keys):
-    """The rank-th largest (from 1) of scores float32 [V]; bits: the same memory as int32. keys: int32 [V], to write on.
+    """The rank-th largest (from 1) of scores float32 [V].
 
-    Neither order nor copy: as integers that sort as the floats do, the largest one that `rank` of them reach is found
-    bit by bit, by counting, which whole vectors do.
+    Without sorting: of integers that are ordered as the floats are, the largest one that `rank` of them reach is found
+    bit by bit, by counting, which is done by vectors.
+
+    Args:
+        bits: the same memory as int32.
+        keys: int32 [V], to write on.
     """
     for i in range(bits.shape[0]):
         keys[i] = bits[i] ^ ((bits[i] >> np.int32(31)) & np.int32(0x7FFFFFFF))
@@ -88,7 +92,7 @@ def kth_largest(scores, bits, rank, keys):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def guide_row(with_text, without_text, guidance, temperature, guided, scores):
-    """One codebook of one generation, each float32 [V]: `sampler.guide`, and the result over the temperature."""
+    """One codebook of one request, each float32 [V]: `sampler.guide`, and the result over the temperature."""
     if guidance == 1:
         for v in range(guided.shape[0]):
             guided[v] = with_text[v]
@@ -100,8 +104,13 @@ def guide_row(with_text, without_text, guidance, temperature, guided, scores):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def draw(thread, num_threads, met, barrier, with_text, without_text, draws):
-    """Guidance to token for every row: with_text, without_text float32 [R, K · V]; draws: `layout.Draws`."""
+def draw(thread, num_threads, passed, barrier, with_text, without_text, draws):
+    """Guidance to token for every row.
+
+    Args:
+        with_text, without_text: float32 [R, K · V].
+        draws: `layout.Draws`.
+    """
     num_codebooks, vocab_size = draws.guided.shape[1:]
     own, own_bits, keys = draws.scores[thread], draws.score_bits[thread], draws.keys[thread]
     for unit in range(thread, draws.guided.shape[0] * num_codebooks, num_threads):
@@ -119,9 +128,9 @@ def draw(thread, num_threads, met, barrier, with_text, without_text, draws):
         for v in range(vocab_size):
             if own[v] >= threshold and (draws.nucleus.shape[0] == 0 or draws.nucleus[r, k, v]):
                 bits = random_bits(draws.seeds[r], draws.frames[r, k], k, v)
-                if np.float64(own[v]) + largest_noise(bits) > highest:
+                if np.float64(own[v]) + noise_upper_bound(bits) > highest:
                     noisy = np.float64(own[v]) + gumbel_of(bits)
                     if noisy > highest:
                         highest, best = noisy, v
         draws.tokens[r, k] = best
-    meet(barrier, met, num_threads)
+    wait_at_barrier(barrier, passed, num_threads)

@@ -1,8 +1,8 @@
-"""One decoding step, compiled: every thread of a team runs it, each on its part, meeting at barriers.
+"""One decoding step, compiled: every thread of a team runs it, each on its part, waiting for the others at barriers.
 
-Work is cut so that each number is made by one thread from whole rows, in an order that does not depend on how many
-threads there are, or how many rows, nor on how all this was compiled (`arithmetic`). float32 throughout, but for what
-memory reads: weights and activations of products are bytes, keys and values float16.
+Work is divided so that each number is computed by one thread from whole rows, in an order that does not depend on how
+many threads or rows there are, nor on how all this was compiled (`emitter`). All is float32, except what is read from
+memory most: weights and activations of products are bytes, keys and values float16.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from deployments.language_model.cpu.arithmetic import fma, sum_of, sum_of_squares
-from deployments.language_model.cpu.attention import attend_to_itself, attend_to_text, remember
-from deployments.language_model.cpu.barrier import meet
-from deployments.language_model.cpu.emitter import LANES
+from deployments.language_model.cpu.attention import cross_attention, self_attention, store_keys_and_values
+from deployments.language_model.cpu.emitter import LANES, fma, sum_of, sum_of_squares
 from deployments.language_model.cpu.kernels import HEAD_WIDTH
 from deployments.language_model.cpu.layout import (
     CROSS_NORM,
@@ -26,14 +24,15 @@ from deployments.language_model.cpu.layout import (
     SELF_NORM,
     SELF_OUT,
 )
-from deployments.language_model.cpu.products import fetch_first, multiply, rows_to_bytes, to_bytes
+from deployments.language_model.cpu.products import multiply, prefetch_first_block, quantise_row, quantise_rows
 from deployments.language_model.cpu.sampling import draw
+from deployments.language_model.cpu.team import wait_at_barrier
 
 _EPSILON = np.float32(1e-5)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def normalise(x, norm, out):
+def layer_norm(x, norm, out):
     """LayerNorm of one row: x, out [D], whole vectors; norm [2, D]."""
     width = x.shape[0]
     at, vectors = x.ctypes.data, width // LANES
@@ -67,17 +66,17 @@ def gelu(x):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def rectify(x):
+def relu(x):
     """In place, [F]: relu."""
     for i in range(x.shape[0]):
         x[i] = max(x[i], np.float32(0))
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def normed_rows_to_bytes(thread, num_threads, num_rows, norm, scratch):
+def normalise_and_quantise(thread, num_threads, num_rows, norm, scratch):
     for row in range(thread, num_rows, num_threads):
-        normalise(scratch.residual[row], norm, scratch.normed[row])
-        to_bytes(scratch.normed[row], scratch.bytes[row], scratch.scales[row], scratch.starts[row])
+        layer_norm(scratch.residual[row], norm, scratch.normed[row])
+        quantise_row(scratch.normed[row], scratch.bytes[row], scratch.scales[row], scratch.starts[row])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -92,8 +91,11 @@ def embed(row, rows, matrices, residual):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def decode(thread, num_threads, met, rows, matrices, cache, scratch):
-    """Rows through all layers; their hidden states after the final norm are in `scratch.normed`. As `meet` gives."""
+def decode(thread, num_threads, passed, rows, matrices, cache, scratch):
+    """Rows through all layers; their hidden states after the final norm are in `scratch.normed`.
+
+    passed, and what is returned: the barriers passed so far, see `wait_at_barrier`.
+    """
     num_rows = rows.slots.shape[0]
     width = scratch.residual.shape[1]
     num_heads = width // HEAD_WIDTH
@@ -105,75 +107,79 @@ def decode(thread, num_threads, met, rows, matrices, cache, scratch):
     for layer in range(num_layers):
         w, s, norms = matrices.weights[layer], matrices.scales[layer], matrices.norms[layer]
 
-        normed_rows_to_bytes(thread, num_threads, num_rows, norms[SELF_NORM], scratch)
-        met = meet(scratch.barrier, met, num_threads)
+        normalise_and_quantise(thread, num_threads, num_rows, norms[SELF_NORM], scratch)
+        passed = wait_at_barrier(scratch.barrier, passed, num_threads)
         multiply(thread, num_threads, num_rows, w[QKV], s[QKV], width, 3 * width, scratch, wide, 0)
-        fetch_first(thread, num_threads, w[SELF_OUT], width, width)
-        met = meet(scratch.barrier, met, num_threads)
-        remember(thread, num_threads, layer, rows, cache, scratch, num_rows, num_heads)
-        attend_to_itself(thread, num_threads, layer, rows, cache, scratch, num_rows, num_heads)
-        met = meet(scratch.barrier, met, num_threads)
-        rows_to_bytes(thread, num_threads, num_rows, attended, width, scratch)
-        met = meet(scratch.barrier, met, num_threads)
+        prefetch_first_block(thread, num_threads, w[SELF_OUT], width, width)
+        passed = wait_at_barrier(scratch.barrier, passed, num_threads)
+        store_keys_and_values(thread, num_threads, layer, rows, cache, scratch, num_rows, num_heads)
+        self_attention(thread, num_threads, layer, rows, cache, scratch, num_rows, num_heads)
+        passed = wait_at_barrier(scratch.barrier, passed, num_threads)
+        quantise_rows(thread, num_threads, num_rows, attended, width, scratch)
+        passed = wait_at_barrier(scratch.barrier, passed, num_threads)
         multiply(thread, num_threads, num_rows, w[SELF_OUT], s[SELF_OUT], width, width, scratch, residual, 1)
-        fetch_first(thread, num_threads, w[CROSS_Q], width, width)
-        met = meet(scratch.barrier, met, num_threads)
+        prefetch_first_block(thread, num_threads, w[CROSS_Q], width, width)
+        passed = wait_at_barrier(scratch.barrier, passed, num_threads)
 
-        normed_rows_to_bytes(thread, num_threads, num_rows, norms[CROSS_NORM], scratch)
-        met = meet(scratch.barrier, met, num_threads)
+        normalise_and_quantise(thread, num_threads, num_rows, norms[CROSS_NORM], scratch)
+        passed = wait_at_barrier(scratch.barrier, passed, num_threads)
         multiply(thread, num_threads, num_rows, w[CROSS_Q], s[CROSS_Q], width, width, scratch, wide, 0)
-        fetch_first(thread, num_threads, w[CROSS_OUT], width, width)
-        met = meet(scratch.barrier, met, num_threads)
-        attend_to_text(thread, num_threads, layer, rows, cache, scratch, num_rows, num_heads)
-        met = meet(scratch.barrier, met, num_threads)
-        rows_to_bytes(thread, num_threads, num_rows, attended, width, scratch)
-        met = meet(scratch.barrier, met, num_threads)
+        prefetch_first_block(thread, num_threads, w[CROSS_OUT], width, width)
+        passed = wait_at_barrier(scratch.barrier, passed, num_threads)
+        cross_attention(thread, num_threads, layer, rows, cache, scratch, num_rows, num_heads)
+        passed = wait_at_barrier(scratch.barrier, passed, num_threads)
+        quantise_rows(thread, num_threads, num_rows, attended, width, scratch)
+        passed = wait_at_barrier(scratch.barrier, passed, num_threads)
         multiply(thread, num_threads, num_rows, w[CROSS_OUT], s[CROSS_OUT], width, width, scratch, residual, 1)
-        fetch_first(thread, num_threads, w[FFN_IN], width, ffn)
-        met = meet(scratch.barrier, met, num_threads)
+        prefetch_first_block(thread, num_threads, w[FFN_IN], width, ffn)
+        passed = wait_at_barrier(scratch.barrier, passed, num_threads)
 
-        normed_rows_to_bytes(thread, num_threads, num_rows, norms[FFN_NORM], scratch)
-        met = meet(scratch.barrier, met, num_threads)
+        normalise_and_quantise(thread, num_threads, num_rows, norms[FFN_NORM], scratch)
+        passed = wait_at_barrier(scratch.barrier, passed, num_threads)
         multiply(thread, num_threads, num_rows, w[FFN_IN], s[FFN_IN], width, ffn, scratch, wide, 0)
-        fetch_first(thread, num_threads, w[FFN_OUT], ffn, width)
-        met = meet(scratch.barrier, met, num_threads)
+        prefetch_first_block(thread, num_threads, w[FFN_OUT], ffn, width)
+        passed = wait_at_barrier(scratch.barrier, passed, num_threads)
         for row in range(thread, num_rows, num_threads):
             if matrices.gelu:
                 gelu(wide[row, :ffn])
             else:
-                rectify(wide[row, :ffn])
-        rows_to_bytes(thread, num_threads, num_rows, wide, ffn, scratch)
-        met = meet(scratch.barrier, met, num_threads)
+                relu(wide[row, :ffn])
+        quantise_rows(thread, num_threads, num_rows, wide, ffn, scratch)
+        passed = wait_at_barrier(scratch.barrier, passed, num_threads)
         multiply(thread, num_threads, num_rows, w[FFN_OUT], s[FFN_OUT], ffn, width, scratch, residual, 1)
         if layer + 1 < num_layers:
-            fetch_first(thread, num_threads, matrices.weights[layer + 1, QKV], width, 3 * width)
-        met = meet(scratch.barrier, met, num_threads)
+            prefetch_first_block(thread, num_threads, matrices.weights[layer + 1, QKV], width, 3 * width)
+        passed = wait_at_barrier(scratch.barrier, passed, num_threads)
     for row in range(thread, num_rows, num_threads):
-        normalise(residual[row], matrices.final_norm, scratch.normed[row])
-    return meet(scratch.barrier, met, num_threads)
+        layer_norm(residual[row], matrices.final_norm, scratch.normed[row])
+    return wait_at_barrier(scratch.barrier, passed, num_threads)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def project(thread, num_threads, met, source, weights, out_scales, scratch, out):
+def project(thread, num_threads, passed, source, weights, out_scales, scratch, out):
     """source [M, I] · one packed matrix → out [M, O]."""
     num_rows, width = source.shape
-    rows_to_bytes(thread, num_threads, num_rows, source, width, scratch)
-    met = meet(scratch.barrier, met, num_threads)
+    quantise_rows(thread, num_threads, num_rows, source, width, scratch)
+    passed = wait_at_barrier(scratch.barrier, passed, num_threads)
     multiply(thread, num_threads, num_rows, weights, out_scales, width, out.shape[1], scratch, out, 0)
-    meet(scratch.barrier, met, num_threads)
+    wait_at_barrier(scratch.barrier, passed, num_threads)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def decode_and_draw(thread, num_threads, met, rows, drawn, matrices, heads, cache, scratch, logits, draws):
-    """A whole step in one piece: rows to tokens. drawn: int64 [2 R], the R rows with the text, then those without;
-    heads: address of the packed weights and of their scales; logits: float32 [2 R, K · V], to write on.
+def decode_and_draw(thread, num_threads, passed, rows, drawn, matrices, heads, cache, scratch, logits, draws):
+    """A whole step in one call: rows to tokens.
+
+    Args:
+        drawn: int64 [2 R], the R rows with the text, then those without.
+        heads: address of the packed weights and of their scales.
+        logits: float32 [2 R, K · V], to write on.
     """
-    met = decode(thread, num_threads, met, rows, matrices, cache, scratch)
+    passed = decode(thread, num_threads, passed, rows, matrices, cache, scratch)
     width, num_drawn = scratch.residual.shape[1], drawn.shape[0]
     for i in range(thread, num_drawn, num_threads):
-        to_bytes(scratch.normed[drawn[i], :width], scratch.bytes[i], scratch.scales[i], scratch.starts[i])
-    met = meet(scratch.barrier, met, num_threads)
+        quantise_row(scratch.normed[drawn[i], :width], scratch.bytes[i], scratch.scales[i], scratch.starts[i])
+    passed = wait_at_barrier(scratch.barrier, passed, num_threads)
     weights, out_scales = heads
     multiply(thread, num_threads, num_drawn, weights, out_scales, width, logits.shape[1], scratch, logits, 0)
-    met = meet(scratch.barrier, met, num_threads)
-    draw(thread, num_threads, met, scratch.barrier, logits[: num_drawn // 2], logits[num_drawn // 2 :], draws)
+    passed = wait_at_barrier(scratch.barrier, passed, num_threads)
+    draw(thread, num_threads, passed, scratch.barrier, logits[: num_drawn // 2], logits[num_drawn // 2 :], draws)

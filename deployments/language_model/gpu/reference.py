@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import gelu, layer_norm, linear, relu
 
+from deployments.language_model.engine.sampler import SamplingBatch, guide, sample
 from deployments.language_model.gpu.matrix import Matrix, Norm
-from deployments.language_model.gpu.pages import PAGE
-from deployments.language_model.gpu.state import NOBODY, TEXT, Plan, State
-from deployments.language_model.sampler import SamplingBatch, guide, sample
+from deployments.language_model.gpu.state import NOBODY, PAGE, TEXT, Plan, State
 
 BLOCK = 16
 EPSILON = 1e-5

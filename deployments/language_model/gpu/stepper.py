@@ -15,13 +15,12 @@ import torch
 from torch import Tensor
 
 from deployments.language_model.config import DecoderConfig
-from deployments.language_model.generation import Generation
+from deployments.language_model.engine.request import EngineRequest
+from deployments.language_model.engine.sampler import Draw, SamplingBatch
+from deployments.language_model.engine.step import Step
 from deployments.language_model.gpu.matrix import Matrices
-from deployments.language_model.gpu.pages import PAGE, SPARE, Pages, pages_of
 from deployments.language_model.gpu.program import Program
-from deployments.language_model.gpu.state import NOBODY, TEXT, State, upload
-from deployments.language_model.sampler import Draw, SamplingBatch
-from deployments.language_model.step import Step
+from deployments.language_model.gpu.state import NOBODY, PAGE, SPARE, TEXT, Pages, State, pages_of, upload
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class GpuStepper:
             for _ in range(self.steps_ahead + 1)
         ]
 
-    def admit(self, slot: int, generation: Generation) -> None:
+    def admit(self, slot: int, generation: EngineRequest) -> None:
         state, num_tokens, branches = self._state, len(generation.text_states), generation.num_branches
         pages = self._pages.take(slot, pages_of(generation.num_steps, branches, num_tokens))
         table = np.full(state.table.shape[1:], SPARE, np.int32)
@@ -127,7 +126,7 @@ class GpuStepper:
         plan[3, :num_draws], plan[4, :num_draws] = step.with_text, step.without_text
         plan[3:, num_draws:] = NOBODY
 
-    def _set_sampling(self, slot: int, generation: Generation) -> None:
+    def _set_sampling(self, slot: int, generation: EngineRequest) -> None:
         state = self._state
         batch = SamplingBatch.of([generation.sampling], [generation.seed], self._config.vocab_size)
         state.guidance[slot] = float(batch.guidance_scale[0])

@@ -10,10 +10,8 @@ from torch import Tensor
 from deployments.language_model.config import DecoderConfig
 from deployments.language_model.gpu import draws, kernels
 from deployments.language_model.gpu import product as products
-from deployments.language_model.gpu.matrix import Matrix, Norm
-from deployments.language_model.gpu.pages import PAGE
-from deployments.language_model.gpu.state import TEXT, Plan, State
-from deployments.language_model.gpu.tiles import ROWS, Tile, tile_of
+from deployments.language_model.gpu.matrix import ROWS, Matrix, Norm, Tile, tile_of
+from deployments.language_model.gpu.state import PAGE, TEXT, Plan, State
 
 SPLIT = 2 * PAGE  # positions of one program of attention
 EMBED_BLOCK = 256

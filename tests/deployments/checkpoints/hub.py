@@ -20,7 +20,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 class Hub:
     """folder: what the repository holds. refusal: (status, error code) given to every request instead.
 
-    requests: the paths asked for, in order of arrival. truncate: a file of which only the first half is sent.
+    requests: the paths requested, in order of arrival. truncate: a file of which only the first half is sent.
     """
 
     folder: Path

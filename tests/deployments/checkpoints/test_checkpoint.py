@@ -9,8 +9,8 @@ from torch import Tensor
 from transformers import MusicgenForConditionalGeneration
 
 from deployments.checkpoints.checkpoint import Checkpoint, check_tensors
-from deployments.checkpoints.errors import CheckpointError
-from deployments.checkpoints.parts import NOT_NEEDED, PARTS
+from deployments.checkpoints.config import CheckpointError
+from deployments.checkpoints.tensor_files import NOT_NEEDED, PARTS
 from tests.deployments.checkpoints.rewritten import as_transformers_4_wrote_it, with_config, with_tensors
 from tests.tiny import tiny_checkpoint
 

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from deployments.checkpoints.checkpoint import Checkpoint
-from deployments.checkpoints.config import read_config
-from deployments.checkpoints.errors import CheckpointError
+from deployments.checkpoints.config import CheckpointError, read_config
 from tests.deployments.checkpoints.legacy_config import MUSICGEN_SMALL
 from tests.deployments.checkpoints.rewritten import with_config
 

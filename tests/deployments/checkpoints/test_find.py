@@ -12,8 +12,8 @@ import huggingface_hub.utils._http
 import pytest
 
 from deployments.checkpoints.checkpoint import Checkpoint
-from deployments.checkpoints.errors import CheckpointError
-from deployments.checkpoints.find import find_checkpoint
+from deployments.checkpoints.config import CheckpointError
+from deployments.checkpoints.sources import find_checkpoint
 from tests.deployments.checkpoints.hub import COMMIT, REPO, Hub, serving
 from tests.deployments.checkpoints.rewritten import pickled, sharded
 
@@ -98,7 +98,7 @@ def test_an_id_needs_a_pinned_revision(revision: str | None, tmp_path: Path, cac
 def test_a_download_works_again_with_the_hub_gone(tiny: Path, tmp_path: Path) -> None:
     """In processes of their own, with nothing but the environment to point them at the hub and the cache."""
     script = (
-        "import sys; from pathlib import Path; from deployments.checkpoints.find import find_checkpoint; "
+        "import sys; from pathlib import Path; from deployments.checkpoints.sources import find_checkpoint; "
         "print(find_checkpoint(sys.argv[1], sys.argv[2], root=Path.cwd()))"
     )
 

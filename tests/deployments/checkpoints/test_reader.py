@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from deployments.checkpoints.checkpoint import Checkpoint, check_shapes
-from deployments.checkpoints.errors import CheckpointError
+from deployments.checkpoints.config import CheckpointError
 from deployments.checkpoints.tensor_files import TensorFiles
 from tests.deployments.checkpoints.rewritten import pickled, sharded, with_config, with_tensors
 

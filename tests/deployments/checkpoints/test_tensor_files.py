@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from deployments.checkpoints import tensor_files
-from deployments.checkpoints.errors import CheckpointError
+from deployments.checkpoints.config import CheckpointError
 from deployments.checkpoints.tensor_files import TensorFiles
 from tests.deployments.checkpoints.rewritten import pickled, sharded
 
@@ -66,12 +66,12 @@ def test_no_weights_is_one_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("kept", [0.0, 0.0001, 0.5, 0.999])
-def test_a_file_cut_short_is_one_sentence(layout: str, kept: float, tiny: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("share", [0.0, 0.0001, 0.5, 0.999])
+def test_a_file_cut_short_is_one_sentence(layout: str, share: float, tiny: Path, tmp_path: Path) -> None:
     folder = LAYOUTS[layout](tiny, tmp_path / "copy")
     path = max(folder.glob("*model*"), key=lambda path: path.stat().st_size)
     content = path.read_bytes()
-    path.write_bytes(content[: int(len(content) * kept)])
+    path.write_bytes(content[: int(len(content) * share)])
     with pytest.raises(CheckpointError, match=path.name) as caught:
         TensorFiles.open(folder)
     assert "\n" not in str(caught.value)

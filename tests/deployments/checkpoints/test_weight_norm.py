@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from deployments.checkpoints.errors import CheckpointError
-from deployments.checkpoints.weight_norm import fuse_weight_norm
+from deployments.checkpoints.config import CheckpointError
+from deployments.checkpoints.tensor_files import fuse_weight_norm
 
 
 def obvious(length: Tensor, direction: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import EncodecConfig, EncodecModel
 
-from deployments.checkpoints.weight_norm import fuse_weight_norm
+from deployments.checkpoints.tensor_files import fuse_weight_norm
 from deployments.codec_decoder.codec import Codec
 
 _MUSICGEN = {

@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from deployments.checkpoints.checkpoint import Checkpoint
-from deployments.checkpoints.errors import CheckpointError
-from deployments.codec_decoder.codec import Codec
-from deployments.codec_decoder.streaming import decode
+from deployments.checkpoints.config import CheckpointError
+from deployments.codec_decoder.codec import Codec, decode
 from tests.deployments.codec_decoder.random_codec import config, random_codec, random_codes, tensors
 from tests.tiny import tiny_checkpoint
 

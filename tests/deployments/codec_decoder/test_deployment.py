@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from deployments.codec_decoder.codec import decode
 from deployments.codec_decoder.deployment import CodecDecoderDeployment
-from deployments.codec_decoder.streaming import decode
 from deployments.codec_decoder.windows import windows
 from deployments.messages import CodeWindow
 from tests.tiny import tiny_checkpoint

@@ -7,7 +7,16 @@ import torch
 from torch import Tensor
 
 from deployments.codec_decoder.codec import Codec
-from deployments.codec_decoder.seanet import LSTM, STEP_BY_STEP_WIDTH, Conv, Elu, Layer, Residual, SeanetShape, Upsample
+from deployments.codec_decoder.seanet import (
+    LSTM,
+    STEP_BY_STEP_WIDTH,
+    Conv,
+    Elu,
+    Layer,
+    Residual,
+    SeanetShape,
+    Upsample,
+)
 from tests.deployments.codec_decoder.random_codec import random_codec
 
 
@@ -85,7 +94,7 @@ def test_an_output_depends_on_no_input_beyond_its_layers_reach(layer: Layer) -> 
         for output in outputs_moved_by(layer, x, position):
             dependents.setdefault(output, set()).add(position)
     for output, inputs in dependents.items():
-        first, last = layer.reach(output, output)
+        first, last = layer.receptive_field(output, output)
         assert first <= min(inputs)
         assert max(inputs) <= last
 

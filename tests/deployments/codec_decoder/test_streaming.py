@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deployments.codec_decoder.codec import Codec
-from deployments.codec_decoder.streaming import decode, decode_window
+from deployments.codec_decoder.codec import Codec, decode, decode_window
 from deployments.codec_decoder.windows import windows
 from deployments.messages import CodeWindow, DecoderState
 from tests.deployments.codec_decoder.random_codec import (

@@ -1,6 +1,6 @@
 """`python -m tests.deployments.language_model.broken_replica CHECKPOINT`: a deployment whose engine breaks at work.
 
-Nothing is printed once it has, by whoever listens or otherwise, but what the deployment logs.
+Nothing is printed once it has, by its caller or otherwise, but what the deployment logs.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ import sys
 
 import numpy as np
 
-from deployments.language_model.cpu_share import CpuShare
 from deployments.language_model.deployment import LanguageModelDeployment
-from deployments.language_model.engine import Engine
-from deployments.language_model.placement import OnCpu
+from deployments.language_model.engine.engine import Engine
+from deployments.language_model.placement import CpuShare, OnCpu
 from deployments.messages import CodeFrames, CodeRequest, Sampling
 
 
@@ -23,7 +22,7 @@ def breaking(engine: Engine) -> list[CodeFrames]:
     raise MemoryError("no more")
 
 
-async def listen(deployment: LanguageModelDeployment) -> None:
+async def read(deployment: LanguageModelDeployment) -> None:
     states = np.ones((3, 32), np.float32)
     try:
         async for _ in deployment.generate(CodeRequest("one", states, 5, 0, Sampling())):
@@ -49,7 +48,7 @@ def main(source: str) -> None:
     logging.getLogger("ray.serve.language_model").addHandler(held_back)
     Engine.step = breaking  # type: ignore[method-assign]
     print("at work", flush=True)
-    asyncio.run(listen(deployment))
+    asyncio.run(read(deployment))
 
 
 if __name__ == "__main__":

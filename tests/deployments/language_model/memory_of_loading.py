@@ -17,13 +17,12 @@ from pathlib import Path
 import torch
 
 from deployments.checkpoints.checkpoint import Checkpoint
-from deployments.language_model.cpu.packing import pack
-from deployments.language_model.linear import Linear
+from deployments.language_model.cpu.layout import pack
 from deployments.language_model.model import MusicgenDecoder
 from deployments.language_model.offload import load_offloaded, reserved_bytes
 from deployments.language_model.placement import Offloaded
-from deployments.language_model.weights import DecoderWeights, weight_source
-from loadtests.peak_memory import forget_peak, peak_bytes, resident_bytes
+from deployments.language_model.weights import DecoderWeights, Linear, weight_source
+from loadtests.measuring.peak_memory import forget_peak, peak_bytes, resident_bytes
 
 
 def held(weights: DecoderWeights) -> int:

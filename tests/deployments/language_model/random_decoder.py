@@ -7,7 +7,7 @@ import torch
 
 from deployments.language_model.config import DecoderConfig
 from deployments.language_model.decoder import Decoder
-from deployments.language_model.engine import Engine
+from deployments.language_model.engine.engine import Engine
 from deployments.language_model.gpu.decoder import GpuDecoder
 from deployments.language_model.loading import INT8, make_decoder
 from deployments.language_model.weights import DecoderWeights, expected_shapes, fuse

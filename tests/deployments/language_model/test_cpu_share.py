@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.language_model.cpu_share import CpuShare, num_cores
+from deployments.language_model.placement import CpuShare, num_cores
 
 
 @pytest.mark.parametrize(

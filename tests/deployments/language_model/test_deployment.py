@@ -1,4 +1,4 @@
-"""The deployment without Ray: what it tells whoever reads the log, and that it frees what it took."""
+"""The deployment without Ray: what it writes to the log, and that it frees what it took."""
 
 from __future__ import annotations
 
@@ -21,14 +21,13 @@ import torch
 from deployments.checkpoints.checkpoint import Checkpoint
 from deployments.language_model import deployment as shim
 from deployments.language_model.config import DecoderConfig
-from deployments.language_model.cpu_share import CpuShare
 from deployments.language_model.deployment import LanguageModelDeployment
-from deployments.language_model.errors import OtherEngine
+from deployments.language_model.errors import EngineMismatch
 from deployments.language_model.offload import reserved_bytes
 from deployments.language_model.offload_folder import OffloadFolder
-from deployments.language_model.placement import Offloaded, OnCpu, Placement
-from deployments.logs.plain_text import BAR
-from deployments.messages import Beat, CodeFrames, CodeRequest, EngineIdentity, Sampling
+from deployments.language_model.placement import CpuShare, Offloaded, OnCpu, Placement
+from deployments.messages import CodeFrames, CodeRequest, EngineIdentity, Heartbeat, Sampling
+from deployments.telemetry.log_event import BAR
 from tests.tiny import tiny_checkpoint
 
 
@@ -94,7 +93,7 @@ def test_a_start_that_fails_lets_the_offloaded_weights_go(folder: Path, tmp_path
         assert [path for path in tmp_path.iterdir() if path.is_dir()] == [other.path]
 
 
-def asked(name: str, identity: EngineIdentity | None = None) -> CodeRequest:
+def code_request(name: str, identity: EngineIdentity | None = None) -> CodeRequest:
     return CodeRequest(name, np.ones((3, 32), np.float32), 5, 0, Sampling(), identity=identity)
 
 
@@ -111,17 +110,17 @@ def test_its_identity_is_the_checkpoints_and_the_engines(folder: Path) -> None:
 def test_a_generation_of_another_engine_is_refused_with_the_one_this_is(folder: Path) -> None:
     deployment = deploy(folder, OnCpu())
 
-    async def made(request: CodeRequest) -> list[CodeFrames | Beat]:
+    async def made(request: CodeRequest) -> list[CodeFrames | Heartbeat]:
         return [item async for item in deployment.generate(request)]
 
     async def scenario() -> None:
         own = await deployment.identity()
         for change in ({"fingerprint": "0" * 64}, {"numerics": "arm64"}, {"vocab_size": 65}):
-            with pytest.raises(OtherEngine) as refused:
-                await made(asked("other", replace(own, **change)))
+            with pytest.raises(EngineMismatch) as refused:
+                await made(code_request("other", replace(own, **change)))
             assert refused.value.identity == own
         for identity in (None, own):
-            *_, last = await made(asked("mine", identity))
+            *_, last = await made(code_request("mine", identity))
             assert isinstance(last, CodeFrames)
             assert last.finished
 

@@ -9,19 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from deployments.language_model.errors import EngineFailed, EngineFull, Lapsed, OtherEngine, OutOfMemory
+from deployments.language_model.errors import EngineFailed, EngineFenced, EngineFull, EngineMismatch, OutOfMemory
 from deployments.messages import EngineIdentity
 
 
 def test_an_engine_that_is_another_says_which_it_is_in_any_process() -> None:
     identity = EngineIdentity("0" * 64, "x86_64 torch 2 float32", 2048)
-    error = pickle.loads(pickle.dumps(OtherEngine(identity)))
-    assert isinstance(error, OtherEngine)
+    error = pickle.loads(pickle.dumps(EngineMismatch(identity)))
+    assert isinstance(error, EngineMismatch)
     assert error.identity == identity
     assert "x86_64 torch 2 float32" in str(error)
 
 
-@pytest.mark.parametrize("kind", [EngineFull, OutOfMemory, Lapsed, EngineFailed])
+@pytest.mark.parametrize("kind", [EngineFull, OutOfMemory, EngineFenced, EngineFailed])
 def test_the_others_keep_their_words(kind: type[Exception]) -> None:
     error = pickle.loads(pickle.dumps(kind("why")))
     assert type(error) is kind

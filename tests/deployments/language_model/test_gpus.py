@@ -5,8 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from deployments.language_model.gpus import layer_devices, limit_memory, memory_share, require_gpus
-from deployments.language_model.placement import Offloaded, OnCpu, OnGpu, OnGpus, PlacementError, computes_on_cpu
+from deployments.language_model.gpu.decoder import layer_devices, limit_memory, memory_share, require_gpus
+from deployments.language_model.placement import (
+    Offloaded,
+    OnCpu,
+    OnGpu,
+    OnGpus,
+    PlacementError,
+    computes_on_cpu,
+)
 
 
 def test_a_share_of_the_memory_is_the_fraction_unless_bytes_are_said() -> None:

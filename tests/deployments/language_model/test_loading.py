@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from deployments.checkpoints.checkpoint import Checkpoint
-from deployments.checkpoints.errors import CheckpointError
+from deployments.checkpoints.config import CheckpointError
 from deployments.language_model import loading
 from deployments.language_model.cpu.decoder import Int8Decoder
 from deployments.language_model.decoder import Decoder

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.random_checkpoint import write_checkpoint
-from loadtests.shapes import DecoderShape
+from loadtests.measuring.random_checkpoint import write_checkpoint
+from loadtests.measuring.shapes import DecoderShape
 
 SHAPE = DecoderShape(width=768, layers=16, heads=12, ffn=3072)
 LAYER_VALUES = 16 * SHAPE.width**2

@@ -13,15 +13,15 @@ import torch
 from deployments.checkpoints.checkpoint import Checkpoint
 from deployments.language_model.config import DecoderConfig
 from deployments.language_model.decoder import Decoder
-from deployments.language_model.engine import Engine
-from deployments.language_model.gpus import limit_memory
+from deployments.language_model.engine.engine import Engine
+from deployments.language_model.gpu.decoder import limit_memory
 from deployments.language_model.loading import describe, load_decoder
 from deployments.language_model.model import MusicgenDecoder
 from deployments.language_model.offload import DISK, SAFETY, OffloadedDecoder, plan_offload, reserved_bytes
 from deployments.language_model.placement import Offloaded, OnCpu, PlacementError
 from deployments.language_model.weights import DecoderWeights, weight_source
 from deployments.messages import CodeRequest, Sampling
-from loadtests.shapes import SHAPES
+from loadtests.measuring.shapes import SHAPES
 from tests.deployments.language_model.random_decoder import run
 from tests.tiny import tiny_checkpoint
 

@@ -30,14 +30,14 @@ def stored(config: DecoderConfig) -> dict[str, Tensor]:
 
 
 class Reading:
-    """A checkpoint in memory that knows what was asked for."""
+    """A checkpoint in memory that records what was read."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         self.tensors = tensors
-        self.asked: list[Sequence[str]] = []
+        self.calls: list[Sequence[str]] = []
 
     def __call__(self, names: Sequence[str]) -> Mapping[str, Tensor]:
-        self.asked.append(names)
+        self.calls.append(names)
         return {name: self.tensors[name].clone() for name in names}
 
 
@@ -81,8 +81,8 @@ def test_every_stored_tensor_is_read_once_and_has_its_place(text_width: int) -> 
     config = replace(CONFIG, text_width=text_width)
     read = Reading(stored(config))
     weights = WeightSource(config, read, "float32").load()
-    asked = [name for names in read.asked for name in names]
-    assert sorted(asked) == sorted(expected_shapes(config))
+    names_read = [name for names in read.calls for name in names]
+    assert sorted(names_read) == sorted(expected_shapes(config))
     held = sum(tensor.numel() for tensor in weights.state_dict().values())
     assert held == sum(math.prod(shape) for shape in expected_shapes(config).values())
     assert not any(tensor.is_meta for tensor in weights.state_dict().values())
@@ -94,7 +94,7 @@ def test_a_layer_is_read_at_a_time() -> None:
     source.load()
     names = [block_of(next(iter(block))) for block in blocks(source.empty())]
     assert names == ["embed", "text_projection", "layers.0", "layers.1", "final_norm", "heads"]
-    assert len(read.asked) == len(names)
+    assert len(read.calls) == len(names)
 
 
 def test_an_empty_module_takes_no_memory() -> None:
@@ -111,7 +111,7 @@ def equal(one: DecoderWeights, other: DecoderWeights) -> bool:
 def test_lazy_layers_are_the_same_and_nobody_else_holds_them() -> None:
     read = Reading(stored(CONFIG))
     lazy = WeightSource(CONFIG, read, "float32").lazy()
-    assert not any("layers" in name for names in read.asked for name in names if ".layer_norm" not in name)
+    assert not any("layers" in name for names in read.calls for name in names if ".layer_norm" not in name)
     assert equal(lazy, fuse(read.tensors, CONFIG, "float32", "cpu"))
     assert len(lazy.layers) == 2
     assert [type(layer) for layer in lazy.layers[:1]] == [type(lazy.layers[0])]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from transformers import T5Config, T5EncoderModel
 
 from deployments.checkpoints.checkpoint import Checkpoint
-from deployments.checkpoints.errors import CheckpointError
+from deployments.checkpoints.config import CheckpointError
 from deployments.text_encoder.encoder import TextEncoder
 from tests.tiny import tiny_checkpoint
 

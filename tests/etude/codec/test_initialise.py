@@ -8,9 +8,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import EncodecModel
 
-from deployments.checkpoints.weight_norm import fuse_weight_norm
-from deployments.codec_decoder.codec import Codec
-from deployments.codec_decoder.streaming import decode
+from deployments.checkpoints.tensor_files import fuse_weight_norm
+from deployments.codec_decoder.codec import Codec, decode
 from etude.codec.geometry import Geometry
 from etude.codec.initialise import new_codec
 from etude.codec.losses import ReconstructionLoss, weighted

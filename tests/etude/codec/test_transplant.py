@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from deployments.checkpoints.checkpoint import Checkpoint
-from deployments.codec_decoder.codec import Codec
-from deployments.codec_decoder.streaming import decode
+from deployments.codec_decoder.codec import Codec, decode
 from etude.codec.initialise import new_codec
 from etude.codec.transplant import transplant
 from tests.etude.codec.conftest import TINY, notes

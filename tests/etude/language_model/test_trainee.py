@@ -11,7 +11,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from deployments.checkpoints.checkpoint import Checkpoint
 from deployments.language_model.config import DecoderConfig
-from deployments.language_model.engine import Engine
+from deployments.language_model.engine.engine import Engine
 from deployments.language_model.loading import make_decoder
 from deployments.language_model.weights import load_weights
 from deployments.messages import CodeRequest, Sampling

@@ -14,7 +14,7 @@ from transformers import AutoProcessor, MusicgenForConditionalGeneration, PreTra
 from deployments.checkpoints.checkpoint import Checkpoint
 from deployments.codec_decoder.codec import Codec
 from deployments.language_model.config import DecoderConfig
-from deployments.language_model.engine import Engine
+from deployments.language_model.engine.engine import Engine
 from deployments.language_model.loading import make_decoder
 from deployments.language_model.weights import load_weights
 from deployments.messages import CodeRequest, Sampling

@@ -20,11 +20,11 @@ from loadtests.load.recorder import Ended, Recorder
 from loadtests.load.sample import Sample
 from loadtests.load.service import Service
 from loadtests.load.wish import Wish
-from serve_app.api.errors import Internal, TooBusy
-from serve_app.submit.events import Event
+from serve_app.client import Event
+from serve_app.errors import Internal, TooBusy
 from tests.serve_app.api.jobs_reference import DecodingBackend, job_service
 from tests.serve_app.api.service import SineBackend, service, sine
-from tests.serve_app.submit.service import Stepping, on_a_socket
+from tests.serve_app.cli.service import Stepping, on_a_socket
 
 NEW = Wish("a tone", 3, 1200, "refresh")
 OLD = Wish("a tone", 3, 1200, "use")

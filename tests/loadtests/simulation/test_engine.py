@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from loadtests.curve import Curve, Point
+from loadtests.measuring.curve import Curve, Point
 from loadtests.simulate import RESULTS
 from loadtests.simulation.engine import EngineCurve
 

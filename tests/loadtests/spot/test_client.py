@@ -22,7 +22,7 @@ from starlette.routing import Route
 from loadtests.spot.client import Client
 from loadtests.spot.losses import LossLog
 from loadtests.spot.reference import LANES, Reference, Take
-from serve_app.pipeline.shared_windows import SharedWindows
+from serve_app.sound.windows import WindowCache
 from tests.loadtests.spot.examples import reference
 
 
@@ -123,4 +123,4 @@ def test_once_more_comes_after_as_much_other_sound_as_the_service_holds(tmp_path
     assert 1 not in numbers
     assert len(set(numbers)) == len(numbers)
     held_bytes = sum(each.reference.duration_ms * 32 * 4 for each in others)
-    assert held_bytes >= SharedWindows()._max_bytes
+    assert held_bytes >= WindowCache()._max_bytes

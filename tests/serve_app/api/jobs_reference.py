@@ -14,12 +14,11 @@ from fastapi import FastAPI
 
 from deployments.messages import GenerationStart, MusicRequest, Resumption
 from serve_app.api.app import create_app
-from serve_app.api.backend import Composed, SoundFile
-from serve_app.api.errors import InvalidRequest, NotFound, TooBusy
-from serve_app.api.settings import ApiSettings
+from serve_app.api.backends import ComposedMusic, SoundFile
 from serve_app.cache.keys import generation_key
-from serve_app.jobs.job import ENDED, Fault, Job, Submission, Variation
-from serve_app.jobs.settings import JobsSettings
+from serve_app.errors import InvalidRequest, NotFound, TooBusy
+from serve_app.job import ENDED, Fault, Job, Submission, Variation
+from serve_app.settings.application import HttpSettings, JobsSettings
 from tests.serve_app.api.service import IDENTITY, SineBackend, ask, sine
 
 NUM_CODEBOOKS = 4
@@ -179,13 +178,13 @@ class DecodingBackend(SineBackend):
         super().__init__()
         self.decoded = 0
 
-    async def kept_sound(self, request: MusicRequest, start: GenerationStart, container: str) -> SoundFile | None:
+    async def cached_file(self, request: MusicRequest, start: GenerationStart, container: str) -> SoundFile | None:
         return self.files.get((start.key, request.duration_ms, container))
 
-    async def decode(self, request: MusicRequest, made: Resumption) -> Composed:
+    async def decode(self, request: MusicRequest, made: Resumption) -> ComposedMusic:
         self.decoded += 1
         assert request.seed == made.start.seed
-        return Composed(made.start, sine(request))
+        return ComposedMusic(made.start, sine(request))
 
 
 def key_of(request: MusicRequest, seed: int) -> str:
@@ -198,7 +197,7 @@ def job_service(
 ) -> FastAPI:
     return create_app(
         backend or DecodingBackend(),
-        ApiSettings(**settings),
+        HttpSettings(**settings),
         jobs=jobs,
         jobs_settings=jobs_settings or JobsSettings(),
     )

@@ -23,11 +23,11 @@ from deployments.messages import (
     SoundFormat,
 )
 from serve_app.api.app import create_app
-from serve_app.api.backend import Composed, Kept, SoundFile, Take
-from serve_app.api.settings import ApiSettings
+from serve_app.api.backends import CachedFile, ComposedMusic, SoundFile, StreamedMusic
 from serve_app.cache.cache import drawn_seed
 from serve_app.cache.decision import decide, known_seed
 from serve_app.cache.keys import GenerationRequest, ModelIdentity, alias_key, generation_key
+from serve_app.settings.application import HttpSettings
 
 SAMPLE_RATE = 32_000
 AGE_S = 12
@@ -66,7 +66,7 @@ class SineBackend:
     async def ready(self) -> Mapping[str, bool]:
         return self.deployments
 
-    async def kept(self, request: MusicRequest, container: str) -> Kept | None:
+    async def cached(self, request: MusicRequest, container: str) -> CachedFile | None:
         assert request.cache == "use"
         asked = self._asked(request)
         seed = known_seed("use", request.seed, self.seeds.get(alias_key(asked).digest))
@@ -74,24 +74,24 @@ class SineBackend:
         if seed is None or key is None or (key, request.duration_ms, container) not in self.files:
             return None
         file = self.files[key, request.duration_ms, container]
-        return Kept(GenerationStart(key, seed, "hit", IDENTITY, AGE_S), file)
+        return CachedFile(GenerationStart(key, seed, "hit", IDENTITY, AGE_S), file)
 
-    async def compose(self, request: MusicRequest) -> Composed:
+    async def compose(self, request: MusicRequest) -> ComposedMusic:
         self.requests.append(request)
         start = self._start(request)
         request = replace(request, seed=start.seed)
-        return Composed(start, sine(request) if self.compose_with is None else await self.compose_with(request))
+        return ComposedMusic(start, sine(request) if self.compose_with is None else await self.compose_with(request))
 
-    async def take(self, request: MusicRequest) -> Take:
+    async def stream(self, request: MusicRequest) -> StreamedMusic:
         composed = await self.compose(request)
-        return Take(composed.start, self._counted(self.chunks(composed.clip)))
+        return StreamedMusic(composed.start, self._counted(self.chunks(composed.clip)))
 
     async def chunks(self, clip: Clip) -> AsyncGenerator[PcmChunk, None]:
         """The clip in pieces of half a second."""
         for pcm in np.split(clip.pcm, range(SAMPLE_RATE // 2, clip.pcm.shape[1], SAMPLE_RATE // 2), axis=1):
             yield PcmChunk(pcm, clip.sample_rate, np.zeros((4, 2), np.int16))
 
-    def keep(self, request: MusicRequest, start: GenerationStart, container: str, file: SoundFile) -> None:
+    def store(self, request: MusicRequest, start: GenerationStart, container: str, file: SoundFile) -> None:
         assert request.cache != "off"
         self.files[start.key, request.duration_ms, container] = file
 
@@ -136,7 +136,7 @@ def sine(request: MusicRequest) -> Clip:
 
 
 def service(backend: SineBackend | None = None, **settings: Any) -> FastAPI:
-    return create_app(backend or SineBackend(), ApiSettings(**settings))
+    return create_app(backend or SineBackend(), HttpSettings(**settings))
 
 
 async def ask(app: FastAPI, method: str, path: str, **request: Any) -> httpx.Response:

@@ -11,13 +11,13 @@ import pytest
 from fastapi import FastAPI
 
 from deployments.messages import MusicRequest, Resumption
-from serve_app.api.backend import Composed
-from serve_app.api.errors import Gone
-from serve_app.audio.containers import CONTAINER_FORMATS
-from serve_app.jobs.job import Fault
+from serve_app.api.backends import ComposedMusic
+from serve_app.errors import Gone
+from serve_app.job import Fault
+from serve_app.sound.containers import CONTAINER_FORMATS
 from tests.serve_app.api.jobs_reference import DecodingBackend, ReferenceJobs, job_service, submitted
+from tests.serve_app.api.middleware.test_hangup import PATIENCE_S, over_a_socket
 from tests.serve_app.api.service import CARDS, ask, call, fault
-from tests.serve_app.api.test_hangup import PATIENCE_S, over_a_socket
 
 REPEATABLE = [name for name in CONTAINER_FORMATS if name != "ogg"]
 
@@ -110,7 +110,7 @@ def test_all_who_ask_at_once_share_one_decoding() -> None:
             super().__init__()
             self.release = asyncio.Event()
 
-        async def decode(self, request: MusicRequest, made: Resumption) -> Composed:
+        async def decode(self, request: MusicRequest, made: Resumption) -> ComposedMusic:
             await self.release.wait()
             return await super().decode(request, made)
 
@@ -194,7 +194,7 @@ def test_what_there_is_not_is_told(query: str, status: int, param: str | None) -
 
 def test_without_the_model_that_made_it_it_is_gone() -> None:
     class Changed(DecodingBackend):
-        async def decode(self, request: MusicRequest, made: Resumption) -> Composed:
+        async def decode(self, request: MusicRequest, made: Resumption) -> ComposedMusic:
             raise Gone("The model has changed.")
 
     made = asyncio.run(Made.one())

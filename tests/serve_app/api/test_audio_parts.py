@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from serve_app.audio.containers import CONTAINER_FORMATS
+from serve_app.sound.containers import CONTAINER_FORMATS
 from tests.serve_app.api.service import fault
 from tests.serve_app.api.test_audio import REPEATABLE, Made
 

@@ -13,10 +13,10 @@ import uvicorn
 from fastapi import FastAPI
 
 from serve_app.api.spool import PIECE_BYTES
-from serve_app.jobs.settings import JobsSettings
+from serve_app.settings.application import JobsSettings
 from tests.serve_app.api.jobs_reference import DecodingBackend, ReferenceJobs, job_service, submitted
+from tests.serve_app.api.middleware.test_hangup import PATIENCE_S
 from tests.serve_app.api.service import ask
-from tests.serve_app.api.test_hangup import PATIENCE_S
 
 NUM_READERS = 200
 CLIP_MS = 10_000

@@ -13,17 +13,17 @@ from typing import Any
 import pytest
 
 from deployments.messages import GenerationStart
-from serve_app.api.backend import Kept, SoundFile
-from serve_app.api.errors import NotFound, NotReady
+from serve_app.api.backends import CachedFile, SoundFile
 from serve_app.api.spool import MAX_MAKING, PIECE_BYTES, Spool
+from serve_app.errors import NotFound, NotReady
+from tests.serve_app.api.middleware.test_hangup import PATIENCE_S, assert_no_task_is_left
 from tests.serve_app.api.service import IDENTITY
-from tests.serve_app.api.test_hangup import PATIENCE_S, assert_no_task_is_left
 
 START = GenerationStart("a" * 64, 7, "hit", IDENTITY, 0)
 
 
-def kept(sound: bytes) -> Kept:
-    return Kept(START, SoundFile(sound, "audio/pcm", 32_000, 1, 100))
+def kept(sound: bytes) -> CachedFile:
+    return CachedFile(START, SoundFile(sound, "audio/pcm", 32_000, 1, 100))
 
 
 def open_files() -> int:
@@ -41,7 +41,7 @@ class Maker:
         self.ended = 0
         self.may = asyncio.Event()
 
-    async def __call__(self) -> Kept:
+    async def __call__(self) -> CachedFile:
         self.begun += 1
         try:
             await self.may.wait()

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.api.errors import RangeNotSatisfiable
-from serve_app.api.ranges import requested_range
+from serve_app.api.file_response import requested_range
+from serve_app.errors import RangeNotSatisfiable
 
 SIZE = 100
 

@@ -12,8 +12,8 @@ import numpy as np
 from deployments.messages import CacheMode
 from serve_app.cache.cache import Cache
 from serve_app.cache.keys import GenerationRequest
-from serve_app.cache.store import BlockingStore
-from tests.serve_app.cache.kept import codes_of, with_cache
+from serve_app.stores.store import BlockingStore
+from tests.serve_app.cache.cached import codes_of, with_cache
 
 TTL_S = 100.0
 FIRST_DRAWN = 1_000

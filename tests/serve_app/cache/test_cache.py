@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from serve_app.cache.cache import Cache
-from serve_app.cache.entry import VERSION, KeptAlias, KeptCodes, Packed, pack, unpack
-from serve_app.cache.folder import FolderStore
+from serve_app.cache.entry import VERSION, CachedAlias, CachedCodes, Packed, pack, unpack
 from serve_app.cache.keys import Key, alias_key, audio_key, generation_key
-from tests.serve_app.cache.kept import MODEL, REQUEST, Clock, InMemory, codes_of, key, sound_of, with_cache
+from serve_app.stores.folder import FolderStore
+from tests.serve_app.cache.cached import MODEL, REQUEST, Clock, InMemory, codes_of, key, sound_of, with_cache
 from tests.serve_app.cache.serving import FIRST_DRAWN, TTL_S, run, served
 from tests.serve_app.cache.test_entry import as_version
 
@@ -72,8 +72,8 @@ def test_an_entry_of_a_newer_version_is_a_miss_that_nobody_deletes_or_writes_ove
     codes, alias = generation_key(REQUEST, 7), alias_key(REQUEST)
     sound = audio_key(codes, 1_000, "wav", None)
     for under, kept in (
-        (codes, KeptCodes(codes_of(REQUEST, 7, 5), MODEL.numerics, 0.0)),
-        (alias, KeptAlias(7, 0.0)),
+        (codes, CachedCodes(codes_of(REQUEST, 7, 5), MODEL.numerics, 0.0)),
+        (alias, CachedAlias(7, 0.0)),
         (sound, sound_of(codes_of(REQUEST, 7, 5), 0.0)),
     ):
         store.entries[under] = as_version(pack(under, kept), VERSION + 1)
@@ -185,9 +185,9 @@ def test_entries_are_the_documented_ones() -> None:
     async def test(cache: Cache) -> None:
         await served(cache, REQUEST, "use", None, 5)
         alias = unpack(alias_key(REQUEST), store.entries[alias_key(REQUEST)])
-        assert alias == KeptAlias(FIRST_DRAWN, Clock()())
+        assert alias == CachedAlias(FIRST_DRAWN, Clock()())
         kept = unpack(generation_key(REQUEST, FIRST_DRAWN), store.entries[generation_key(REQUEST, FIRST_DRAWN)])
-        assert isinstance(kept, KeptCodes)
+        assert isinstance(kept, CachedCodes)
         assert kept.numerics == MODEL.numerics
 
     run(store, test)

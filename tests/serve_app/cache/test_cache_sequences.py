@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from deployments.messages import CacheMode
 from serve_app.cache.cache import Cache
-from serve_app.cache.folder import FolderStore
 from serve_app.cache.keys import generation_key
-from tests.serve_app.cache.kept import REQUEST, Clock, InMemory, codes_of
+from serve_app.stores.folder import FolderStore
+from tests.serve_app.cache.cached import REQUEST, Clock, InMemory, codes_of
 from tests.serve_app.cache.serving import FIRST_DRAWN, TTL_S, run, served
 
 

@@ -18,10 +18,10 @@ from serve_app.cache.entry import (
     MAX_HEAD_BYTES,
     VERSION,
     BrokenEntry,
-    Kept,
-    KeptAlias,
-    KeptCodes,
-    KeptSound,
+    Cached,
+    CachedAlias,
+    CachedCodes,
+    CachedSound,
     NewerEntry,
     Packed,
     is_newer,
@@ -29,29 +29,29 @@ from serve_app.cache.entry import (
     unpack,
 )
 from serve_app.cache.keys import Key
-from tests.serve_app.cache.kept import key
+from tests.serve_app.cache.cached import key
 
-CODES = KeptCodes(np.arange(-4, 4, dtype=np.int16).reshape(4, 2), "x86_64 torch 2.13", 1_700_000_000.25)
-ALIAS = KeptAlias(2**64 - 1, 1_700_000_000.25)
-SOUND = KeptSound(b"RIFF....WAVE", "audio/wav", 32_000, 2, 1_500, 1_700_000_000.25)
+CODES = CachedCodes(np.arange(-4, 4, dtype=np.int16).reshape(4, 2), "x86_64 torch 2.13", 1_700_000_000.25)
+ALIAS = CachedAlias(2**64 - 1, 1_700_000_000.25)
+SOUND = CachedSound(b"RIFF....WAVE", "audio/wav", 32_000, 2, 1_500, 1_700_000_000.25)
 EACH = [(key(1, "codes"), CODES), (key(1, "alias"), ALIAS), (key(1, "sound"), SOUND)]
 
 times = st.floats(0, 4e9)
 all_codes = hnp.arrays(np.int16, st.tuples(st.integers(1, 8), st.integers(0, 40)))
 all_kept = st.one_of(
-    st.builds(KeptCodes, all_codes, st.text(max_size=60), times),
-    st.builds(KeptAlias, st.integers(0, 2**64 - 1), times),
-    st.builds(KeptSound, st.binary(), st.text(max_size=20), st.integers(1), st.integers(1), st.integers(0), times),
+    st.builds(CachedCodes, all_codes, st.text(max_size=60), times),
+    st.builds(CachedAlias, st.integers(0, 2**64 - 1), times),
+    st.builds(CachedSound, st.binary(), st.text(max_size=20), st.integers(1), st.integers(1), st.integers(0), times),
 )
 
 
-def key_for(kept: Kept) -> Key:
-    kinds = {KeptCodes: "codes", KeptAlias: "alias", KeptSound: "sound"}
+def key_for(kept: Cached) -> Key:
+    kinds = {CachedCodes: "codes", CachedAlias: "alias", CachedSound: "sound"}
     return key("some", kinds[type(kept)])  # type: ignore[arg-type]
 
 
-def same(one: Kept, other: Kept) -> bool:
-    if isinstance(one, KeptCodes) and isinstance(other, KeptCodes):
+def same(one: Cached, other: Cached) -> bool:
+    if isinstance(one, CachedCodes) and isinstance(other, CachedCodes):
         return np.array_equal(one.codes, other.codes) and replace(one, codes=other.codes) == other
     return one == other
 
@@ -61,7 +61,7 @@ def in_one_piece(packed: Packed) -> bytes:
 
 
 @given(all_kept)
-def test_what_was_packed_comes_back(kept: Kept) -> None:
+def test_what_was_packed_comes_back(kept: Cached) -> None:
     packed = pack(key_for(kept), kept)
     assert same(unpack(key_for(kept), packed), kept)
     split = Packed.split(in_one_piece(packed))
@@ -70,7 +70,7 @@ def test_what_was_packed_comes_back(kept: Kept) -> None:
 
 
 @given(all_kept, st.data())
-def test_every_cut_and_every_changed_byte_is_noticed(kept: Kept, data: st.DataObject) -> None:
+def test_every_cut_and_every_changed_byte_is_noticed(kept: Cached, data: st.DataObject) -> None:
     whole = in_one_piece(pack(key_for(kept), kept))
     place = data.draw(st.integers(0, len(whole) - 1))
     flip = data.draw(st.integers(1, 255))
@@ -87,7 +87,7 @@ def test_no_bytes_at_all_make_it_raise_anything_else(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(("under", "kept"), EACH)
-def test_an_entry_under_anothers_key_is_broken(under: Key, kept: Kept) -> None:
+def test_an_entry_under_anothers_key_is_broken(under: Key, kept: Cached) -> None:
     packed = pack(under, kept)
     with pytest.raises(BrokenEntry, match="checksum"):
         unpack(key(2, under.kind), packed)
@@ -99,7 +99,7 @@ def as_version(packed: Packed, version: int) -> Packed:
 
 
 @pytest.mark.parametrize(("under", "kept"), EACH)
-def test_a_newer_entry_is_told_from_a_broken_one(under: Key, kept: Kept) -> None:
+def test_a_newer_entry_is_told_from_a_broken_one(under: Key, kept: Cached) -> None:
     packed = pack(under, kept)
     newer = as_version(packed, VERSION + 1)
     with pytest.raises(NewerEntry, match="version 2, and this program knows up to 1"):
@@ -136,13 +136,13 @@ def test_the_body_of_sound_is_the_file() -> None:
 @pytest.mark.parametrize(
     ("under", "kept", "said"),
     [
-        (key(1, "alias"), CODES, "KeptCodes is not what is kept under a key of alias"),
+        (key(1, "alias"), CODES, "CachedCodes is not what is kept under a key of alias"),
         (key(1), replace(CODES, codes=CODES.codes.astype(np.int32)), r"must be int16 \[codebooks, frames\], not int32"),
         (key(1), replace(CODES, codes=CODES.codes.ravel()), r"not int16 \[8\]"),
         (key(1), replace(CODES, created_s=float("inf")), "finite"),
         (key(1), replace(CODES, numerics="x" * MAX_HEAD_BYTES), "may take 1408 bytes, and this takes"),
     ],
 )
-def test_what_is_no_entry_is_refused_before_it_is_kept(under: Key, kept: Kept, said: str) -> None:
+def test_what_is_no_entry_is_refused_before_it_is_kept(under: Key, kept: Cached, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         pack(under, kept)

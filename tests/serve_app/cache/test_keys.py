@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.language_model.sampler import SamplingBatch
+from deployments.language_model.engine.sampler import SamplingBatch
 from deployments.messages import Sampling
-from serve_app.api.errors import InvalidRequest
-from serve_app.api.prompt import canonical_prompt
+from serve_app.api.schemas.parsing import canonical_prompt
 from serve_app.cache.keys import (
     GenerationRequest,
     Key,
@@ -24,7 +23,8 @@ from serve_app.cache.keys import (
     folded,
     generation_key,
 )
-from tests.serve_app.cache.kept import MODEL, REQUEST
+from serve_app.errors import InvalidRequest
+from tests.serve_app.cache.cached import MODEL, REQUEST
 
 VOCAB = 16
 PROMPT_CODES = np.arange(8, dtype=np.int16).reshape(4, 2)

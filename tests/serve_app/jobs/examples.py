@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from deployments.messages import EngineIdentity, GenerationStart, MusicRequest, Sampling
-from serve_app.jobs.job import Job, JobState, Submission, Variation
+from serve_app.job import Job, JobState, Submission, Variation
 
 FRAMES = 300
 IDENTITY = EngineIdentity("f" * 64, "scripted", 2048)

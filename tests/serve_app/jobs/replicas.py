@@ -1,4 +1,4 @@
-"""Replicas that make jobs from one SQLite file, in virtual time; each can be lost like a process that is killed."""
+"""Replicas that run jobs from one SQLite file, in virtual time; each can be lost like a process that is killed."""
 
 from __future__ import annotations
 
@@ -13,22 +13,19 @@ import numpy as np
 from sqlalchemy import Connection
 
 from deployments.messages import CodeFrames, GenerationStart, MusicRequest, Resumption
-from serve_app.cache.faults import Faults
-from serve_app.cache.store import StoreUnreachable
-from serve_app.jobs.jobs import Jobs
-from serve_app.jobs.listener import Listener
-from serve_app.jobs.records import JobRecords
-from serve_app.jobs.retries import Retries
+from serve_app.database.engines import SqliteDatabase
+from serve_app.database.job_table import AsyncJobTable, JobTable
+from serve_app.database.lease_table import ClockReading, LeaseTable
+from serve_app.database.leases import Leases
+from serve_app.faults import Faults
+from serve_app.jobs.maker import JobHealthMeter, RetryPolicy
 from serve_app.jobs.runner import Runner
-from serve_app.jobs.settings import JobsSettings
-from serve_app.records.job_table import JobTable
-from serve_app.records.lease_table import LeaseTable
-from serve_app.records.leases import Leases
-from serve_app.records.moment import Moment
-from serve_app.records.sqlite import SqliteDatabase
-from serve_app.records.threads import Threads
+from serve_app.jobs.service import Jobs
+from serve_app.settings.application import JobsSettings
+from serve_app.stores.store import StoreUnreachable
+from serve_app.stores.threads import ThreadPool
 from tests.serve_app.jobs.examples import FRAMES, IDENTITY
-from tests.serve_app.pipeline.scripted import codes_of
+from tests.serve_app.pipeline.scripted_stages import codes_of
 
 LEASE_S = 15.0
 CHUNK = 50
@@ -37,7 +34,7 @@ CHUNK_S = 0.2
 Result = TypeVar("Result")
 
 
-class InlineThreads(Threads):
+class InlineThreads(ThreadPool):
     """Calls at once, in no thread. is_down: the database can't be reached. lost: whoever asks is no more."""
 
     def __init__(self) -> None:
@@ -46,7 +43,7 @@ class InlineThreads(Threads):
         self.lost = False
 
     async def run(
-        self, call: Callable[[], Result], timeout_s: float, put_back: Callable[[Result], None] = lambda _: None
+        self, call: Callable[[], Result], timeout_s: float, undo: Callable[[Result], None] = lambda _: None
     ) -> Result:
         if self.lost:
             await asyncio.Event().wait()
@@ -56,7 +53,7 @@ class InlineThreads(Threads):
 
 
 class Model:
-    """Makes codes at a steady pace. fates: by seed, what befalls its attempts, one after the other: an error, at a
+    """Makes codes at a steady pace. fates: by seed, how its attempts fail, one after the other: an error at a
     frame. made: how often each frame was, by seed.
     """
 
@@ -93,11 +90,11 @@ class Model:
 
 
 class Cluster:
-    """Replicas of one application, on a loop of virtual time. database, listener: what they share."""
+    """Replicas of one application, on a loop of virtual time. database, health_meter: shared by all."""
 
-    def __init__(self, file: Path, settings: JobsSettings | None = None, listener: Listener | None = None) -> None:
+    def __init__(self, file: Path, settings: JobsSettings | None = None, health_meter: JobHealthMeter | None = None) -> None:
         self.settings = settings or JobsSettings()
-        self._listener = listener
+        self._health_meter = health_meter
         self.model = Model()
         self._loop = asyncio.get_running_loop()
         self.database = SqliteDatabase(file, timeout_s=5, max_connections=1)
@@ -110,7 +107,7 @@ class Cluster:
     def start(self) -> int:
         """The number of a new replica."""
         threads, faults = InlineThreads(), Faults(self._loop.time, logging.getLogger("tests.jobs"))
-        records = JobRecords(self.table, threads, faults, timeout_s=1)
+        table = AsyncJobTable(self.table, threads, faults, timeout_s=1)
         leases = Leases(
             LeaseTable(self.database, lease_s=LEASE_S, clock=self._moment),
             threads,
@@ -120,27 +117,27 @@ class Cluster:
             clock=self._loop.time,
             jitter=lambda: 0.5,
         )
-        retries = Retries(self.settings, jitter=lambda: 0.5)
+        retry_policy = RetryPolicy(self.settings, jitter=lambda: 0.5)
         runner = Runner(
-            records,
+            table,
             leases,
             self.model.frames,
             {"tiny"},
             self.settings,
-            listener=self._listener,
-            retries=retries,
+            health_meter=self._health_meter,
+            retry_policy=retry_policy,
             clock=self._loop.time,
         )
         self.threads.append(threads)
         self.runners.append(runner)
-        self.jobs.append(Jobs(records, max_queued=self.settings.max_queued, changed=runner.has_news))
+        self.jobs.append(Jobs(table, max_queued=self.settings.max_queued, changed=runner.notify))
         self._running.append(asyncio.create_task(runner.run()))
         return len(self.runners) - 1
 
     def kill(self, number: int) -> None:
         """It does nothing more, also not give anything back."""
         self.threads[number].lost = True
-        for task in (*self.runners[number]._under_way, self._running[number]):
+        for task in (*self.runners[number]._running, self._running[number]):
             task.cancel()
 
     async def stop(self, number: int) -> None:
@@ -155,5 +152,5 @@ class Cluster:
     def close(self) -> None:
         self.database.close()
 
-    def _moment(self, _: Connection) -> Moment:
-        return Moment(self._loop.time(), "")
+    def _moment(self, _: Connection) -> ClockReading:
+        return ClockReading(self._loop.time(), "")

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serve_app.api.errors import DeadlineExceeded, TooBusy, WorkerLostTwice
-from serve_app.jobs.job import ENDED, Job
-from serve_app.jobs.settings import JobsSettings
+from serve_app.errors import DeadlineExceeded, TooBusy, WorkerLostTwice
+from serve_app.job import ENDED, Job
 from serve_app.pipeline.pipeline import EngineGone
+from serve_app.settings.application import JobsSettings
 from tests.serve_app.jobs.examples import FRAMES, request, submission
 from tests.serve_app.jobs.replicas import CHUNK, CHUNK_S, LEASE_S, Cluster
-from tests.serve_app.pipeline.scripted import codes_of
+from tests.serve_app.pipeline.scripted_stages import codes_of
 from tests.virtual_time import run
 
 DURATION_S = FRAMES / CHUNK * CHUNK_S
@@ -126,7 +126,7 @@ def test_one_who_was_held_up_beyond_its_lease_changes_nothing_when_it_wakes(tmp_
         job, _ = await cluster.jobs[0].submit(submission(seeds=(5,)))
         await asyncio.sleep(DURATION_S / 3)
         held_up = next(t for t, runner in zip(cluster.threads, cluster.runners, strict=True) if len(runner))
-        held_up.is_down = True  # it goes on making, and nothing of it comes into the records
+        held_up.is_down = True  # it goes on making, and nothing of it comes into the database
         job = await ended(cluster, job)
         held_up.is_down = False
         await asyncio.sleep(60)
@@ -222,7 +222,7 @@ def test_realtime_goes_first_and_has_places_of_its_own(tmp_path: Path) -> None:
     scenario(tmp_path, body, JobsSettings(max_running=3, reserved=1), replicas=1)
 
 
-def test_an_outage_of_the_records_costs_no_frame_that_is_under_way(tmp_path: Path) -> None:
+def test_an_outage_of_the_database_costs_no_frame_that_is_under_way(tmp_path: Path) -> None:
     async def body(cluster: Cluster) -> None:
         job, _ = await cluster.jobs[0].submit(submission(seeds=(5, 6)))
         await asyncio.sleep(DURATION_S / 3)
@@ -251,7 +251,7 @@ def test_what_has_ended_is_taken_away_after_its_time(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_whatever_befalls_the_replicas_every_job_ends_with_its_codes(tmp_path: Path, seed: int) -> None:
-    """Replicas die, end and come, and the records go down and up, at random moments."""
+    """Replicas die, end and come, and the database goes down and up, at random moments."""
     draw = random.Random(seed)
 
     async def body(cluster: Cluster) -> None:

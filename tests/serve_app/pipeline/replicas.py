@@ -11,21 +11,20 @@ from pathlib import Path
 import numpy as np
 
 from deployments.messages import CacheMode, CodeFrames, GenerationStart, MusicRequest, Resumption, Sampling
-from serve_app.cache.cache import Cache, drawn_seed
-from serve_app.cache.faults import Faults
-from serve_app.cache.guarded import Guarded
-from serve_app.cache.recent import Recent
-from serve_app.cache.store import BlockingStore
-from serve_app.cache.threaded import Threaded
-from serve_app.pipeline.asked import Model
-from serve_app.pipeline.deadline import Deadline
-from serve_app.pipeline.lasting import PipelineItem, PipelineLost
+from serve_app.cache.cache import Cache, RecentEntries, drawn_seed
+from serve_app.database.engines import open_leases
+from serve_app.faults import Faults
+from serve_app.pipeline.finder import PipelineModel
 from serve_app.pipeline.pipeline import Pipeline
-from serve_app.pipeline.suspects import Suspects
-from serve_app.records.opening import open_leases
-from serve_app.records.settings import RecordsSettings
-from tests.serve_app.cache.kept import Clock
-from tests.serve_app.pipeline.scripted import SOUND, ScriptedStages, codes_of
+from serve_app.pipeline.workers import RetryTurns
+from serve_app.settings.model import Deadline
+from serve_app.settings.storage import DatabaseSettings
+from serve_app.sound.resuming import PipelineItem, PipelineLost
+from serve_app.stores.circuit_breaker import GuardedStore
+from serve_app.stores.store import BlockingStore
+from serve_app.stores.threads import ThreadedStore
+from tests.serve_app.cache.cached import Clock
+from tests.serve_app.pipeline.scripted_stages import SOUND, ScriptedStages, codes_of
 
 MODEL = "scripted"
 
@@ -37,8 +36,8 @@ def request(
 
 
 @dataclass
-class Heard:
-    """What one listener was told."""
+class Received:
+    """What one caller received."""
 
     start: GenerationStart | None = None
     codes: np.ndarray = field(default_factory=lambda: np.zeros((4, 0), np.int16))
@@ -58,21 +57,21 @@ class Heard:
         assert np.array_equal(self.codes, codes_of(self.seed, num_frames))
 
 
-async def listen(pipeline: Pipeline, asked: MusicRequest, resumption: Resumption | None = None) -> Heard:
-    async with aclosing(pipeline.listen(asked, resumption)) as items:
+async def receive(pipeline: Pipeline, request: MusicRequest, resumption: Resumption | None = None) -> Received:
+    async with aclosing(pipeline.stream(request, resumption)) as items:
         return await collect(items)
 
 
-async def collect(items: AsyncGenerator[PipelineItem, None]) -> Heard:
-    heard = Heard()
+async def collect(items: AsyncGenerator[PipelineItem, None]) -> Received:
+    received = Received()
     async for item in items:
         if isinstance(item, GenerationStart):
-            assert heard.start is None
-            heard.start = item
+            assert received.start is None
+            received.start = item
         elif isinstance(item, CodeFrames):
-            assert heard.start is not None, "the start comes before the frames"
-            heard.codes = np.concatenate([heard.codes, item.codes], axis=1)
-    return heard
+            assert received.start is not None, "the start comes before the frames"
+            received.codes = np.concatenate([received.codes, item.codes], axis=1)
+    return received
 
 
 @dataclass
@@ -98,10 +97,10 @@ class Replicas:
         return sum(self.stages.made.values())
 
     async def calling(
-        self, number: int, asked: MusicRequest, resumption: Resumption | None
+        self, number: int, request: MusicRequest, resumption: Resumption | None
     ) -> AsyncGenerator[PipelineItem, None]:
-        """As a handle leads to a replica, which may be gone."""
-        async with aclosing(self.pipelines[number].listen(asked, resumption)) as items:
+        """A call as through a handle, to a replica that may be lost."""
+        async with aclosing(self.pipelines[number].stream(request, resumption)) as items:
             async for item in items:
                 if number in self.stopped:
                     raise PipelineLost("killed")
@@ -122,18 +121,20 @@ async def replicas(
 ) -> AsyncIterator[Replicas]:
     """They end with the block, and nothing of theirs is left."""
     clock = Clock()
-    settings = RecordsSettings(url=f"sqlite:///{folder}/leases.sqlite", lease_s=lease_s, timeout_s=min(2, lease_s / 3))
+    settings = DatabaseSettings(url=f"sqlite:///{folder}/leases.sqlite", lease_s=lease_s, timeout_s=min(2, lease_s / 3))
     pipelines, caches = [], []
     async with AsyncExitStack() as stack:
         for _ in range(number):
             faults = Faults(clock)
-            threaded = Threaded(store, num_threads=2, read_timeout_s=30, write_timeout_s=30)
-            cache = Cache(Guarded(threaded, faults), Recent(memory_bytes), faults, ttl_s=ttl_s, clock=clock, draw=draw)
+            threaded = ThreadedStore(store, num_threads=2, read_timeout_s=30, write_timeout_s=30)
+            cache = Cache(
+                GuardedStore(threaded, faults), RecentEntries(memory_bytes), faults, ttl_s=ttl_s, clock=clock, draw=draw
+            )
             leases = open_leases(settings)
             stack.push_async_callback(leases.close)
             stack.push_async_callback(cache.close)
             caches.append(cache)
-            model = Model(stages, Deadline(), Suspects(MODEL, leases))
+            model = PipelineModel(stages, Deadline(), RetryTurns(MODEL, leases))
             pipelines.append(Pipeline({MODEL: model}, cache, leases, draw=draw))
         all_of_them = Replicas(stages, pipelines, caches, clock)
         try:

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from deployments.codec_decoder.windows import windows
-from serve_app.pipeline.chunks import MOST_FRAMES, chunk_ends
+from serve_app.pipeline.workers import MAX_CHUNK_FRAMES, chunk_ends
 
 LOOKAHEAD = 4
 
@@ -23,11 +23,13 @@ def test_chunks_end_with_windows_and_are_small_and_no_more_than_it_takes(num_fra
     assert set(needed) <= set(ends)
     assert ends == sorted(set(ends))
     assert ends[-1] == num_frames
-    assert max(sizes([0, *ends])) <= MOST_FRAMES
-    assert len(ends) == sum(1 + (size > MOST_FRAMES) + (size > 2 * MOST_FRAMES) for size in sizes([0, *needed]))
+    assert max(sizes([0, *ends])) <= MAX_CHUNK_FRAMES
+    assert len(ends) == sum(
+        1 + (size > MAX_CHUNK_FRAMES) + (size > 2 * MAX_CHUNK_FRAMES) for size in sizes([0, *needed])
+    )
 
 
-def test_a_longer_clip_is_told_at_the_same_frames() -> None:
+def test_a_longer_clip_is_reported_at_the_same_frames() -> None:
     short, long = set(chunk_ends(700, LOOKAHEAD)), set(chunk_ends(1500, LOOKAHEAD))
     whole = {end + LOOKAHEAD for _, end in windows(1500, LOOKAHEAD)}
     last_common = max(end for end in short & whole if end < 700)

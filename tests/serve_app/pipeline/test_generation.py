@@ -1,4 +1,4 @@
-"""A generation outlives its workers: with workers that die, stall and refuse as scripted, in virtual time."""
+"""A generation outlives its workers: these crash, stall and refuse as scripted, in virtual time."""
 
 from __future__ import annotations
 
@@ -12,27 +12,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deployments.language_model.errors import EngineFull
+from deployments.liveness.timings import TIMINGS
 from deployments.messages import CodeFrames
-from serve_app.api.errors import DeadlineExceeded, WorkerLostTwice
-from serve_app.pipeline.chunks import chunk_ends
-from serve_app.pipeline.deadline import Deadline
-from serve_app.pipeline.generation import FIRST_SIGN_S, SILENCE_S
-from serve_app.pipeline.losses import MARGIN_FRAMES, MAX_LOSSES
-from serve_app.pipeline.stages import WorkerLost
-from serve_app.pipeline.suspects import Suspects
-from tests.serve_app.pipeline.making import begun, made
-from tests.serve_app.pipeline.scripted import Dies, OneTurn, Refuses, ScriptedStages, Slow, Stalls, Waits, codes_of
+from serve_app.errors import DeadlineExceeded, WorkerLostTwice
+from serve_app.pipeline.workers import MARGIN_FRAMES, MAX_LOSSES, RetryTurns, WorkerLost, chunk_ends
+from serve_app.settings.model import Deadline
+from tests.serve_app.pipeline.scripted_generation import new_generation, run_to_end
+from tests.serve_app.pipeline.scripted_stages import (
+    Crashes,
+    InMemoryLeases,
+    Queues,
+    Refuses,
+    ScriptedStages,
+    SlowsDown,
+    Stalls,
+    codes_of,
+)
 from tests.virtual_time import run
 
 
 @settings(deadline=None)
 @given(at=st.lists(st.integers(0, 299), unique=True, max_size=MAX_LOSSES - 1).map(sorted))
-def test_whenever_workers_die_the_codes_are_those_of_an_undisturbed_run(at: list[int]) -> None:
+def test_whenever_workers_crash_the_codes_are_those_of_an_undisturbed_run(at: list[int]) -> None:
     async def scenario() -> None:
-        stages = ScriptedStages([Dies(frame) for frame in at])
-        generation = begun(stages)
+        stages = ScriptedStages([Crashes(frame) for frame in at])
+        generation = new_generation(stages)
         try:
-            codes = await made(generation, 300)
+            codes = await run_to_end(generation, 300)
         except WorkerLostTwice:
             assert given_up(at)
             return
@@ -49,7 +55,7 @@ def ends() -> list[int]:
 
 
 def known(frame: int) -> int:
-    """Frames that the listener of a worker knows that dies before making this one."""
+    """Frames that were received from a worker that crashes before making this one."""
     return max(end for end in ends() if end <= frame)
 
 
@@ -62,27 +68,27 @@ def chunk_back(frame: int) -> int:
     return frame - known(frame)
 
 
-def test_a_worker_lost_twice_at_one_place_is_not_given_a_third() -> None:
+def test_a_generation_that_loses_two_workers_at_one_place_gets_no_third() -> None:
     async def scenario() -> None:
-        stages = ScriptedStages([Dies(50), Dies(50)])
+        stages = ScriptedStages([Crashes(50), Crashes(50)])
         with pytest.raises(WorkerLostTwice, match="it is not tried again"):
-            await made(begun(stages), 100)
+            await run_to_end(new_generation(stages), 100)
         assert len(stages.requests) == 2
 
     run(scenario())
 
 
-def test_a_generation_that_loses_its_worker_again_and_again_is_given_up_though_it_gets_further() -> None:
+def test_a_generation_that_keeps_losing_its_worker_is_given_up_though_it_gets_further() -> None:
     async def scenario() -> None:
-        stages = ScriptedStages([Dies(frame) for frame in range(50, 1500, 250)])
+        stages = ScriptedStages([Crashes(frame) for frame in range(50, 1500, 250)])
         with pytest.raises(WorkerLostTwice):
-            await made(begun(stages), 1500)
+            await run_to_end(new_generation(stages), 1500)
         assert len(stages.requests) == MAX_LOSSES
 
     run(scenario())
 
 
-def test_bystanders_of_a_request_that_kills_get_their_clips() -> None:
+def test_bystanders_of_a_poison_request_get_their_clips() -> None:
     """All are on one worker; whatever kills takes the others with it, twice."""
 
     async def scenario() -> None:
@@ -104,10 +110,10 @@ def test_bystanders_of_a_request_that_kills_get_their_clips() -> None:
                     yield item
 
         # Of two pipelines, which have leases in common and nothing else.
-        stages, leases = OneWorker(step_s=0.01), OneTurn()
-        pipelines = itertools.cycle([Suspects("scripted", leases), Suspects("scripted", leases)])
-        generations = [begun(stages, seed, next(pipelines)) for seed in (1, 2, lethal, 3, 4)]
-        results = await asyncio.gather(*(made(each, 400) for each in generations), return_exceptions=True)
+        stages, leases = OneWorker(step_s=0.01), InMemoryLeases()
+        pipelines = itertools.cycle([RetryTurns("scripted", leases), RetryTurns("scripted", leases)])
+        generations = [new_generation(stages, seed, next(pipelines)) for seed in (1, 2, lethal, 3, 4)]
+        results = await asyncio.gather(*(run_to_end(each, 400) for each in generations), return_exceptions=True)
         assert stages.deaths == 2
         for seed, result in zip((1, 2, lethal, 3, 4), results, strict=True):
             if seed == lethal:
@@ -119,22 +125,22 @@ def test_bystanders_of_a_request_that_kills_get_their_clips() -> None:
     run(scenario())
 
 
-def test_a_worker_without_a_sign_of_life_is_left_for_another() -> None:
+def test_a_worker_without_a_heartbeat_is_replaced() -> None:
     async def scenario() -> None:
         stages = ScriptedStages([Stalls(30)])
         began_s = asyncio.get_running_loop().time()
-        codes = await made(begun(stages), 100)
+        codes = await run_to_end(new_generation(stages), 100)
         assert np.array_equal(codes, codes_of(1, 100))
         assert stages.num_running == 0, "the place at the first one was given back"
-        assert asyncio.get_running_loop().time() - began_s < SILENCE_S + 1
+        assert asyncio.get_running_loop().time() - began_s < TIMINGS.engine_silence_s + 1
 
     run(scenario())
 
 
-def test_a_call_that_nobody_takes_is_made_again_and_counts_as_no_loss() -> None:
+def test_a_call_that_no_worker_takes_is_retried_and_counts_as_no_loss() -> None:
     async def scenario() -> None:
         stages = ScriptedStages([Stalls(0)] * 4)
-        codes = await made(begun(stages, deadline=Deadline(2, 5 * FIRST_SIGN_S)), 100)
+        codes = await run_to_end(new_generation(stages, deadline=Deadline(2, 5 * TIMINGS.engine_first_sign_s)), 100)
         assert np.array_equal(codes, codes_of(1, 100))
         assert len(stages.requests) == 5
 
@@ -143,8 +149,8 @@ def test_a_call_that_nobody_takes_is_made_again_and_counts_as_no_loss() -> None:
 
 def test_a_slow_worker_is_waited_for() -> None:
     async def scenario() -> None:
-        stages = ScriptedStages([Slow(0, 3 * SILENCE_S)])
-        codes = await made(begun(stages, deadline=Deadline(2, 1000)), 30)
+        stages = ScriptedStages([SlowsDown(0, 3 * TIMINGS.engine_silence_s)])
+        codes = await run_to_end(new_generation(stages, deadline=Deadline(2, 1000)), 30)
         assert np.array_equal(codes, codes_of(1, 30))
         assert len(stages.requests) == 1
 
@@ -153,14 +159,16 @@ def test_a_slow_worker_is_waited_for() -> None:
 
 def test_the_deadline_counts_from_the_slot_and_frees_it() -> None:
     async def scenario() -> None:
-        stages = ScriptedStages([Waits(1000)])
-        assert np.array_equal(await made(begun(stages), 100), codes_of(1, 100)), "waiting is not counted"
-        stages = ScriptedStages([Slow(20, 40)])
-        generation = begun(stages, deadline=Deadline(2, 60))
+        stages = ScriptedStages([Queues(1000)])
+        assert np.array_equal(await run_to_end(new_generation(stages), 100), codes_of(1, 100)), "waiting is not counted"
+        stages = ScriptedStages([SlowsDown(20, 40)])
+        generation = new_generation(stages, deadline=Deadline(2, 60))
         with pytest.raises(DeadlineExceeded, match="within 60 s"):
-            await made(generation, 1500)
+            await run_to_end(generation, 1500)
         assert stages.num_running == 0
-        assert np.array_equal(generation.frames.all(), codes_of(1, generation.frames.number)), "what was made is there"
+        assert np.array_equal(generation.frames.codes(), codes_of(1, generation.frames.num_frames)), (
+            "what was made is there"
+        )
 
     run(scenario())
 
@@ -169,47 +177,47 @@ def test_the_deadline_does_not_begin_anew_when_a_worker_is_lost() -> None:
     async def scenario() -> None:
         stages = ScriptedStages([Stalls(frame) for frame in (20, 200, 380)], step_s=0.05)
         with pytest.raises(DeadlineExceeded):
-            await made(begun(stages, deadline=Deadline(0.0, 30)), 1500)
+            await run_to_end(new_generation(stages, deadline=Deadline(0.0, 30)), 1500)
 
     run(scenario())
 
 
-def test_a_refusal_is_the_listeners_to_hear() -> None:
+def test_a_refusal_reaches_the_subscribers() -> None:
     async def scenario() -> None:
         with pytest.raises(EngineFull):
-            await made(begun(ScriptedStages([Refuses(EngineFull("no place"))])), 100)
+            await run_to_end(new_generation(ScriptedStages([Refuses(EngineFull("no place"))])), 100)
 
     run(scenario())
 
 
-def test_who_was_at_work_has_priority_afterwards() -> None:
+def test_a_retried_generation_has_priority() -> None:
     async def scenario() -> None:
-        stages = ScriptedStages([Dies(30)])
-        await made(begun(stages), 100)
+        stages = ScriptedStages([Crashes(30)])
+        await run_to_end(new_generation(stages), 100)
         assert [request.priority for request in stages.requests] == [False, True]
         assert len({request.request_id for request in stages.requests}) == 2
 
     run(scenario())
 
 
-def test_a_lost_text_encoder_is_asked_again_once() -> None:
+def test_a_call_of_a_lost_text_encoder_is_retried_once() -> None:
     async def scenario() -> None:
         stages = ScriptedStages()
         stages.encoder_losses = 1
-        assert np.array_equal(await made(begun(stages), 20), codes_of(1, 20))
+        assert np.array_equal(await run_to_end(new_generation(stages), 20), codes_of(1, 20))
         stages.encoder_losses = 5
         with pytest.raises(WorkerLostTwice):
-            await made(begun(stages), 20)
+            await run_to_end(new_generation(stages), 20)
         assert len(stages.encoded) == 4
 
     run(scenario())
 
 
-def test_it_goes_on_from_codes_and_text_states_that_it_is_given() -> None:
+def test_it_resumes_from_given_codes_and_text_states() -> None:
     async def scenario() -> None:
         stages = ScriptedStages()
         states = np.ones((3, 8), np.float32)
-        codes = await made(begun(stages, codes=codes_of(1, 77), text_states=states), 100)
+        codes = await run_to_end(new_generation(stages, codes=codes_of(1, 77), text_states=states), 100)
         assert np.array_equal(codes, codes_of(1, 100))
         assert stages.encoded == []
         assert stages.requests[0].text_states is states

@@ -14,14 +14,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from deployments.messages import CodeFrames, EngineIdentity, GenerationStart
-from serve_app.api.errors import WorkerLostTwice
-from serve_app.cache.no_store import NothingKept
+from deployments.messages import CodeFrames, EngineIdentity, GenerationStart, MusicRequest
+from serve_app.errors import WorkerLostTwice
 from serve_app.pipeline.pipeline import EngineGone
-from tests.serve_app.cache.kept import InMemory
+from serve_app.stores.store import NullStore
+from tests.serve_app.cache.cached import InMemory
 from tests.serve_app.cache.test_cache_sequences import FIRST_DRAWN, TTL_S, Rules
-from tests.serve_app.pipeline.replicas import MODEL, Heard, listen, replicas, request
-from tests.serve_app.pipeline.scripted import Dies, ScriptedStages, codes_of
+from tests.serve_app.pipeline.replicas import MODEL, Received, receive, replicas, request
+from tests.serve_app.pipeline.scripted_stages import Crashes, ScriptedStages, codes_of
 
 PROMPTS = ("a", "b")
 OTHER = EngineIdentity("f" * 64, "another instruction set", 2048)
@@ -64,89 +64,93 @@ def test_every_sequence_of_requests_is_answered_as_the_rules_say(
                     continue
                 prompt, mode, seed, frames, number = arguments
                 before = both.num_made
-                heard = await listen(both.pipelines[number % len(both.pipelines)], request(seed, frames, mode, prompt))
+                received = await receive(
+                    both.pipelines[number % len(both.pipelines)], request(seed, frames, mode, prompt)
+                )
                 await both.settled()
-                assert (heard.outcome, heard.seed, both.num_made - before) == rules.ask(prompt, mode, seed, frames)
-                heard.check(frames)
+                assert (received.outcome, received.seed, both.num_made - before) == rules.ask(
+                    prompt, mode, seed, frames
+                )
+                received.check(frames)
 
     asyncio.run(scenario())
 
 
 @pytest.mark.parametrize("seed", [7, None])
-@pytest.mark.parametrize("kept", [True, False])
-def test_fifty_who_ask_the_same_at_once_of_two_replicas_get_one_generation(
-    seed: int | None, kept: bool, tmp_path: Path
+@pytest.mark.parametrize("cached", [True, False])
+def test_fifty_equal_requests_at_once_to_two_replicas_get_one_generation(
+    seed: int | None, cached: bool, tmp_path: Path
 ) -> None:
-    """With a store, and without: joining does not depend on what is kept, but among replicas it does."""
+    """With a store, and without: joining does not depend on the cache, but among replicas it does."""
 
     async def scenario() -> None:
         stages = ScriptedStages(step_s=0.001)
-        number = 2 if kept else 1
-        async with replicas(tmp_path, InMemory() if kept else NothingKept(), stages, number) as some:
+        number = 2 if cached else 1
+        async with replicas(tmp_path, InMemory() if cached else NullStore(), stages, number) as some:
             pipelines = itertools.cycle(some.pipelines)
-            heard = await asyncio.gather(*(listen(next(pipelines), request(seed, 200)) for _ in range(50)))
-        for each in heard:
+            received = await asyncio.gather(*(receive(next(pipelines), request(seed, 200)) for _ in range(50)))
+        for each in received:
             each.check(200)
-        assert len({each.seed for each in heard}) == 1
+        assert len({each.seed for each in received}) == 1
         assert set(stages.made.values()) == {1}
         assert len(stages.made) == 200
-        # Who waits behind one that waits for the other replica finds the codes kept when it is their turn.
-        outcomes = [each.outcome for each in heard]
+        # A request behind one that waits for the other replica finds the codes cached when its turn comes.
+        outcomes = [each.outcome for each in received]
         assert outcomes.count("miss") == 1
         assert set(outcomes) <= {"miss", "joined", "hit"}
 
     asyncio.run(scenario())
 
 
-def test_a_listener_who_wants_more_joins_and_one_who_wants_less_too(tmp_path: Path) -> None:
+def test_requests_for_more_frames_and_for_fewer_join(tmp_path: Path) -> None:
     async def scenario() -> None:
         stages = ScriptedStages(step_s=0.001)
         async with replicas(tmp_path, InMemory(), stages, 1) as one:
             (pipeline,) = one.pipelines
             lengths = (100, 30, 300)
-            heard = await asyncio.gather(*(listen(pipeline, request(5, length)) for length in lengths))
-            for length, each in zip(lengths, heard, strict=True):
+            received = await asyncio.gather(*(receive(pipeline, request(5, length)) for length in lengths))
+            for length, each in zip(lengths, received, strict=True):
                 each.check(length)
         assert set(stages.made.values()) == {1}
-        assert [each.outcome for each in heard] == ["miss", "joined", "joined"]
+        assert [each.outcome for each in received] == ["miss", "joined", "joined"]
 
     asyncio.run(scenario())
 
 
-def test_off_joins_nobody_and_keeps_nothing(tmp_path: Path) -> None:
+def test_off_joins_nothing_and_caches_nothing(tmp_path: Path) -> None:
     async def scenario() -> None:
         store, stages = InMemory(), ScriptedStages(step_s=0.001)
         async with replicas(tmp_path, store, stages, 1) as one:
             (pipeline,) = one.pipelines
-            heard = await asyncio.gather(*(listen(pipeline, request(5, 100, "off")) for _ in range(2)))
-            assert [each.outcome for each in heard] == ["miss", "miss"]
+            received = await asyncio.gather(*(receive(pipeline, request(5, 100, "off")) for _ in range(2)))
+            assert [each.outcome for each in received] == ["miss", "miss"]
         assert set(stages.made.values()) == {2}
         assert not store.entries
 
     asyncio.run(scenario())
 
 
-async def heard_some(pipeline: Any, asked: Any, num_frames: int) -> Heard:
-    """Hangs up after so many frames and more."""
-    heard = Heard()
-    async with aclosing(pipeline.listen(asked)) as items:
+async def receive_some(pipeline: Any, request: MusicRequest, num_frames: int) -> Received:
+    """Disconnects after so many frames or more."""
+    received = Received()
+    async with aclosing(pipeline.stream(request)) as items:
         async for item in items:
             if isinstance(item, GenerationStart):
-                heard.start = item
+                received.start = item
             if isinstance(item, CodeFrames):
-                heard.codes = np.concatenate([heard.codes, item.codes], axis=1)
-            if heard.codes.shape[1] >= num_frames:
+                received.codes = np.concatenate([received.codes, item.codes], axis=1)
+            if received.codes.shape[1] >= num_frames:
                 break
-    return heard
+    return received
 
 
-def test_when_the_first_hangs_up_those_who_joined_get_the_whole(tmp_path: Path) -> None:
+def test_when_the_first_disconnects_those_who_joined_get_the_whole(tmp_path: Path) -> None:
     async def scenario() -> None:
         stages = ScriptedStages(step_s=0.001)
         async with replicas(tmp_path, InMemory(), stages, 1) as one:
             (pipeline,) = one.pipelines
-            leader = asyncio.create_task(heard_some(pipeline, request(5, 300), 10))
-            others = [asyncio.create_task(listen(pipeline, request(5, 300))) for _ in range(3)]
+            leader = asyncio.create_task(receive_some(pipeline, request(5, 300), 10))
+            others = [asyncio.create_task(receive(pipeline, request(5, 300))) for _ in range(3)]
             await leader
             for each in await asyncio.gather(*others):
                 each.check(300)
@@ -155,65 +159,65 @@ def test_when_the_first_hangs_up_those_who_joined_get_the_whole(tmp_path: Path) 
     asyncio.run(scenario())
 
 
-def test_what_was_made_before_all_hung_up_is_kept_and_gone_on_from(tmp_path: Path) -> None:
+def test_what_was_made_before_all_disconnected_is_cached_and_resumed(tmp_path: Path) -> None:
     async def scenario() -> None:
         stages = ScriptedStages(step_s=0.001)
         async with replicas(tmp_path, InMemory(), stages) as both:
-            await heard_some(both.pipelines[0], request(5, 300), 100)
+            await receive_some(both.pipelines[0], request(5, 300), 100)
             await both.settled()
             assert 100 <= both.num_made < 300
-            heard = await listen(both.pipelines[1], request(5, 300))
-            heard.check(300)
-            assert heard.outcome == "extended"
+            received = await receive(both.pipelines[1], request(5, 300))
+            received.check(300)
+            assert received.outcome == "extended"
         assert set(stages.made.values()) == {1}
 
     asyncio.run(scenario())
 
 
-def test_a_refresh_that_is_broken_off_does_not_take_the_place_of_what_is_kept(tmp_path: Path) -> None:
+def test_an_aborted_refresh_does_not_replace_the_cached_codes(tmp_path: Path) -> None:
     async def scenario() -> None:
         stages = ScriptedStages(step_s=0.001)
         async with replicas(tmp_path, InMemory(), stages, 1) as one:
             (pipeline,) = one.pipelines
-            await listen(pipeline, request(5, 300))
-            await heard_some(pipeline, request(5, 300, "refresh"), 20)
+            await receive(pipeline, request(5, 300))
+            await receive_some(pipeline, request(5, 300, "refresh"), 20)
             await one.settled()
-            assert (await listen(pipeline, request(5, 300))).outcome == "hit"
+            assert (await receive(pipeline, request(5, 300))).outcome == "hit"
 
     asyncio.run(scenario())
 
 
-def test_a_request_that_kills_is_not_tried_again_for_whoever_asks(tmp_path: Path) -> None:
+def test_a_poison_request_is_refused_whoever_sends_it_again(tmp_path: Path) -> None:
     async def scenario() -> None:
-        stages = ScriptedStages([Dies(50)] * 10)
+        stages = ScriptedStages([Crashes(50)] * 10)
         async with replicas(tmp_path, InMemory(), stages, 1) as one:
             (pipeline,) = one.pipelines
             for _ in range(3):
                 with pytest.raises(WorkerLostTwice):
-                    await listen(pipeline, request(5, 300))
+                    await receive(pipeline, request(5, 300))
         assert len(stages.requests) == 2
 
     asyncio.run(scenario())
 
 
-def test_engines_of_another_kind_begin_but_never_go_on(tmp_path: Path) -> None:
+def test_engines_of_another_kind_begin_generations_but_never_resume_them(tmp_path: Path) -> None:
     async def scenario() -> None:
         stages = ScriptedStages()
         async with replicas(tmp_path, InMemory(), stages, 1) as one:
             (pipeline,) = one.pipelines
-            first = await listen(pipeline, request(3, 100))
+            first = await receive(pipeline, request(3, 100))
             stages.engine = OTHER
-            second = await listen(pipeline, request(3, 200))
+            second = await receive(pipeline, request(3, 200))
             assert first.start is not None
             assert second.start is not None
             assert second.start.identity == OTHER
             assert (second.outcome, second.start.key != first.start.key) == ("miss", True)
             assert await pipeline.identity(MODEL, "realtime") == OTHER
             stages.engine = replace(OTHER, numerics="a third")
-            begun = await heard_some(pipeline, request(4, 300), 20)
+            begun = await receive_some(pipeline, request(4, 300), 20)
             assert begun.start is not None
             stages.engine = OTHER
-            stages.fates = [Dies(200)]
+            stages.behaviours = [Crashes(200)]
             with pytest.raises(EngineGone):
                 await one_that_changes(pipeline, stages)
 
@@ -222,7 +226,7 @@ def test_engines_of_another_kind_begin_but_never_go_on(tmp_path: Path) -> None:
 
 async def one_that_changes(pipeline: Any, stages: ScriptedStages) -> None:
     """The engines become others while a clip is under way, and its own is lost."""
-    async with aclosing(pipeline.listen(request(6, 300))) as items:
+    async with aclosing(pipeline.stream(request(6, 300))) as items:
         async for item in items:
             if isinstance(item, CodeFrames):
                 stages.engine = replace(OTHER, numerics="a fourth")
@@ -231,9 +235,9 @@ async def one_that_changes(pipeline: Any, stages: ScriptedStages) -> None:
 def test_codes_of_one_generation_are_what_a_plain_run_makes(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with replicas(tmp_path, InMemory(), ScriptedStages(), 1) as one:
-            heard = await listen(one.pipelines[0], request(11, 123))
-            assert np.array_equal(heard.codes, codes_of(11, 123))
-            assert heard.start is not None
-            assert len(heard.start.key) == 64
+            received = await receive(one.pipelines[0], request(11, 123))
+            assert np.array_equal(received.codes, codes_of(11, 123))
+            assert received.start is not None
+            assert len(received.start.key) == 64
 
     asyncio.run(scenario())

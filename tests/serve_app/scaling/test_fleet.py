@@ -1,4 +1,4 @@
-"""The whole application's replicas, decided at once from what each reports."""
+"""The replicas of the whole application, decided at once from what each deployment reports."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.scaling_stats import EACH_PER_S, EngineStats, Targets, waiting_names
-from serve_app.scaling.fleet import Deployed, Fleet
+from serve_app.scaling.fleet import DeploymentState, Fleet
 
 IDLE = EngineStats(
     slots=8,
@@ -24,29 +24,29 @@ LM, BATCH = "m-language-model", "m-batch-language-model"
 REALTIME_TARGETS, BATCH_TARGETS = Targets.usual("realtime"), Targets.usual("batch")
 
 
-def engines(*stats: EngineStats, targets: Targets = REALTIME_TARGETS) -> Deployed:
-    """One replica for each, as many as are asked for."""
+def engines(*stats: EngineStats, targets: Targets = REALTIME_TARGETS) -> DeploymentState:
+    """One replica for each, as many as requested."""
     reported = [each.numbers(targets) for each in stats]
     numbers = {name: [each[name] for each in reported] for name in (reported[0] if reported else ())}
-    return Deployed(len(stats), len(stats), 0.0, 1.0, numbers)
+    return DeploymentState(len(stats), len(stats), 0.0, 1.0, numbers)
 
 
-def plain(number: int = 1, **numbers: float) -> Deployed:
-    return Deployed(number, number, 0.0, 128.0, {name: [value] * number for name, value in numbers.items()})
+def plain(number: int = 1, **numbers: float) -> DeploymentState:
+    return DeploymentState(number, number, 0.0, 128.0, {name: [value] * number for name, value in numbers.items()})
 
 
 def waiting(model: str, queue: str, generations: float, audio_s: float) -> dict[str, float]:
     return dict(zip(waiting_names((model, queue)), (generations, audio_s), strict=True))  # type: ignore[arg-type]
 
 
-def decided(**deployed: Deployed) -> dict[str, int]:
+def decided(**deployed: DeploymentState) -> dict[str, int]:
     """By name, with _ for -."""
     usual = {"pipeline": plain(), "ingress": plain(), "m_codec_decoder": plain(), "m_text_encoder": plain()}
     everything = {name.replace("_", "-"): each for name, each in (usual | deployed).items()}
     return Fleet(everything).decide()[0]
 
 
-def test_at_rest_everything_is_at_its_least() -> None:
+def test_an_idle_application_has_the_fewest_replicas() -> None:
     found = decided(m_language_model=engines(IDLE, IDLE), m_codec_decoder=plain(3), m_text_encoder=plain(3))
     assert found == {LM: 0, "m-codec-decoder": 1, "m-text-encoder": 1, "ingress": 1, "pipeline": 1}
 
@@ -73,23 +73,23 @@ def test_pools_see_the_work_of_their_own_class_and_a_pool_alone_all_work() -> No
     assert decided(m_language_model=engines(full), ingress=queued)[LM] > 1
 
 
-def test_batch_has_its_patience_where_real_time_engines_make_it() -> None:
+def test_batch_work_may_wait_longer_where_real_time_engines_make_it() -> None:
     full = replace(IDLE, in_use=5, made_audio_s_per_s=60)
     batch = decided(m_language_model=engines(full), ingress=plain(1, **waiting("m", "batch", 1000, 6_000)))[LM]
     realtime = decided(m_language_model=engines(full), ingress=plain(1, **waiting("m", "realtime", 1000, 6_000)))[LM]
     assert batch < realtime
 
 
-def test_what_nobody_has_asked_for_yet_stays_and_wakes_by_itself() -> None:
-    asleep = Deployed(0, 0, 0.0, 1.0, {})
+def test_a_deployment_that_was_never_up_stays_until_serve_starts_it() -> None:
+    asleep = DeploymentState(0, 0, 0.0, 1.0, {})
     assert decided(m_language_model=asleep)[LM] == 0
     assert decided(m_language_model=replace(asleep, target=1))[LM] == 1, "Serve has begun to start one"
 
 
-def test_what_was_known_of_engines_is_known_when_none_is_up() -> None:
+def test_what_engines_reported_is_remembered_when_none_is_up() -> None:
     queued = plain(1, **waiting("m", "batch", 1000, 30_000))
     _, known = Fleet({"m-codec-decoder": plain(), BATCH: engines(IDLE, targets=BATCH_TARGETS)}).decide()
-    asleep = Deployed(0, 0, 0.0, 1.0, {}, known[BATCH])
+    asleep = DeploymentState(0, 0, 0.0, 1.0, {}, known[BATCH])
     assert decided(m_batch_language_model=asleep, ingress=queued)[BATCH] == 5
 
 

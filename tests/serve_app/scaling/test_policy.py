@@ -57,7 +57,7 @@ def pool(needed: float, replicas: int, *, fixed_s: float, each_s: float, slots: 
 
 
 @given(loads, targets)
-def test_it_asks_for_the_fewest_that_are_enough(load: PoolLoad, aim: Targets) -> None:
+def test_it_takes_the_fewest_replicas_that_are_enough(load: PoolLoad, aim: Targets) -> None:
     desired = desired_replicas(replace(load, target=0), aim)
     if load.idle:
         assert desired == 0
@@ -74,20 +74,20 @@ def test_a_heavier_load_never_takes_fewer(load: PoolLoad, aim: Targets, field: s
 
 
 @given(loads, targets)
-def test_more_patience_and_fuller_slots_never_take_more(load: PoolLoad, aim: Targets) -> None:
+def test_longer_waits_and_fuller_slots_never_take_more(load: PoolLoad, aim: Targets) -> None:
     desired = desired_replicas(load, aim)
     assert desired_replicas(load, replace(aim, wait_s=2 * aim.wait_s)) <= desired
     assert desired_replicas(load, replace(aim, load=(aim.load + 1) / 2)) <= desired
 
 
 @given(loads, targets)
-def test_what_it_answers_it_keeps(load: PoolLoad, aim: Targets) -> None:
+def test_its_answer_is_stable(load: PoolLoad, aim: Targets) -> None:
     desired = desired_replicas(load, aim)
     assert desired_replicas(replace(load, target=desired), aim) == desired
 
 
 @given(loads, targets)
-def test_nothing_to_do_takes_nobody_and_anything_somebody(load: PoolLoad, aim: Targets) -> None:
+def test_no_work_takes_no_replica_and_any_work_takes_one(load: PoolLoad, aim: Targets) -> None:
     assert desired_replicas(replace(load, in_use=0, waiting=0), aim) == 0
     assert desired_replicas(replace(load, in_use=0, waiting=1), aim) >= 1
 
@@ -108,14 +108,14 @@ def test_a_steady_load_gets_the_same_at_every_number_of_replicas(
     assert least <= desired_replicas(load, REALTIME) <= max(least, most)
 
 
-def test_slots_alone_would_take_help_away_that_is_needed() -> None:
+def test_counting_slots_alone_would_stop_a_replica_that_is_needed() -> None:
     shape = {"fixed_s": 0.00009, "each_s": 0.00015, "slots": 8}  # about what the embedded model's engine is on a CPU
     alone = [replace(pool(2.5, n, **shape), made_audio_s_per_s=None) for n in (3, 4, 5)]
     assert [desired_replicas(load, REALTIME) for load in alone] == [2, 1, 1]
     assert [desired_replicas(pool(2.5, n, **shape), REALTIME) for n in (3, 4, 5)] == [4, 4, 4]
 
 
-def test_full_slots_of_a_batch_pool_are_no_reason_for_more_while_nobody_waits_too_long() -> None:
+def test_full_slots_of_a_batch_pool_start_no_replica_while_nothing_waits_too_long() -> None:
     full = PoolLoad(5, 5, 8, in_use=40, waiting=30, waiting_audio_s=900, made_audio_s_per_s=102, audio_s_per_s=20)
     assert desired_replicas(full, BATCH) == 5
     assert desired_replicas(replace(full, waiting_audio_s=300 * 20 * 5), BATCH) == 5
@@ -127,7 +127,7 @@ def test_realtime_work_that_waits_gets_slots_at_once() -> None:
     assert desired_replicas(burst, REALTIME) == 10  # 56 of 80 slots
 
 
-def test_a_queue_of_jobs_wakes_a_pool_of_none_with_as_many_as_its_patience_takes() -> None:
+def test_a_queue_of_jobs_starts_as_many_replicas_as_its_wait_target_takes() -> None:
     queued = PoolLoad(0, 0, 8, in_use=0, waiting=200, waiting_audio_s=12_000, audio_s_per_s=20)
     assert desired_replicas(queued, BATCH) == 2
     unmeasured = replace(queued, audio_s_per_s=None)
@@ -135,13 +135,13 @@ def test_a_queue_of_jobs_wakes_a_pool_of_none_with_as_many_as_its_patience_takes
 
 
 @given(loads.filter(lambda load: not load.idle), targets)
-def test_while_none_is_up_nothing_that_starts_is_stopped(load: PoolLoad, aim: Targets) -> None:
+def test_while_none_is_up_no_starting_replica_is_stopped(load: PoolLoad, aim: Targets) -> None:
     assert desired_replicas(replace(load, replicas=0), aim) >= load.target
 
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("needed", [0.7, 1.0, 2.45, 4.9, 13.3])
-def test_within_serves_delays_steady_arrivals_turn_it_at_most_twice_in_half_a_day(needed: float, seed: int) -> None:
+def test_within_serves_delays_steady_arrivals_change_it_at_most_twice_in_half_a_day(needed: float, seed: int) -> None:
     """Twelve hours of Poisson arrivals of 10 s clips on engines of 20 audio-seconds a second, seen as means of 30 s."""
     rng = np.random.default_rng(seed)
     made = np.convolve(rng.poisson(needed * 2 * 10, 4320) / 2, np.full(3, 1 / 3), "valid") * 2
@@ -157,13 +157,13 @@ def test_within_serves_delays_steady_arrivals_turn_it_at_most_twice_in_half_a_da
 
 
 @given(loads, targets)
-def test_what_is_expected_is_what_the_busy_ones_make(load: PoolLoad, aim: Targets) -> None:
+def test_the_expected_throughput_is_that_of_the_busy_replicas(load: PoolLoad, aim: Targets) -> None:
     expected = expected_audio_s_per_s(load, aim)
     assert expected == pytest.approx(busy_replicas(load, aim.wait_s) * (load.audio_s_per_s or load.slots))
     assert (expected == 0) == (busy_replicas(load, aim.wait_s) == 0)
 
 
-def test_followers_are_as_many_as_what_the_engines_ask_of_them() -> None:
+def test_followers_match_the_demand_of_the_engines() -> None:
     assert desired_followers(0, 50, target=3, load=0.7) == 0
     assert desired_followers(1, 50, target=0, load=0.7) == 1
     assert desired_followers(350, 50, target=1, load=0.7) == 10
@@ -176,7 +176,7 @@ def test_followers_are_as_many_as_what_the_engines_ask_of_them() -> None:
 @pytest.mark.parametrize(
     ("change", "reason"), [({"slots": 0}, "at least one slot"), ({"audio_s_per_s": 0.0}, "more than nothing")]
 )
-def test_a_load_that_cannot_be_is_refused(change: dict[str, float], reason: str) -> None:
+def test_an_impossible_load_is_refused(change: dict[str, float], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         replace(PoolLoad(1, 1, 8, 0, 0, 0), **change)
 

@@ -10,18 +10,17 @@ from typing import TypeVar
 import pytest
 
 from loadtests.fleet.metadata_server import ACTION, REBALANCE, TOKEN, MetadataServer, metadata_server
-from serve_app.spot.aws import Aws
-from serve_app.spot.metadata import MetadataError
+from serve_app.spot.clouds import AwsCloud
+from serve_app.spot.metadata import MetadataError, Notice, NoticeKind
 from serve_app.spot.metadata import MetadataServer as Client
-from serve_app.spot.notice import Kind, Notice
 
 T = TypeVar("T")
 
 
-def with_aws(url: str, scenario: Callable[[Aws], Awaitable[T]], timeout_s: float = 20) -> T:
+def with_aws(url: str, scenario: Callable[[AwsCloud], Awaitable[T]], timeout_s: float = 20) -> T:
     async def run() -> T:
         async with Client(url, timeout_s) as client:
-            return await scenario(Aws(client))
+            return await scenario(AwsCloud(client))
 
     return asyncio.run(run())
 
@@ -30,12 +29,12 @@ def notices(server: MetadataServer) -> Sequence[Notice]:
     return with_aws(server.url, lambda aws: aws.notices())
 
 
-def test_nothing_announced_is_no_notice(server: MetadataServer) -> None:
+def test_without_an_announcement_there_is_no_notice(server: MetadataServer) -> None:
     assert notices(server) == []
 
 
-@pytest.mark.parametrize("kind", [Kind.TERMINATE, Kind.STOP, Kind.HIBERNATE])
-def test_each_action_is_a_notice_with_the_time_that_is_left(server: MetadataServer, kind: Kind) -> None:
+@pytest.mark.parametrize("kind", [NoticeKind.TERMINATE, NoticeKind.STOP, NoticeKind.HIBERNATE])
+def test_each_action_is_a_notice_with_the_time_that_is_left(server: MetadataServer, kind: NoticeKind) -> None:
     said = server.interrupt(kind.value, in_s=120)
     (notice,) = notices(server)
     assert (notice.kind, notice.said) == (kind, said)
@@ -43,7 +42,7 @@ def test_each_action_is_a_notice_with_the_time_that_is_left(server: MetadataServ
 
 
 @pytest.mark.parametrize("ahead_s", [-86_400.0, 86_400.0])
-def test_what_is_left_is_told_by_the_clouds_clock_and_not_by_ours(ahead_s: float) -> None:
+def test_the_time_left_is_taken_from_the_clouds_clock_and_not_from_ours(ahead_s: float) -> None:
     with metadata_server(clock=lambda: time.time() + ahead_s) as server:
         server.interrupt("terminate", in_s=120)
         (notice,) = notices(server)
@@ -53,13 +52,13 @@ def test_what_is_left_is_told_by_the_clouds_clock_and_not_by_ours(ahead_s: float
 def test_a_recommendation_to_rebalance_is_a_notice_without_an_end(server: MetadataServer) -> None:
     server.rebalance()
     (notice,) = notices(server)
-    assert (notice.kind, notice.remaining_s) == (Kind.REBALANCE, None)
+    assert (notice.kind, notice.remaining_s) == (NoticeKind.REBALANCE, None)
 
 
-def test_an_interruption_is_told_whatever_the_recommendation_is(server: MetadataServer) -> None:
+def test_an_interruption_comes_before_a_recommendation(server: MetadataServer) -> None:
     server.interrupt("stop", in_s=100)
     server.fail(REBALANCE, 500)
-    assert [notice.kind for notice in notices(server)] == [Kind.STOP]
+    assert [notice.kind for notice in notices(server)] == [NoticeKind.STOP]
 
 
 def test_a_notice_read_twice_is_the_same(server: MetadataServer) -> None:
@@ -73,14 +72,14 @@ def test_a_notice_read_twice_is_the_same(server: MetadataServer) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ('{"action": "terminate"}', Notice(Kind.TERMINATE)),
-        ('{"action": "stop", "time": "soon"}', Notice(Kind.STOP, "soon")),
-        ('{"action": "stop", "time": 7}', Notice(Kind.STOP)),
-        ('{"action": "vaporize"}', Notice(Kind.UNKNOWN)),
-        ("{}", Notice(Kind.UNKNOWN)),
+        ('{"action": "terminate"}', Notice(NoticeKind.TERMINATE)),
+        ('{"action": "stop", "time": "soon"}', Notice(NoticeKind.STOP, "soon")),
+        ('{"action": "stop", "time": 7}', Notice(NoticeKind.STOP)),
+        ('{"action": "vaporize"}', Notice(NoticeKind.UNKNOWN)),
+        ("{}", Notice(NoticeKind.UNKNOWN)),
     ],
 )
-def test_an_end_is_an_end_though_its_name_or_time_cannot_be_read(
+def test_an_end_with_an_unreadable_action_or_time_is_still_an_end(
     server: MetadataServer, text: str, expected: Notice
 ) -> None:
     server.say(ACTION, text)
@@ -104,27 +103,27 @@ def test_any_other_status_is_an_error_that_names_it(server: MetadataServer, path
 
 
 @pytest.mark.parametrize("token", [b"", b"\xff\xfe", b"two\nlines"])
-def test_a_token_that_is_none_is_an_error(server: MetadataServer, token: bytes) -> None:
+def test_an_invalid_token_is_an_error(server: MetadataServer, token: bytes) -> None:
     server.fail(TOKEN, 200, token)
     with pytest.raises(MetadataError, match="no token"):
         notices(server)
 
 
-def test_one_token_serves_until_it_is_not_taken_any_more(server: MetadataServer) -> None:
-    async def scenario(aws: Aws) -> None:
+def test_a_token_is_used_until_it_is_refused(server: MetadataServer) -> None:
+    async def scenario(aws: AwsCloud) -> None:
         for _ in range(3):
             await aws.notices()
         assert server.asked[TOKEN] == 1
         server.forget_tokens()
         server.interrupt("terminate", in_s=120)
-        assert [notice.kind for notice in await aws.notices()] == [Kind.TERMINATE]
+        assert [notice.kind for notice in await aws.notices()] == [NoticeKind.TERMINATE]
         assert server.asked[TOKEN] == 2
 
     with_aws(server.url, scenario)
 
 
 def test_a_server_that_takes_no_token_is_an_error_and_not_a_loop(server: MetadataServer) -> None:
-    async def scenario(aws: Aws) -> None:
+    async def scenario(aws: AwsCloud) -> None:
         server.fail(TOKEN, 200, b"not-one-of-its-own")
         with pytest.raises(MetadataError, match="status 401"):
             await aws.notices()

@@ -1,4 +1,4 @@
-"""How Ray is asked to drain a node. Ray's own answer to it is in `tests/service/test_spot.py`."""
+"""The calls that drain a node. Ray's own answer to them is in `tests/service/test_spot.py`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from deployments.checkpoints.root import ROOT
+from deployments.paths import ROOT
 from serve_app.spot import draining
-from serve_app.spot.draining import STANDBY, Drainer, DrainError, check_ray
-from serve_app.spot.node import Node
+from serve_app.spot.draining import STANDBY, Drainer, DrainError, Node, check_ray
 
 NODE = Node("ab" * 28, "127.0.0.1:6379", psutil.Process())
 ACCEPTS = """
@@ -66,7 +65,7 @@ def test_ray_is_told_node_reason_and_the_moment_of_the_end_which_is_never_past(
     assert told == {"gcs_address": NODE.gcs_address, "node_id": NODE.node_id, "message": "spot notice: stop"}
 
 
-def test_an_end_that_nobody_knows_is_no_deadline(tmp_path: Path) -> None:
+def test_an_unknown_end_is_no_deadline(tmp_path: Path) -> None:
     async def scenario(drainer: Drainer) -> None:
         await drainer.drain(NODE, "m", None)
 
@@ -74,7 +73,7 @@ def test_an_end_that_nobody_knows_is_no_deadline(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "told").read_text())["deadline_ms"] == 0
 
 
-def test_who_asks_is_there_before_it_is_needed_and_asks_again_and_again(tmp_path: Path) -> None:
+def test_the_standby_process_starts_before_it_is_needed_and_serves_every_call(tmp_path: Path) -> None:
     async def scenario(drainer: Drainer) -> None:
         await drainer.start()
         [process] = children() - before
@@ -99,7 +98,7 @@ def test_a_refusal_is_an_error_with_its_end(tmp_path: Path) -> None:
     run(Drainer(standby(tmp_path, body)), scenario)
 
 
-def test_one_that_ends_is_an_error_with_the_end_of_what_it_said_and_another_is_started(tmp_path: Path) -> None:
+def test_a_process_that_ends_is_an_error_with_the_end_of_its_output_and_another_is_started(tmp_path: Path) -> None:
     """It does so the first time only."""
     ends = "import os\nif not os.path.exists(told):\n    open(told, 'w')\n    sys.exit('x' * 9999 + ' no Ray')\n"
 
@@ -113,7 +112,7 @@ def test_one_that_ends_is_an_error_with_the_end_of_what_it_said_and_another_is_s
     assert json.loads((tmp_path / "told").read_text())["message"] == "again"
 
 
-def test_one_that_hangs_is_ended(tmp_path: Path) -> None:
+def test_a_process_that_hangs_is_ended(tmp_path: Path) -> None:
     async def scenario(drainer: Drainer) -> None:
         with pytest.raises(DrainError, match=r"has not answered in 0\.3 s"):
             await drainer.drain(NODE, "m", 10)
@@ -137,7 +136,7 @@ def test_a_drain_that_is_cancelled_leaves_no_process(tmp_path: Path) -> None:
     run(Drainer(standby(tmp_path, "open(told, 'w'); time.sleep(600)")), scenario)
 
 
-def test_one_that_cannot_be_started_is_an_error() -> None:
+def test_a_process_that_cannot_be_started_is_an_error() -> None:
     async def scenario(drainer: Drainer) -> None:
         with pytest.raises(DrainError, match="can't be started: No such file"):
             await drainer.drain(NODE, "m", 10)
@@ -145,7 +144,7 @@ def test_one_that_cannot_be_started_is_an_error() -> None:
     run(Drainer(["/no/such/program"]), scenario)
 
 
-def test_the_real_one_is_ready_and_ends_when_whoever_started_it_is_gone() -> None:
+def test_the_real_process_becomes_ready_and_ends_with_the_one_that_started_it() -> None:
     pipe = subprocess.PIPE
     with subprocess.Popen(STANDBY, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdin is not None

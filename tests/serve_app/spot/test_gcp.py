@@ -8,16 +8,15 @@ from collections.abc import Sequence
 import pytest
 
 from loadtests.fleet.metadata_server import PREEMPTED, MetadataServer
-from serve_app.spot.gcp import Gcp
-from serve_app.spot.metadata import MetadataError
+from serve_app.spot.clouds import GcpCloud
+from serve_app.spot.metadata import MetadataError, Notice, NoticeKind
 from serve_app.spot.metadata import MetadataServer as Client
-from serve_app.spot.notice import Kind, Notice
 
 
 def notices(server: MetadataServer) -> Sequence[Notice]:
     async def run() -> Sequence[Notice]:
         async with Client(server.url, timeout_s=20) as client:
-            return await Gcp(client).notices()
+            return await GcpCloud(client).notices()
 
     return asyncio.run(run())
 
@@ -28,7 +27,7 @@ def test_an_instance_that_is_not_preempted_has_no_notice(server: MetadataServer)
 
 def test_a_preempted_instance_has_one_which_names_no_time(server: MetadataServer) -> None:
     server.is_preempted = True
-    assert notices(server) == [Notice(Kind.PREEMPT)]
+    assert notices(server) == [Notice(NoticeKind.PREEMPT)]
 
 
 @pytest.mark.parametrize("text", ["", "true", "<html>log in</html>", "TRUE TRUE"])
@@ -38,7 +37,7 @@ def test_garbage_is_no_notice_but_an_error(server: MetadataServer, text: str) ->
         notices(server)
 
 
-def test_another_server_that_says_true_is_not_believed(server: MetadataServer) -> None:
+def test_a_true_from_another_server_is_an_error(server: MetadataServer) -> None:
     server.is_preempted, server.sends_flavor = True, False
     with pytest.raises(MetadataError, match="not Google's"):
         notices(server)

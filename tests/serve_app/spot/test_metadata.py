@@ -1,4 +1,4 @@
-"""The way to a metadata server: only there, never through anything, never for long."""
+"""The client of a metadata server: it connects directly, to nothing else, and never for long."""
 
 from __future__ import annotations
 
@@ -59,19 +59,19 @@ def test_any_other_address_is_refused_with_what_would_be_right(url: str) -> None
 def ask(url: str, timeout_s: float = 20) -> int:
     async def run() -> int:
         async with MetadataServer(url, timeout_s) as server:
-            return (await server.ask("GET", ACTION, {})).status
+            return (await server.request("GET", ACTION, {})).status
 
     return asyncio.run(run())
 
 
-def test_no_proxy_of_the_environment_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     with metadata_server() as server:
         assert ask(server.url) == 401
 
 
-def test_a_server_that_dribbles_is_given_up_as_one_that_is_silent() -> None:
+def test_a_server_that_sends_byte_by_byte_is_given_up_like_a_silent_one() -> None:
     """Each byte comes within the time of one read, and the answer never ends."""
     listener = socket.create_server(("127.0.0.1", 0))
     stop = threading.Event()
@@ -97,7 +97,7 @@ def test_a_server_that_dribbles_is_given_up_as_one_that_is_silent() -> None:
         listener.close()
 
 
-def test_what_is_no_http_is_an_error() -> None:
+def test_a_response_that_is_not_http_is_an_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def babble() -> None:

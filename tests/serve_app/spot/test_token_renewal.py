@@ -1,4 +1,4 @@
-"""How long a token of EC2's metadata service is used, on a clock of the tests' own."""
+"""How long a token of EC2's metadata service is used, in virtual time."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import asyncio
 import itertools
 from collections.abc import Mapping
 
-from serve_app.spot.aws import TOKEN, TOKEN_TTL_S, TTL_HEADER, Aws
-from serve_app.spot.metadata import Answer
+from serve_app.spot.clouds import TOKEN, TOKEN_TTL_S, TTL_HEADER, AwsCloud
+from serve_app.spot.metadata import MetadataResponse
 from tests import virtual_time
 
 
@@ -18,19 +18,19 @@ class Counting:
         self.ttl = ttl
         self.tokens_at_s: list[float] = []
 
-    async def ask(self, method: str, path: str, headers: Mapping[str, str]) -> Answer:
+    async def request(self, method: str, path: str, headers: Mapping[str, str]) -> MetadataResponse:
         if path != TOKEN:
-            return Answer(404, "", {}, 0.0)
+            return MetadataResponse(404, "", {}, 0.0)
         self.tokens_at_s.append(asyncio.get_running_loop().time())
-        return Answer(200, "token", {TTL_HEADER: self.ttl}, 0.0)
+        return MetadataResponse(200, "token", {TTL_HEADER: self.ttl}, 0.0)
 
 
 def renewals(ttl: str, hours: float) -> list[float]:
-    """When a token was asked for, in seconds, at a poll every 5 s."""
+    """When a token was requested, in seconds, at a poll every 5 s."""
 
     async def scenario() -> list[float]:
         server = Counting(ttl)
-        aws = Aws(server)  # type: ignore[arg-type]
+        aws = AwsCloud(server)  # type: ignore[arg-type]
         for _ in range(int(hours * 720)):
             await aws.notices()
             await asyncio.sleep(5)

@@ -1,4 +1,4 @@
-"""The watch, on a clock of the tests' own: what leads to a drain, when, and what does not."""
+"""The watch in virtual time: what leads to a drain, and when, and what does not."""
 
 from __future__ import annotations
 
@@ -10,13 +10,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from serve_app.spot.catalogue import NOTICE
 from serve_app.spot.draining import DrainError
-from serve_app.spot.events import Events
-from serve_app.spot.metadata import MetadataError
-from serve_app.spot.notice import Kind, Notice
-from serve_app.spot.settings import OnRebalance
-from serve_app.spot.watcher import Watcher
+from serve_app.spot.metadata import MetadataError, Notice, NoticeKind
+from serve_app.spot.watcher import OnRebalance, Watcher
+from serve_app.spot.watcher_log import NOTICE, WatcherLog
 from tests import virtual_time
 
 POLL_S = 5.0
@@ -29,7 +26,7 @@ def now_s() -> float:
 
 @dataclass
 class FakeCloud:
-    """Says what it is set to, or fails. polls: when it was asked."""
+    """Gives the notices it is set to, or fails. polls: when it was polled."""
 
     window_s: float = 120.0
     poll_s: float = POLL_S
@@ -73,7 +70,7 @@ class Watch:
         self.cloud, self.node, self.drainer = FakeCloud(window_s), FakeNode(), FakeDrainer(failures)
         self._log = io.StringIO()
         watcher = Watcher(
-            self.node, self.cloud, self.drainer, Events(self._log),  # type: ignore[arg-type]
+            self.node, self.cloud, self.drainer, WatcherLog(self._log),  # type: ignore[arg-type]
             poll_s=POLL_S, margin_s=MARGIN_S, on_rebalance=on_rebalance,
         )  # fmt: skip
         self.task = asyncio.ensure_future(watcher.run())
@@ -93,7 +90,7 @@ def test_a_notice_drains_the_node_at_the_next_poll_with_its_deadline_less_the_ma
     async def scenario() -> None:
         watch = Watch()
         await asyncio.sleep(62)
-        watch.cloud.said = [Notice(Kind.TERMINATE, "08:22", 118)]
+        watch.cloud.said = [Notice(NoticeKind.TERMINATE, "08:22", 118)]
         await asyncio.sleep(POLL_S)
         assert watch.drainer.tried == [(65, "spot notice: terminate", 118 - MARGIN_S)]
         assert watch.events() == ["notice", "draining"]
@@ -101,22 +98,22 @@ def test_a_notice_drains_the_node_at_the_next_poll_with_its_deadline_less_the_ma
     run(scenario)
 
 
-def test_a_notice_that_stands_drains_once_and_a_new_one_again() -> None:
+def test_a_standing_notice_drains_once_and_a_new_one_drains_again() -> None:
     async def scenario() -> None:
         watch = Watch()
-        watch.cloud.said = [Notice(Kind.STOP, "08:22", 60)]
+        watch.cloud.said = [Notice(NoticeKind.STOP, "08:22", 60)]
         await asyncio.sleep(30)
-        watch.cloud.said = [Notice(Kind.STOP, "08:22", 30)]  # less is left of the same
+        watch.cloud.said = [Notice(NoticeKind.STOP, "08:22", 30)]  # less is left of the same
         await asyncio.sleep(30)
         assert len(watch.drainer.tried) == 1
-        watch.cloud.said = [Notice(Kind.STOP, "08:20", 20)]
+        watch.cloud.said = [Notice(NoticeKind.STOP, "08:20", 20)]
         await asyncio.sleep(POLL_S)
         assert [left_s for _, _, left_s in watch.drainer.tried] == [55, 15]
 
     run(scenario)
 
 
-def test_an_instance_without_a_notice_is_asked_for_ever_and_nothing_else_happens() -> None:
+def test_an_instance_without_a_notice_is_polled_for_ever_and_nothing_else_happens() -> None:
     async def scenario() -> None:
         watch = Watch()
         await asyncio.sleep(3600 - 1)
@@ -128,12 +125,12 @@ def test_an_instance_without_a_notice_is_asked_for_ever_and_nothing_else_happens
 
 
 @pytest.mark.parametrize("remaining_s", [-7200, -1, 0, 3])
-def test_a_notice_that_is_late_drains_all_the_same(remaining_s: float) -> None:
+def test_a_late_notice_drains_all_the_same(remaining_s: float) -> None:
     """Ray is told of one second then (`test_draining`)."""
 
     async def scenario() -> None:
         watch = Watch()
-        watch.cloud.said = [Notice(Kind.TERMINATE, "08:22", remaining_s)]
+        watch.cloud.said = [Notice(NoticeKind.TERMINATE, "08:22", remaining_s)]
         await asyncio.sleep(1)
         assert [left_s for _, _, left_s in watch.drainer.tried] == [remaining_s - MARGIN_S]
 
@@ -143,7 +140,7 @@ def test_a_notice_that_is_late_drains_all_the_same(remaining_s: float) -> None:
 def test_no_deadline_is_later_than_what_the_cloud_gives_at_most() -> None:
     async def scenario() -> None:
         watch = Watch()
-        watch.cloud.said = [Notice(Kind.TERMINATE, "2099", 2e9)]
+        watch.cloud.said = [Notice(NoticeKind.TERMINATE, "2099", 2e9)]
         await asyncio.sleep(1)
         assert [left_s for _, _, left_s in watch.drainer.tried] == [120 - MARGIN_S]
 
@@ -153,17 +150,17 @@ def test_no_deadline_is_later_than_what_the_cloud_gives_at_most() -> None:
 def test_a_notice_without_a_time_may_have_stood_since_the_poll_before() -> None:
     async def scenario() -> None:
         watch = Watch(window_s=30)
-        watch.cloud.said = [Notice(Kind.PREEMPT)]
+        watch.cloud.said = [Notice(NoticeKind.PREEMPT)]
         await asyncio.sleep(1)
         assert [left_s for _, _, left_s in watch.drainer.tried] == [30 - POLL_S - MARGIN_S]
 
     run(scenario)
 
 
-def test_a_drain_that_fails_is_tried_again_with_what_is_left_until_it_is_taken() -> None:
+def test_a_failed_drain_is_retried_with_the_time_left_until_it_is_accepted() -> None:
     async def scenario() -> None:
         watch = Watch(failures=4)
-        watch.cloud.said = [Notice(Kind.TERMINATE, "08:22", 14)]
+        watch.cloud.said = [Notice(NoticeKind.TERMINATE, "08:22", 14)]
         await asyncio.sleep(60)
         assert [(at_s, left_s) for at_s, _, left_s in watch.drainer.tried] == [(0, 9), (1, 8), (3, 6), (7, 2), (12, -3)]
         assert watch.events() == ["notice", *["drain_failed"] * 4, "draining"]
@@ -172,10 +169,10 @@ def test_a_drain_that_fails_is_tried_again_with_what_is_left_until_it_is_taken()
     run(scenario)
 
 
-def test_a_drain_is_tried_past_the_deadline_for_as_long_as_the_node_lives() -> None:
+def test_a_drain_is_retried_past_the_deadline_for_as_long_as_the_node_lives() -> None:
     async def scenario() -> None:
         watch = Watch(failures=10**6)
-        watch.cloud.said = [Notice(Kind.TERMINATE, "08:22", 14)]
+        watch.cloud.said = [Notice(NoticeKind.TERMINATE, "08:22", 14)]
         await asyncio.sleep(600)
         assert "past the deadline" in watch.log()
         watch.node.alive = False
@@ -189,11 +186,11 @@ def test_a_drain_is_tried_past_the_deadline_for_as_long_as_the_node_lives() -> N
 def test_a_recommendation_is_logged_once_and_drains_nothing_unless_told() -> None:
     async def scenario() -> None:
         watch = Watch()
-        watch.cloud.said = [Notice(Kind.REBALANCE, "08:20")]
+        watch.cloud.said = [Notice(NoticeKind.REBALANCE, "08:20")]
         await asyncio.sleep(60)
         assert not watch.drainer.tried
         assert watch.events() == ["rebalance"]
-        watch.cloud.said = [Notice(Kind.TERMINATE, "08:22", 100)]
+        watch.cloud.said = [Notice(NoticeKind.TERMINATE, "08:22", 100)]
         await asyncio.sleep(POLL_S)
         assert len(watch.drainer.tried) == 1
 
@@ -203,16 +200,16 @@ def test_a_recommendation_is_logged_once_and_drains_nothing_unless_told() -> Non
 def test_a_recommendation_drains_without_a_deadline_when_told_and_an_interruption_brings_one() -> None:
     async def scenario() -> None:
         watch = Watch(OnRebalance.DRAIN)
-        watch.cloud.said = [Notice(Kind.REBALANCE, "08:20")]
+        watch.cloud.said = [Notice(NoticeKind.REBALANCE, "08:20")]
         await asyncio.sleep(60)
-        watch.cloud.said = [Notice(Kind.TERMINATE, "08:22", 100)]
+        watch.cloud.said = [Notice(NoticeKind.TERMINATE, "08:22", 100)]
         await asyncio.sleep(60)
         assert [left_s for _, _, left_s in watch.drainer.tried] == [None, 95]
 
     run(scenario)
 
 
-def test_a_server_that_fails_is_asked_less_often_said_once_and_seen_to_be_back() -> None:
+def test_a_failing_server_is_polled_less_often_and_logged_once_and_when_it_is_back() -> None:
     async def scenario() -> None:
         watch = Watch()
         await asyncio.sleep(1)
@@ -221,7 +218,7 @@ def test_a_server_that_fails_is_asked_less_often_said_once_and_seen_to_be_back()
         assert watch.cloud.polls == [0, 5, 15, 30, 50, 70, 90]
         assert watch.events() == ["metadata_failed"]
         assert "status 503" in watch.log()
-        watch.cloud.error, watch.cloud.said = "", [Notice(Kind.TERMINATE, "08:22", 100)]
+        watch.cloud.error, watch.cloud.said = "", [Notice(NoticeKind.TERMINATE, "08:22", 100)]
         await asyncio.sleep(20)
         assert watch.events() == ["metadata_failed", "metadata_answers", "notice", "draining"]
         assert watch.cloud.polls[-2:] == [110, 115]
@@ -244,7 +241,7 @@ def test_the_watch_ends_with_the_node() -> None:
 def test_a_line_of_the_log_is_one_line_whatever_was_read() -> None:
     log = io.StringIO()
     forged = '\n{"levelname": "INFO"}\x1b[2J\u2028'
-    Events(log, node_id="ab").of(said=forged).tell(NOTICE, why=f"it goes{forged}", remaining_s=None)
+    WatcherLog(log, node_id="ab").of(said=forged).tell(NOTICE, why=f"it goes{forged}", remaining_s=None)
     (line,) = log.getvalue().splitlines()
     assert line.isascii()
     assert line.isprintable()

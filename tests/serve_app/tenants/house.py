@@ -21,33 +21,29 @@ from pydantic import SecretStr
 from sqlalchemy import func, select
 
 from deployments.messages import ModelCard
-from serve_app.access import key_text
-from serve_app.access.api_key import ApiKey
-from serve_app.access.gate import Gate
-from serve_app.access.settings import AccessSettings, AuditSettings, LimitsSettings
 from serve_app.api.app import create_app
-from serve_app.api.kept_sounds import KeptSounds
+from serve_app.api.cached_sounds import CachedSounds
 from serve_app.api.pipeline_backend import PipelineBackend
-from serve_app.api.settings import ApiSettings
+from serve_app.auth import keys as key_text
+from serve_app.auth.gate import Gate
 from serve_app.cache.cache import Cache
-from serve_app.cache.opening import open_cache
-from serve_app.cache.settings import CacheSettings
-from serve_app.jobs.job import ENDED
-from serve_app.jobs.listener import Listener
-from serve_app.jobs.opening import JobService
-from serve_app.jobs.settings import JobsSettings
-from serve_app.pipeline.asked import Model
-from serve_app.pipeline.deadline import Deadline
+from serve_app.database.auth_tables import AuditTable, KeyTable
+from serve_app.database.database import Database
+from serve_app.database.engines import open_database, open_leases
+from serve_app.database.schema import variations
+from serve_app.identity import ApiKey
+from serve_app.job import ENDED
+from serve_app.jobs.maker import JobHealthMeter
+from serve_app.jobs.service import JobService
+from serve_app.pipeline.finder import PipelineModel
 from serve_app.pipeline.pipeline import Pipeline
-from serve_app.pipeline.suspects import Suspects
-from serve_app.records.audit_table import AuditTable
-from serve_app.records.database import Database
-from serve_app.records.key_table import KeyTable
-from serve_app.records.opening import open_database, open_leases
-from serve_app.records.schema import variations
-from serve_app.records.settings import RecordsSettings
+from serve_app.pipeline.workers import RetryTurns
+from serve_app.settings.application import AuditSettings, AuthSettings, HttpSettings, JobsSettings, LimitsSettings
+from serve_app.settings.model import Deadline
+from serve_app.settings.storage import CacheSettings, DatabaseSettings
+from serve_app.stores.opening import open_cache
 from tests.serve_app.api.asgi import DISCONNECT, Exchange, body, post_scope
-from tests.serve_app.pipeline.scripted import SOUND
+from tests.serve_app.pipeline.scripted_stages import SOUND
 from tests.serve_app.tenants.sounds_made import SoundsMade
 from tests.serve_app.tenants.studio import HELD_SEED, Clients, Steps, Studio
 from tests.serve_app.tenants.turns import Turns
@@ -84,7 +80,7 @@ class House:
         clients: Clients,
         pipelines: list[Pipeline],
         caches: list[Cache],
-        sounds: KeptSounds,
+        sounds: CachedSounds,
         sounds_made: SoundsMade,
         keys: dict[str, key_text.NewKey],
         client: httpx.AsyncClient,
@@ -191,10 +187,10 @@ async def house(
     """One that is open. url: of the database, else FILE in the folder. limits, prompts, jobs: as in the settings."""
     file, keys = _with_keys()
     (folder / FILE).write_bytes(file)
-    records = RecordsSettings(url=SecretStr(url or f"sqlite:///{folder}/{FILE}"))
+    records = DatabaseSettings(url=SecretStr(url or f"sqlite:///{folder}/{FILE}"))
     kept = CacheSettings.model_validate({"store": {"kind": "folder", "folder": str(folder / "kept")}})
     audit = AuditSettings(prompts=prompts)
-    access = AccessSettings(
+    access = AuthSettings(
         keys="required", share_cache=share_cache, limits=LimitsSettings(**(limits or {})), audit=audit
     )
     jobs_settings = JobsSettings(max_running=256, max_attempts=1, **jobs)
@@ -206,24 +202,24 @@ async def house(
             stack.push_async_callback(cache.close)
             leases = open_leases(records, database)
             stack.push_async_callback(leases.close)
-            pipelines.append(Pipeline({MODEL: Model(studio, Deadline(), Suspects(MODEL, leases))}, cache, leases))
+            pipelines.append(Pipeline({MODEL: PipelineModel(studio, Deadline(), RetryTurns(MODEL, leases))}, cache, leases))
         stack.push_async_callback(caches[0].close)
-        sounds = KeptSounds(caches[0])
+        sounds = CachedSounds(caches[0])
         cards = [ModelCard(MODEL, "./scripted", None, "MIT", 30_000, SOUND)]
         clients = Clients(pipelines)
         sounds_made = SoundsMade()
         backend = PipelineBackend(
             clients, {MODEL: Steps()}, cards, MODEL, sounds, records.lease_s, recorder=sounds_made
         )
-        listener = Listener(backend.hear, sounds_made)
+        health_meter = JobHealthMeter(backend.hear, sounds_made)
         turns = Turns(records, database)
-        service = JobService(database, turns, backend.frames, [MODEL], records, jobs_settings, listener)
+        service = JobService(database, turns, backend.frames, [MODEL], records, jobs_settings, health_meter)
         gate = Gate(access, KeyTable(database), AuditTable(database), timeout_s=records.timeout_s)
         stack.push_async_callback(gate.close)
         await backend.complete_cards()
         gate.start()
         await stack.enter_async_context(service.running())
-        app = create_app(backend, ApiSettings(), jobs=service.jobs, jobs_settings=jobs_settings, gate=gate)
+        app = create_app(backend, HttpSettings(), jobs=service.jobs, jobs_settings=jobs_settings, gate=gate)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         client = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://service"))
         yield House(
@@ -234,9 +230,9 @@ async def house(
 @functools.cache
 def _with_keys() -> tuple[bytes, dict[str, key_text.NewKey]]:
     """A database that has nothing but the keys: made once, since the tables take longer than many a test."""
-    keys = {name: key_text.draw() for name in KEYS}
+    keys = {name: key_text.generate_key() for name in KEYS}
     with tempfile.TemporaryDirectory() as folder:
-        database = open_database(RecordsSettings(url=SecretStr(f"sqlite:///{folder}/{FILE}")))
+        database = open_database(DatabaseSettings(url=SecretStr(f"sqlite:///{folder}/{FILE}")))
         table = KeyTable(database)
         for name, key in keys.items():
             table.add(ApiKey(key.id, KEYS[name], "", key.digest, created_s=time.time()))

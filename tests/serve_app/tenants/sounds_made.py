@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from serve_app.audio.health import SoundHealth
+from serve_app.job import SoundHealth
 
 
 class SoundsMade:

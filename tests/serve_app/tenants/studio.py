@@ -10,22 +10,22 @@ from contextlib import aclosing
 import numpy as np
 
 from deployments.messages import (
-    Beat,
     CodeFrames,
     CodeRequest,
     CodeWindow,
     DecodedWindow,
     DecoderState,
     EngineIdentity,
+    Heartbeat,
     MusicRequest,
     QueueClass,
     Resumption,
     SoundFormat,
 )
-from serve_app.audio.containers import to_int16
-from serve_app.pipeline.lasting import PipelineItem
 from serve_app.pipeline.pipeline import Pipeline
-from tests.serve_app.pipeline.scripted import SOUND, Dies, ScriptedStages, codes_of
+from serve_app.sound.containers import to_int16
+from serve_app.sound.resuming import PipelineItem
+from tests.serve_app.pipeline.scripted_stages import SOUND, Crashes, ScriptedStages, codes_of
 
 HELD_SEED = 1000
 FAILING_SEED = 13
@@ -48,7 +48,7 @@ class Studio(ScriptedStages):
         self._released.set()
         self._released = asyncio.Event()
 
-    async def generate(self, request: CodeRequest) -> AsyncGenerator[CodeFrames | Beat, None]:
+    async def generate(self, request: CodeRequest) -> AsyncGenerator[CodeFrames | Heartbeat, None]:
         if request.seed == FAILING_SEED:
             raise RuntimeError("a worker's own fault")
         if request.seed == HELD_SEED:
@@ -56,17 +56,17 @@ class Studio(ScriptedStages):
                 async for beat in beats:
                     yield beat
         if request.seed == DEADLY_SEED:
-            self.fates = [Dies(0)]
+            self.behaviours = [Crashes(0)]
         async with aclosing(super().generate(request)) as items:
             async for item in items:
                 yield item
 
-    async def _hold(self) -> AsyncGenerator[Beat, None]:
+    async def _hold(self) -> AsyncGenerator[Heartbeat, None]:
         released = asyncio.ensure_future(self._released.wait())
         self.num_held += 1
         try:
             while not released.done():
-                yield Beat(running=True)
+                yield Heartbeat(running=True)
                 await asyncio.wait({released}, timeout=1)
         finally:
             self.num_held -= 1
@@ -113,7 +113,7 @@ class Clients:
     ) -> AsyncGenerator[PipelineItem, None]:
         self.num_listening += 1
         try:
-            async with aclosing(self._one(affinity).listen(request, resumption)) as items:
+            async with aclosing(self._one(affinity).stream(request, resumption)) as items:
                 async for item in items:
                     yield item
         finally:

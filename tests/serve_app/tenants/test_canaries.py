@@ -14,13 +14,13 @@ import pytest
 from pydantic import SecretStr, ValidationError
 from sqlalchemy import select
 
-from serve_app import keys as keys_command
-from serve_app.records.schema import metadata
-from serve_app.settings import Settings
-from serve_app.strict import sentence
-from tests.serve_app.access.clock import until
-from tests.serve_app.access.gates import run
+from serve_app.cli import main as command
+from serve_app.database.schema import metadata
+from serve_app.settings import sentence
+from serve_app.settings.application import Settings
 from tests.serve_app.api.asgi import DISCONNECT, Exchange, body, post_scope
+from tests.serve_app.auth.clock import until
+from tests.serve_app.auth.gates import run
 from tests.serve_app.tenants.house import FILE, KEYS, REVOKED, Followed, House, house
 from tests.serve_app.tenants.listening import Lines, listening
 from tests.serve_app.tenants.studio import DEADLY_SEED, FAILING_SEED, HELD_SEED
@@ -260,7 +260,7 @@ def test_settings_show_no_password_however_they_are_shown() -> None:
     model = {"scripted": {"source": "./scripted", "license": "CC0-1.0"}}
     args = {"models": model, "default_model": "scripted"}
     right = Settings.model_validate({**args, "records": {"url": POSTGRESQL}, "access": {"limits": {"storage": REDIS}}})
-    assert right.records.database.password == PASSWORD
+    assert right.records.resolved_url.password == PASSWORD
     texts = [repr(right), str(right), right.model_dump_json(), repr(right.model_dump()), repr(right.records.database)]
     wrong = [
         {**args, "records": {"url": f"mysql://user:{PASSWORD}@host/records"}},
@@ -283,12 +283,12 @@ def test_the_command_for_keys_shows_a_key_once_and_no_password(
 ) -> None:
     database = f"sqlite:///{tmp_path}/{FILE}"
     with listening() as lines:
-        assert keys_command.main(["--records", database, "make", "--tenant", "anna"]) == 0
+        assert command.main(["keys", "make", "--records", database, "--tenant", "anna"]) == 0
         key, said = capsys.readouterr()
         assert secret_of(key) not in said
-        assert keys_command.main(["--records", database, "list"]) == 0
-        assert keys_command.main(["--records", database, "revoke", key.split("_")[1]]) == 0
-        assert keys_command.main(["--records", POSTGRESQL, "list"]) == 1
-        assert keys_command.main(["--records", f"mysql://user:{PASSWORD}@host/records", "list"]) == 1
+        assert command.main(["keys", "list", "--records", database]) == 0
+        assert command.main(["keys", "revoke", "--records", database, key.split("_")[1]]) == 0
+        assert command.main(["keys", "list", "--records", POSTGRESQL]) == 1
+        assert command.main(["keys", "list", "--records", f"mysql://user:{PASSWORD}@host/records"]) == 1
     texts = [*capsys.readouterr(), *lines.texts, *files(tmp_path)]
     assert not found([PASSWORD, secret_of(key)], texts)

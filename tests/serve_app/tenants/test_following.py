@@ -6,7 +6,7 @@ import asyncio
 from contextlib import aclosing
 from pathlib import Path
 
-from tests.serve_app.access.gates import run
+from tests.serve_app.auth.gates import run
 from tests.serve_app.tenants.house import House, house
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from serve_app import keys as keys_command
-from tests.serve_app.access.gates import run
+from serve_app.cli import main as command
 from tests.serve_app.api.asgi import Exchange, body, post_scope
+from tests.serve_app.auth.gates import run
 from tests.serve_app.tenants.house import FILE, House, house
 from tests.serve_app.tenants.listening import listening
 
@@ -74,12 +74,12 @@ def test_the_command_for_keys_takes_no_name_that_breaks_a_line(
 ) -> None:
     database = f"sqlite:///{tmp_path}/{FILE}"
     for forged in forgeries():
-        assert keys_command.main(["--records", database, "make", "--tenant", forged]) == 1
-        assert keys_command.main(["--records", database, "make", "--tenant", "anna", "--label", forged]) == 1
-        assert keys_command.main(["--records", database, "list", "--tenant", forged]) == 1
-        assert keys_command.main(["--records", database, "revoke", forged]) == 1
+        assert command.main(["keys", "make", "--records", database, "--tenant", forged]) == 1
+        assert command.main(["keys", "make", "--records", database, "--tenant", "anna", "--label", forged]) == 1
+        assert command.main(["keys", "list", "--records", database, "--tenant", forged]) == 1
+        assert command.main(["keys", "revoke", "--records", database, forged]) == 1
     told = capsys.readouterr().err
     assert "forged" not in told
     assert len(told.splitlines()) == len(told.split("\n")) - 1 == 4 * len(BREAKS)
-    assert keys_command.main(["--records", database, "list"]) == 0
+    assert command.main(["keys", "list", "--records", database]) == 0
     assert capsys.readouterr().out == ""

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from serve_app.api.boundary import METHODS
-from tests.serve_app.access.gates import run
+from serve_app.api.middleware.observability import METHODS
+from tests.serve_app.auth.gates import run
 from tests.serve_app.tenants.house import REVOKED, House, house
 from tests.serve_app.tenants.studio import FAILING_SEED, HELD_SEED
 from tests.serve_app.tenants.view import bare

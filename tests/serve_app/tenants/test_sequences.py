@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.serve_app.access.gates import run
+from tests.serve_app.auth.gates import run
 from tests.serve_app.tenants.commands import NO_ID, Command, Page, Release, Touch, Work, World
 from tests.serve_app.tenants.drawn import RIGHT_KEYS, TENANTS, drawn
 from tests.serve_app.tenants.house import KEYS, house

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from tests.serve_app.access.gates import run
+from tests.serve_app.auth.gates import run
 from tests.serve_app.tenants.house import House, house
 from tests.serve_app.tenants.studio import DEADLY_SEED, HELD_SEED
 

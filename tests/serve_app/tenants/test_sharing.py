@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.serve_app.access.clock import until
-from tests.serve_app.access.gates import run
+from tests.serve_app.auth.clock import until
+from tests.serve_app.auth.gates import run
 from tests.serve_app.tenants.house import House, house
 from tests.serve_app.tenants.studio import HELD_SEED
 

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import asyncio
 
-from serve_app.cache.faults import Faults
-from serve_app.records.database import Database
-from serve_app.records.lease import Held, Lease, Taken
-from serve_app.records.lease_table import LeaseTable
-from serve_app.records.leases import Leases
-from serve_app.records.moment import uptime_s
-from serve_app.records.opening import own_name
-from serve_app.records.settings import RecordsSettings
-from serve_app.records.threads import Threads
+from deployments.liveness.timings import uptime_s
+from serve_app.database.database import Database
+from serve_app.database.engines import process_name
+from serve_app.database.lease_table import HeldLease, Lease, LeaseTable, TakenLease
+from serve_app.database.leases import Leases
+from serve_app.faults import Faults
+from serve_app.settings.storage import DatabaseSettings
+from serve_app.stores.threads import ThreadPool
 
 
 class Turns(Leases):
     """num_allowed: that are still given out. held: names of jobs' leases that somebody has."""
 
-    def __init__(self, settings: RecordsSettings, database: Database) -> None:
+    def __init__(self, settings: DatabaseSettings, database: Database) -> None:
         super().__init__(
             LeaseTable(database, lease_s=settings.lease_s),
-            Threads(settings.max_connections, "turns"),
+            ThreadPool(settings.max_connections, "turns"),
             Faults(uptime_s),
-            holder=own_name(),
+            holder=process_name(),
             timeout_s=settings.timeout_s,
         )
         self.num_allowed = 0
@@ -37,11 +36,11 @@ class Turns(Leases):
             self._changed.clear()
             await self._changed.wait()
 
-    async def take(self, name: str, *, value: str = "") -> Held | Taken | None:
+    async def take(self, name: str, *, value: str = "") -> HeldLease | TakenLease | None:
         if not self.num_allowed:
-            return Taken("nobody yet", "", 1.0)
+            return TakenLease("nobody yet", "", 1.0)
         taken = await super().take(name, value=value)
-        if isinstance(taken, Held):
+        if isinstance(taken, HeldLease):
             self.num_allowed -= 1
             self.held.add(name)
             self._changed.set()

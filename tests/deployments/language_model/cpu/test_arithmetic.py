@@ -10,8 +10,7 @@ import pytest
 from numba import njit
 
 from deployments.language_model.cpu import attention, products, step
-from deployments.language_model.cpu.arithmetic import fma, largest_magnitude, largest_of, sum_of, sum_of_squares
-from deployments.language_model.cpu.emitter import LANES
+from deployments.language_model.cpu.emitter import LANES, fma, largest_magnitude, largest_of, sum_of, sum_of_squares
 from deployments.language_model.cpu.kernels import GROUP
 
 _fmaf = ctypes.CDLL(None).fmaf
@@ -80,7 +79,7 @@ def test_the_numbers_tell_orders_and_roundings_apart() -> None:
 def test_layer_norm_is_its_formula_to_the_bit() -> None:
     x, norm = numbers(3 * GROUP), numbers(6 * GROUP).reshape(2, -1)
     out, width = np.zeros_like(x), np.float32(x.size)
-    step.normalise(x, norm, out)
+    step.layer_norm(x, norm, out)
     mean = in_order(x) / width
     factor = np.float32(1) / np.sqrt(squares_in_order(x, mean) / width + np.float32(1e-5))
     np.testing.assert_array_equal(out, plain_fma((x - mean) * factor, *norm))
@@ -142,7 +141,7 @@ def test_bytes_are_their_formula_to_the_bit() -> None:
     x = numbers(3 * GROUP)
     x[GROUP : 2 * GROUP] = 0
     out, scales, starts = np.zeros(x.size, np.int8), np.zeros(3, np.float32), np.zeros(3, np.int32)
-    products.to_bytes(x, out, scales, starts)
+    products.quantise_row(x, out, scales, starts)
     for g, group in enumerate(x.reshape(-1, GROUP)):
         largest = np.abs(group).max()
         y = group * (np.float32(127) / largest if largest else np.float32(0))

@@ -20,7 +20,7 @@ from numba.core.dispatcher import Dispatcher
 from deployments.language_model import cpu
 from deployments.language_model.cpu import step
 from deployments.language_model.cpu.decoder import Int8Decoder
-from deployments.language_model.engine import Engine
+from deployments.language_model.engine.engine import Engine
 from tests.deployments.language_model.cpu.test_int8_decoder import teacher_forced
 from tests.deployments.language_model.random_decoder import random_decoder, request, run
 
@@ -55,7 +55,7 @@ def show_bits(teacher_first: bool) -> None:
     decoder.close()
     alone = np.linspace(-5, 5, 128, dtype=np.float32)
     out = np.zeros_like(alone)
-    step.normalise(alone, np.stack([alone, alone]), out)
+    step.layer_norm(alone, np.stack([alone, alone]), out)
     shown = {
         "codes": _sum(codes["a"], codes["b"]),
         "guided": _sum(*guided),
@@ -83,7 +83,7 @@ def bits(cache: Path, *, teacher_first: bool = False) -> dict[str, Any]:
 
 def test_no_kernel_lets_the_compiler_choose_its_bits() -> None:
     found = kernels()
-    assert {f"{step.__name__}.normalise", f"{step.__name__}.decode_and_draw"} <= set(found)
+    assert {f"{step.__name__}.layer_norm", f"{step.__name__}.decode_and_draw"} <= set(found)
     assert not [name for name, kernel in found.items() if kernel.targetoptions.get("fastmath")]
 
 

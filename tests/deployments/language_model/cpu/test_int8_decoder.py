@@ -11,16 +11,16 @@ import pytest
 import torch
 
 from deployments.checkpoints.checkpoint import Checkpoint
-from deployments.checkpoints.errors import CheckpointError
+from deployments.checkpoints.config import CheckpointError
 from deployments.language_model.config import DecoderConfig
 from deployments.language_model.decoder import Decoder
-from deployments.language_model.engine import Engine
+from deployments.language_model.engine.engine import Engine
+from deployments.language_model.engine.step import Rows, SlotPosition
 from deployments.language_model.loading import INT8, fastest_dtype, make_decoder
-from deployments.language_model.rows import Place, Rows
 from deployments.language_model.weights import DecoderWeights, fuse, load_weights
 from deployments.messages import CodeRequest
 from etude.random_checkpoint import make_checkpoint
-from loadtests.shapes import SHAPES, random_tensors
+from loadtests.measuring.shapes import SHAPES, random_tensors
 from tests.deployments.language_model.random_decoder import CONFIG, random_decoder, random_weights, request, run
 
 NUM_POSITIONS = 100
@@ -39,7 +39,7 @@ def teacher_forced(decoder: Decoder, num_places: int = NUM_POSITIONS) -> torch.T
         positions = range(first, min(first + num_places, NUM_POSITIONS))
         index = np.array([(1, branch, position) for position in positions for branch in range(2)])
         slots, branches, all_positions = np.ascontiguousarray(index.T)
-        places = [Place(1, position, 2 * i, 2) for i, position in enumerate(positions)]
+        places = [SlotPosition(1, position, 2 * i, 2) for i, position in enumerate(positions)]
         rows = Rows(tokens[list(positions)].repeat(2, axis=0), slots, branches, all_positions, places)
         logits.append(decoder.logits(decoder.hidden(rows, cache)).clone())
     return torch.cat(logits).unflatten(0, (NUM_POSITIONS, 2))

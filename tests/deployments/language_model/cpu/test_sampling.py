@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from deployments.language_model.cpu import sampling
 from deployments.language_model.cpu.decoder import Int8Decoder
-from deployments.language_model.noise import gumbel
-from deployments.language_model.sampler import SamplingBatch, guide, sample
+from deployments.language_model.engine.sampler import SamplingBatch, guide, gumbel, sample
 from deployments.messages import Sampling
 from tests.deployments.language_model.random_decoder import CONFIG, random_decoder
 
@@ -68,6 +67,6 @@ def test_the_bound_on_the_noise_holds_and_is_near_where_noise_is_large() -> None
     few_leading_zeros = [(2**64 - 1) ^ int(bits) for bits in rng.integers(0, 2**64, 200, np.uint64) >> np.uint64(9)]
     many = [int(bits) for bits in rng.integers(0, 2**64, 2000, np.uint64)]
     for bits in [0, 2**64 - 1, 2**63, 2**63 - 1, *few_leading_zeros, *many]:
-        noise, bound = sampling.gumbel_of(np.uint64(bits)), sampling.largest_noise(np.uint64(bits))
+        noise, bound = sampling.gumbel_of(np.uint64(bits)), sampling.noise_upper_bound(np.uint64(bits))
         assert noise < bound
         assert noise < 0.5 or bound - noise < 1

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from deployments.language_model.cpu import attention, layout, products, step
 from deployments.language_model.cpu.kernels import GROUP, HEAD_WIDTH, POSITIONS
-from deployments.language_model.cpu.packing import PackedMatrix, aligned_empty, pack, quantised
+from deployments.language_model.cpu.layout import PackedMatrix, aligned_empty, pack, quantised
 
 WIDTH = 3 * GROUP
 
@@ -36,7 +36,7 @@ def scratch(num_rows: int, width: int) -> layout.Scratch:
 def product(x: np.ndarray, matrix: PackedMatrix) -> np.ndarray:
     own, out = scratch(*x.shape), aligned_empty((len(x), matrix.num_outputs), np.float32)
     for row, bytes_, scales, starts in zip(x, own.bytes, own.scales, own.starts, strict=True):
-        products.to_bytes(row, bytes_, scales, starts)
+        products.quantise_row(row, bytes_, scales, starts)
     weights, scales = matrix.weights.ctypes.data, matrix.scales.ctypes.data
     products.multiply(0, 1, len(x), weights, scales, x.shape[1], matrix.num_outputs, own, out, 0)
     return out
@@ -75,7 +75,7 @@ def test_a_row_of_zeros_stays_zero_and_a_matrix_is_filled_up_with_zeros() -> Non
 def test_bytes_keep_a_row_within_half_a_step_and_add_up_to_where_sums_start() -> None:
     x = random_rows(1)[0]
     own = scratch(1, WIDTH)
-    products.to_bytes(x, own.bytes[0], own.scales[0], own.starts[0])
+    products.quantise_row(x, own.bytes[0], own.scales[0], own.starts[0])
     back = own.bytes[0].reshape(-1, GROUP) * own.scales[0][:, None]
     assert (np.abs(back - x.reshape(-1, GROUP)) <= 0.501 * own.scales[0][:, None]).all()
     np.testing.assert_array_equal(own.starts[0], -128 * own.bytes[0].reshape(-1, GROUP).astype(np.int32).sum(1))
@@ -98,7 +98,7 @@ def test_attention_is_softmax_over_the_positions_that_exist(length: int) -> None
 
     at = stored.ctypes.data, own_values.ctypes.data
     powers = exponents.view(np.float32)
-    attention.attend(query.ctypes.data, *at, length, scores, exponents, powers, out.ctypes.data, *at)
+    attention.attend_one_head(query.ctypes.data, *at, length, scores, exponents, powers, out.ctypes.data, *at)
 
     weights = torch.softmax(torch.from_numpy(keys.astype(np.float64) @ query) / HEAD_WIDTH**0.5, 0).numpy()
     np.testing.assert_allclose(scores[:length] / scores[:length].sum(), weights, rtol=1e-4, atol=1e-6)
@@ -111,6 +111,6 @@ def test_gelu_and_layer_norm_are_torchs_within_a_few_bits() -> None:
     step.gelu(x)
     np.testing.assert_allclose(x, expected, atol=3e-6)
     row, norm, out = random_rows(1)[0] * 5 + 2, random_rows(2, seed=3), np.zeros(WIDTH, np.float32)
-    step.normalise(row, norm, out)
+    step.layer_norm(row, norm, out)
     expected_norm = torch.nn.functional.layer_norm(*map(torch.from_numpy, (row,)), (WIDTH,), *torch.from_numpy(norm))
     np.testing.assert_allclose(out, expected_norm.numpy(), atol=1e-5)

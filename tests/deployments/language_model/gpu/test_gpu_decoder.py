@@ -12,18 +12,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from deployments.language_model.decoder import DeviceDecoder, HostDecoder
-from deployments.language_model.engine import Engine
+from deployments.language_model.engine.engine import Engine
 from deployments.language_model.errors import EngineFull
 from deployments.language_model.gpu.decoder import GpuDecoder
-from deployments.language_model.gpu.pages import PAGE, pages_of
 from deployments.language_model.gpu.program import buckets
+from deployments.language_model.gpu.state import PAGE, pages_of
 from deployments.language_model.model import MusicgenDecoder
 from deployments.language_model.weights import fuse
 from deployments.messages import CodeRequest, Sampling
-from loadtests.shapes import SHAPES, random_tensors
+from loadtests.measuring.shapes import SHAPES, random_tensors
+from tests.deployments.language_model.engine.test_engine import random_request
+from tests.deployments.language_model.engine.test_exactness import EIGHT, SAMPLINGS, Recorder, alone
 from tests.deployments.language_model.random_decoder import CONFIG, collect, gpu_decoder, random_decoder, request, run
-from tests.deployments.language_model.test_engine import random_request
-from tests.deployments.language_model.test_exactness import EIGHT, SAMPLINGS, Recorder, alone
 
 
 def test_it_is_a_device_decoder_and_no_host_decoder(decoder: GpuDecoder) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deployments.language_model.gpu.pages import PAGE, SPARE, Pages, pages_of
+from deployments.language_model.gpu.state import PAGE, SPARE, Pages, pages_of
 
 
 def test_a_generation_takes_whole_pages_for_each_branch_and_its_text() -> None:
