@@ -16,8 +16,8 @@ from etude.codec.spectra import FLOOR, Spectrum
 # Windows in samples, each with its number of mel bands: as many as have a bin of their own, or nearly.
 WINDOWS = ((4096, 192), (2048, 128), (512, 64), (128, 16))
 
-# Of these windows linear magnitudes are compared, too, and of those the logarithms of single bins. The longest, at 32 kHz,
-# tells lines 50 Hz apart from what is between them: a comb of the frame rate costs something.
+# Of these windows linear magnitudes are compared, too, and of those the logarithms of single bins. At 32 kHz the
+# longest tells lines 50 Hz apart from what is between them: a comb of the frame rate costs something.
 _CONVERGING, _EVERY_BIN = (2048, 512), (4096, 2048)
 
 # Crops whose magnitudes have a root mean square below this count less: silence would otherwise count without limit.
