@@ -1,6 +1,7 @@
 """Renders a dataset: pieces of consecutive seeds, with descriptions, in shards.
 
     python -m etude.dataset FOLDER --pieces 1024 --first-seed 0 --workers 2 [--level notes|solo|bands|all] [--exact]
+        [--produced]
 
 What is there already is not made again, so the same command goes on after a kill, and one with more pieces adds to a
 folder. The seeds say which split the pieces belong to (`etude/splits.py`). `etude.shards.read_clips` reads the folder.
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,8 +24,9 @@ from etude.score.compose import compose
 from etude.score.describe import describe_fully
 from etude.score.plan import Level
 from etude.shards import Clip, shard_path, write_shard
-from etude.sound.fluidsynth import Synthesizer, SynthesizerError
+from etude.sound.fluidsynth import FLUID, SOUND_FONTS, Synthesizer, SynthesizerError
 from etude.sound.mastering import to_int16
+from etude.sound.production import Production, produce
 from etude.sound.render import render
 from etude.splits import split_of
 
@@ -35,20 +38,36 @@ SETTINGS_FILE = "dataset.json"
 @dataclass(frozen=True)
 class Settings:
     """What all pieces of a folder have in common. length_s: of every piece, or None where each has its own. exact:
-    whether they are played exactly (`etude/score/exact.py`).
+    whether they are played exactly (`etude/score/exact.py`). produced: whether each has players, a sound font and a
+    room of its own, and all the same loudness (`etude/sound/production.py`).
     """
 
     level: Level = "all"
     length_s: float | None = None
     exact: bool = False
+    produced: bool = False
 
 
-def make_clip(seed: int, settings: Settings, synthesizer: Synthesizer) -> Clip:
+Synthesizers = Mapping[str, Synthesizer]
+"""By the names of their sound fonts."""
+
+
+def synthesizers_for(settings: Settings) -> Synthesizers:
+    """Those that pieces of these settings need. Raises SynthesizerError where one is missing."""
+    names = tuple(SOUND_FONTS) if settings.produced else (FLUID,)
+    return {name: Synthesizer.find(name) for name in names}
+
+
+def make_clip(seed: int, settings: Settings, synthesizers: Synthesizers) -> Clip:
     """The piece of a seed, rendered and described."""
     piece = compose(seed, level=settings.level, length_s=settings.length_s, exact=settings.exact)
     descriptions = describe_fully(piece.plan, DESCRIPTIONS_PER_PIECE)
     attributes = {**piece.plan.attributes(), "split": split_of(range(seed, seed + 1))}
-    return Clip(to_int16(render(piece, synthesizer)), descriptions, attributes)
+    if not settings.produced:
+        return Clip(to_int16(render(piece, synthesizers[FLUID])), descriptions, attributes)
+    production = Production.draw(seed)
+    sound = produce(piece, production, synthesizers)
+    return Clip(to_int16(sound), descriptions, {**attributes, **production.attributes()})
 
 
 def make_dataset(folder: Path, seeds: range, settings: Settings, *, workers: int) -> None:
@@ -60,11 +79,11 @@ def make_dataset(folder: Path, seeds: range, settings: Settings, *, workers: int
     if not seeds or seeds.start % PIECES_PER_SHARD or len(seeds) % PIECES_PER_SHARD:
         raise ValueError(f"first seed and pieces must be multiples of {PIECES_PER_SHARD}, the size of a shard")
     split_of(seeds)
-    synthesizer = Synthesizer.find()
+    synthesizers = synthesizers_for(settings)
     _settle(folder, settings)
 
     def make(shard: range) -> int:
-        write_shard(folder, shard, [make_clip(seed, settings, synthesizer) for seed in shard])
+        write_shard(folder, shard, [make_clip(seed, settings, synthesizers) for seed in shard])
         return len(shard)
 
     shards = [range(start, start + PIECES_PER_SHARD) for start in range(seeds.start, seeds.stop, PIECES_PER_SHARD)]
@@ -89,7 +108,8 @@ def _settle(folder: Path, settings: Settings) -> None:
         unfinished = path.with_suffix(".unfinished")
         unfinished.write_text(json.dumps(wanted) + "\n", encoding="utf-8")
         unfinished.replace(path)
-    there = json.loads(path.read_text(encoding="utf-8"))
+    # Folders of before have no word of settings that are newer.
+    there = {**asdict(Settings()), **json.loads(path.read_text(encoding="utf-8"))}
     if there != wanted:
         raise ValueError(f"{folder} was made with {there}, not with {wanted}: choose another folder")
 
@@ -103,9 +123,10 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--level", choices=get_args(Level), default="all", help="how much plays at once; default all")
     parser.add_argument("--length-s", type=float, help="of every piece; each has its own otherwise")
     parser.add_argument("--exact", action="store_true", help="played on the codec's frames, a note always the same")
+    parser.add_argument("--produced", action="store_true", help="players, sound font and room of its own for each")
     options = parser.parse_args(arguments)
     seeds = range(options.first_seed, options.first_seed + options.pieces)
-    settings = Settings(options.level, options.length_s, options.exact)
+    settings = Settings(options.level, options.length_s, options.exact, options.produced)
     try:
         make_dataset(options.folder, seeds, settings, workers=options.workers)
     except (ValueError, OSError, SynthesizerError) as error:

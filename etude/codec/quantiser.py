@@ -38,19 +38,25 @@ class Quantised:
     commitment: Tensor
 
 
-def quantise(quantizer: EncodecResidualVectorQuantizer, latents: Tensor) -> Quantised:
-    """Each latent as the sum of its nearest codes, residual by residual. latents: [B, D, T]."""
+def quantise(quantizer: EncodecResidualVectorQuantizer, latents: Tensor, depths: Tensor | None = None) -> Quantised:
+    """Each latent as the sum of its nearest codes, residual by residual. latents: [B, D, T].
+
+    depths: [B], how many codebooks are in a row's sums; None: all. Codes and residuals are of all either way.
+    """
     batch, width, frames = latents.shape
     residual = latents.transpose(1, 2).reshape(-1, width)
+    last = None if depths is None else depths.repeat_interleave(frames)[:, None]
+    left_over = residual.detach()
     residuals, codes, commitments = [], [], []
-    for layer in quantizer.layers:
+    for place, layer in enumerate(quantizer.layers):
         code = layer.codebook.quantize(residual.detach())
         chosen = F.embedding(code, layer.codebook.embed)
         residuals.append(residual.detach())
         codes.append(code)
         commitments.append(F.mse_loss(residual, chosen))
         residual = residual - chosen
-    left_over = residual.detach().reshape(batch, frames, width).transpose(1, 2)
+        left_over = residual.detach() if last is None else torch.where(last > place, residual.detach(), left_over)
+    left_over = left_over.reshape(batch, frames, width).transpose(1, 2)
     commitment = torch.stack(commitments).mean()
     return Quantised(latents - left_over, torch.stack(codes), torch.stack(residuals), commitment)
 

@@ -1,14 +1,16 @@
-"""The convolutions of an EncodecModel's halves, and how weights are written into them.
+"""Where an EncodecModel's weights are: its folder, the convolutions of its halves, and how these are written.
 
 Every convolution has weight norm: its weight is each filter's length times its direction once that is made one long.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
+from transformers import AutoConfig, EncodecModel, MusicgenForConditionalGeneration
 from transformers.models.encodec.modeling_encodec import EncodecConv1d, EncodecConvTranspose1d
 
 Convolution: TypeAlias = nn.Conv1d | nn.ConvTranspose1d
@@ -16,6 +18,16 @@ Convolution: TypeAlias = nn.Conv1d | nn.ConvTranspose1d
 # See `split`. Where this was 1 the log-mel distance on held-out pieces rose for the first hundreds of steps, at
 # rates of 1e-4 and 3e-4 (the latter with other betas and warm-up); at 5 and 3e-4 it falls from the start.
 _INERTIA = 5.0
+
+
+def load_codec(folder: Path) -> EncodecModel:
+    """The codec of an EncodecModel's folder or a MusicGen's, in float32. Raises OSError where there is none."""
+    if AutoConfig.from_pretrained(folder).model_type == "musicgen":
+        whole = MusicgenForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+        codec: EncodecModel = whole.audio_encoder
+    else:
+        codec = EncodecModel.from_pretrained(folder, dtype=torch.float32)
+    return codec
 
 
 def convolutions(half: nn.Module) -> list[Convolution]:

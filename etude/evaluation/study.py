@@ -20,7 +20,6 @@ from etude.codec.evaluate import random_codec
 from etude.codec.metrics import Figures, measure
 from etude.evaluation.classifier import Classifier
 from etude.evaluation.following import WITH_DRUMS, WITHOUT_DRUMS, Judges, follow
-from etude.evaluation.frechet import frechet_distance
 from etude.evaluation.impression import Impression, listen
 from etude.evaluation.likeness import likeness
 from etude.evaluation.liveliness import differ, liveliness
@@ -38,6 +37,7 @@ from etude.evaluation.systems import (
     rendered_sound,
     untrained,
 )
+from etude.judges.frechet import frechet_distance
 from etude.language_model.batches import Batches
 from etude.language_model.code_shards import CodeClip
 from etude.language_model.encoder import CodeEncoder

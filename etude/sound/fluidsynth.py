@@ -15,9 +15,29 @@ from numpy.typing import NDArray
 
 INSTALL_COMMAND = "apt-get install --no-install-recommends fluidsynth fluid-soundfont-gm"
 
-# Where Debian and its kin put it.
-_SOUND_FONT = Path("/usr/share/sounds/sf2/FluidR3_GM.sf2")
-_SOUND_FONT_VARIABLE = "ETUDE_SOUND_FONT"
+
+@dataclass(frozen=True)
+class SoundFont:
+    """A General MIDI sound font. path: where Debian and its kin put it, by `package`. variable: of the environment,
+    names another place.
+    """
+
+    path: Path
+    package: str
+    variable: str
+
+
+FLUID, MUSESCORE = "FluidR3", "MuseScore General"
+
+SOUND_FONTS = {
+    FLUID: SoundFont(Path("/usr/share/sounds/sf2/FluidR3_GM.sf2"), "fluid-soundfont-gm", "ETUDE_SOUND_FONT"),
+    MUSESCORE: SoundFont(
+        Path("/usr/share/sounds/sf2/MuseScore_General_Full.sf2"),
+        "musescore-general-soundfont-lossless",
+        "ETUDE_SOUND_FONT_MUSESCORE",
+    ),
+}
+"""Both MIT, parts of the second CC0 or in the public domain."""
 
 # Far below what clips, whatever plays; the sound is levelled afterwards, and float samples lose nothing.
 _GAIN = 0.4
@@ -36,17 +56,19 @@ class Synthesizer:
     sound_font: Path
 
     @classmethod
-    def find(cls) -> Synthesizer:
-        """The installed one; ETUDE_SOUND_FONT in the environment names another sound font.
+    def find(cls, name: str = FLUID) -> Synthesizer:
+        """The installed one, with the sound font of this name in SOUND_FONTS.
 
         Raises SynthesizerError where something is missing.
         """
         program = shutil.which("fluidsynth")
         if program is None:
             raise SynthesizerError(f"fluidsynth is not installed: {INSTALL_COMMAND}")
-        sound_font = Path(os.environ.get(_SOUND_FONT_VARIABLE) or _SOUND_FONT)
+        font = SOUND_FONTS[name]
+        sound_font = Path(os.environ.get(font.variable) or font.path)
         if not sound_font.is_file():
-            raise SynthesizerError(f"the sound font {sound_font} is not there: {INSTALL_COMMAND}")
+            command = f"apt-get install --no-install-recommends fluidsynth {font.package}"
+            raise SynthesizerError(f"the sound font {sound_font} is not there: {command}")
         return cls(Path(program), sound_font)
 
     def play(self, midi: mido.MidiFile, sample_rate: int, *, reverb: bool = True) -> NDArray[np.float32]:

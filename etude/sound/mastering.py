@@ -1,4 +1,4 @@
-"""What is done to a recording before it goes out: treble, fades, level."""
+"""What is done to a recording before it goes out: treble, rumble, fades, level."""
 
 from __future__ import annotations
 
@@ -21,6 +21,15 @@ def low_pass(sound: Sound, cutoff_hz: float, sample_rate: int) -> Sound:
     spectrum = np.fft.rfft(sound, len(sound) + padding)
     frequencies_hz = np.fft.rfftfreq(len(sound) + padding, 1 / sample_rate)
     filtered = np.fft.irfft(spectrum / np.sqrt(1 + (frequencies_hz / cutoff_hz) ** 4), len(sound) + padding)
+    return filtered[: len(sound)].astype(np.float32)
+
+
+def high_pass(sound: Sound, cutoff_hz: float, sample_rate: int) -> Sound:
+    """Takes 12 dB an octave off below the cutoff, 3 dB at it, and all of the DC, without a phase. [samples]."""
+    padding = sample_rate // 10
+    spectrum = np.fft.rfft(sound, len(sound) + padding)
+    ratio = (np.fft.rfftfreq(len(sound) + padding, 1 / sample_rate) / cutoff_hz) ** 2
+    filtered = np.fft.irfft(spectrum * ratio / np.sqrt(1 + ratio**2), len(sound) + padding)
     return filtered[: len(sound)].astype(np.float32)
 
 

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from etude import dataset
-from etude.dataset import Settings, main, make_clip, make_dataset
+from etude.dataset import SETTINGS_FILE, Settings, Synthesizers, main, make_clip, make_dataset
 from etude.shards import read_clips
-from etude.sound.fluidsynth import Synthesizer
+from etude.sound.fluidsynth import FLUID, MUSESCORE, Synthesizer
 from etude.splits import SPLITS
 
 SHORT = Settings(level="solo", length_s=1.5)
@@ -25,7 +26,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_clip_is_a_piece_with_its_words_and_its_split(synthesizer: Synthesizer) -> None:
-    clip = make_clip(SPLITS["test"].start, SHORT, synthesizer)
+    clip = make_clip(SPLITS["test"].start, SHORT, {FLUID: synthesizer})
     assert clip.pcm.dtype == np.int16
     assert clip.pcm.shape == (48000,)
     assert clip.attributes["split"] == "test"
@@ -45,10 +46,10 @@ def test_the_same_seeds_give_the_same_files_whatever_the_number_of_workers(tmp_p
 def test_a_run_that_was_killed_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_dataset(tmp_path / "whole", range(6), SHORT, workers=1)
 
-    def make_or_die(seed: int, settings: Settings, synthesizer: Synthesizer) -> dataset.Clip:
+    def make_or_die(seed: int, settings: Settings, synthesizers: Synthesizers) -> dataset.Clip:
         if seed == 3:
             raise KeyboardInterrupt
-        return make_clip(seed, settings, synthesizer)
+        return make_clip(seed, settings, synthesizers)
 
     with monkeypatch.context() as broken:
         broken.setattr(dataset, "make_clip", make_or_die)
@@ -70,9 +71,9 @@ def test_what_is_there_is_not_made_again(tmp_path: Path, monkeypatch: pytest.Mon
     make_dataset(tmp_path, range(2), SHORT, workers=1)
     made: list[int] = []
 
-    def make_and_note(seed: int, settings: Settings, synthesizer: Synthesizer) -> dataset.Clip:
+    def make_and_note(seed: int, settings: Settings, synthesizers: Synthesizers) -> dataset.Clip:
         made.append(seed)
-        return make_clip(seed, settings, synthesizer)
+        return make_clip(seed, settings, synthesizers)
 
     monkeypatch.setattr(dataset, "make_clip", make_and_note)
     make_dataset(tmp_path, range(4), SHORT, workers=1)
@@ -84,6 +85,25 @@ def test_a_folder_is_of_one_kind(tmp_path: Path) -> None:
     make_dataset(tmp_path, range(2), SHORT, workers=1)
     with pytest.raises(ValueError, match="choose another folder"):
         make_dataset(tmp_path, range(4), Settings(level="solo", length_s=2.0), workers=1)
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_a_folder_of_before_there_were_productions_is_added_to(tmp_path: Path) -> None:
+    make_dataset(tmp_path, range(2), SHORT, workers=1)
+    path = tmp_path / SETTINGS_FILE
+    there = json.loads(path.read_text(encoding="utf-8"))
+    del there["produced"]
+    path.write_text(json.dumps(there), encoding="utf-8")
+    make_dataset(tmp_path, range(4), SHORT, workers=1)
+    assert len(list(read_clips(tmp_path))) == 4
+
+
+def test_a_produced_clip_says_how_it_was_produced(synthesizer: Synthesizer) -> None:
+    settings = Settings(level="solo", length_s=1.5, produced=True)
+    clip = make_clip(0, settings, {FLUID: synthesizer, MUSESCORE: synthesizer})
+    assert clip.attributes["sound_font"] in (FLUID, MUSESCORE)
+    assert clip.attributes["reverb_s"] >= 0
+    assert not np.array_equal(clip.pcm, make_clip(0, SHORT, {FLUID: synthesizer}).pcm)
 
 
 @pytest.mark.parametrize(("first", "last"), [(0, 33), (16, 48), (0, 0)])

@@ -120,3 +120,19 @@ def test_more_codes_may_be_dead_than_there_are_latents(quantizer: EncodecResidua
 def test_perplexity_is_the_number_of_codes_used_alike() -> None:
     assert perplexity(torch.tensor([2.0, 2.0, 0.0, 2.0, 2.0])) == pytest.approx(4)
     assert perplexity(torch.tensor([0.0, 7.0])) == pytest.approx(1)
+
+
+def test_fewer_codebooks_are_heard_where_depths_say_so_and_the_rest_is_told_all_the_same() -> None:
+    quantizer = EncodecModel(TINY.config()).quantizer
+    latents = torch.randn(3, TINY.latent_width, 40, generator=torch.Generator().manual_seed(0))
+    fit(quantizer, latents.transpose(1, 2).flatten(0, 1), torch.Generator().manual_seed(0))
+    whole = quantise(quantizer, latents)
+    some = quantise(quantizer, latents, torch.tensor([4, 1, 2]))
+    assert torch.equal(whole.codes, some.codes)
+    assert torch.equal(whole.residuals, some.residuals)
+    assert torch.allclose(some.latents[0], whole.latents[0])
+    books = [
+        layer.codebook.embed[codes].view(3, 40, -1) for layer, codes in zip(quantizer.layers, whole.codes, strict=True)
+    ]
+    torch.testing.assert_close(some.latents[1], books[0][1].T)
+    torch.testing.assert_close(some.latents[2], (books[0] + books[1])[2].T)

@@ -44,7 +44,8 @@ def test_the_commands_lead_from_shards_to_figures(
         [str(first / "codec"), "--data", str(shards), "--pieces", "2", "--piece-s", "0.2", "--plot", str(plot)]
     )
     figures = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert set(figures) == {"codec", "random_codec", "codec_mel_ratio"}
+    assert set(figures) == {"codec", "random_codec", "codec_mel_ratio", "faults", "faults_of_pieces"}
+    assert "line_in_silence_dbfs" in figures["faults"]
     assert len(figures["codec"]["codebook_use"]) == 4
     assert plot.stat().st_size > 1000
 

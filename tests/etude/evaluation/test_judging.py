@@ -9,11 +9,11 @@ import pytest
 
 from etude.evaluation.classifier import Classifier
 from etude.evaluation.following import WITH_DRUMS, WITHOUT_DRUMS, Judges, follow
-from etude.evaluation.frechet import frechet_distance
 from etude.evaluation.impression import Impression
 from etude.evaluation.likeness import likeness
 from etude.evaluation.liveliness import differ, liveliness
 from etude.evaluation.prompts import Prompt, prompt_of
+from etude.judges.frechet import frechet_distance
 from etude.score.describe import describe_often
 from etude.score.planner import draw_plan
 from etude.shards import Clip

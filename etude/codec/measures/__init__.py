@@ -1,0 +1,1 @@
+"""What is wrong with reconstructions, in figures: `lines` nobody plays, `levels` that are off, `faults` together."""
