@@ -8,7 +8,7 @@ scheduler      which requests run in a step               weights         checkp
 step           the rows of a step, and who draws          cpu/            8 bits, compiled for a CPU
 sampler        logits → tokens (pure functions)           gpu/            a step as one CUDA graph
 frame_stream   one request's frames, to its reader        offload         weights where there is room for them
-                                                      offload_folder  those that are on the disk
+                                                          offload_folder  those that are on the disk
 
 deployment     the Ray Serve deployment                   placement       where a model runs; how many threads
 errors         why it refuses, or gives up                config          the decoder's shape

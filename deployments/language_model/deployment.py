@@ -15,7 +15,6 @@ import ray
 
 from deployments.checkpoints.checkpoint import Checkpoint
 from deployments.checkpoints.sources import find_checkpoint
-from deployments.language_model.engine.engine import Engine
 from deployments.language_model.engine import (
     ENGINE_BROKE,
     ENGINE_READY,
@@ -23,6 +22,7 @@ from deployments.language_model.engine import (
     SLOTS,
     SLOTS_IN_USE,
 )
+from deployments.language_model.engine.engine import Engine
 from deployments.language_model.engine.loop import EngineLoad, EngineLoop
 from deployments.language_model.engine.request import num_steps
 from deployments.language_model.errors import EngineMismatch

@@ -14,8 +14,7 @@ from tqdm import tqdm
 from transformers import AutoProcessor, MusicgenForConditionalGeneration
 
 from deployments.checkpoints.checkpoint import Checkpoint
-from deployments.codec_decoder.codec import Codec
-from deployments.codec_decoder.codec import decode
+from deployments.codec_decoder.codec import Codec, decode
 from deployments.language_model.engine.engine import Engine
 from deployments.language_model.loading import AUTO, load_decoder
 from deployments.language_model.placement import OnCpu

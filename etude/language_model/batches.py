@@ -1,7 +1,7 @@
 """What a training step sees: a function of the data, the seed and the step's number.
 
-A clip's columns follow the delay pattern (`deployments.language_model.engine.request`): column s holds, for codebook k, frame
-s - delays[k] of the window, and the model foresees column s from those before it, the first from pads alone.
+A clip's columns follow the delay pattern (`deployments.language_model.engine.request`): column s holds, for codebook
+k, frame s - delays[k] of the window, and the model foresees column s from those before it, the first from pads alone.
 
 What is read in the last columns, where the first codebooks are through with the window, is one of two things: our
 engine goes on with them, so that a clip's beginning never depends on its length, and transformers' `generate` feeds

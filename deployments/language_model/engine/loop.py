@@ -16,8 +16,8 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
 from deployments.batching import BATCH_SIZE
-from deployments.language_model.engine.engine import Engine
 from deployments.language_model.engine import ENGINE_LAPSED, ENGINE_REFUSED
+from deployments.language_model.engine.engine import Engine
 from deployments.language_model.engine.frame_stream import FrameStream, call_soon
 from deployments.language_model.errors import EngineFailed, EngineFenced, EngineFull
 from deployments.liveness.stalls import SelfFencing
