@@ -16,7 +16,7 @@ override ONCE := $(value ONCE)
 export PROMPT DURATION SEED CONFIG PORT CACHE ONCE
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo-kill demo-spot loadtest simulate test lint ready clean
+.PHONY: help run demo-kill demo-spot loadtest simulate test nightly lint ready clean
 
 help:
 	@echo 'make run         serve on 127.0.0.1:8000 and make a first clip; Ctrl-C ends it. Options:'
@@ -28,6 +28,7 @@ help:
 	@echo 'make loadtest    more and more users, by Locust, on a fresh service: what this machine holds; under five minutes'
 	@echo 'make simulate    days of a fleet in minutes: the scaling policy beside others, what waits and what it costs'
 	@echo 'make test        lint, check types, run the tests'
+	@echo 'make nightly     the tests that are long and rarely say anything new: soaks, crowds, long fuzzing, benchmarks'
 	@echo 'make lint        lint and check types only'
 	@echo 'make clean       remove what was made, but for clips and $(VENV)'
 
@@ -49,6 +50,10 @@ simulate: $(INSTALLED)
 
 test: lint ready
 	$(PY) -m pytest -n 2 --dist loadgroup
+
+# What is long and rarely says anything new; CI does not run it.
+nightly: ready
+	$(PY) -m pytest -m nightly --timeout 3600
 
 lint: $(INSTALLED)
 	$(PY) -m ruff check

@@ -43,7 +43,7 @@ def test_without_a_peer_its_figures_are_null(capsys: pytest.CaptureFixture[str])
     assert missing == of_the_peer | {name for name in KEYS if name.startswith("serve_")}
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_through_serve_the_same_requests_are_made_once_more(project_root: Path) -> None:
     command = [sys.executable, "-m", "loadtests.bench_engine", "--shape", "tiny", "--threads", "1"]
     command += ["--requests", "2", "--frames", "16", "--peer-frames", "4", "--through", "serve"]

@@ -70,7 +70,7 @@ def test_calls_that_make_music_are_counted_over_all_replicas(tmp_path: Path) -> 
     assert generation_calls(Running("", tmp_path)) == {"pipeline": 2, "etude-language-model": 1}
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_all_are_hits_and_nothing_is_made(project_root: Path) -> None:
     command = [sys.executable, "-m", "loadtests.bench_hits", "--seconds", "1", "--requests", "40"]
     command += ["--connections", "4", "--rounds", "2"]

@@ -22,7 +22,7 @@ KEYS = [
 ]
 
 
-@pytest.mark.slow  # three processes that import torch, one after the other
+@pytest.mark.nightly  # three processes that import torch, one after the other
 def test_the_last_line_is_json_with_every_figure(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before = torch.get_num_threads()
     # More than a third: half of this shape's weights is its embedding, which stays in memory.

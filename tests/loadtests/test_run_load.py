@@ -23,7 +23,7 @@ def test_levels_that_are_no_numbers_of_users_are_refused(capsys: pytest.CaptureF
     assert "--levels" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_fresh_service_is_loaded_and_no_request_fails(tmp_path: Path, project_root: Path) -> None:
     command = [sys.executable, "-m", "loadtests.run_load", "--levels", "5,10,5", "--hold", "6", "--lengths", "1,2"]
     command += ["--folder", str(tmp_path / "load"), "--picture", str(tmp_path / "load.png")]

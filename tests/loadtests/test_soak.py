@@ -27,7 +27,7 @@ def test_the_last_line_tells_what_became_of_all_requests_and_that_memory_stays(
     assert figures["end"]["tensors"] <= figures["settled"]["tensors"]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_after_a_thousand_requests_memory_is_within_2_percent_of_that_after_fifty(project_root: Path) -> None:
     command = [sys.executable, "-m", "loadtests.soak", "--requests", "1000", "--frames", "60"]
     done = subprocess.run(command, cwd=project_root, capture_output=True, text=True, check=True)

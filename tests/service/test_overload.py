@@ -13,7 +13,7 @@ from tests.service.conftest import RunningService
 NUM_CLIENTS = 300
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_under_overload_the_admitted_get_their_clips_and_the_others_a_time_to_retry(
     service: RunningService,
 ) -> None:

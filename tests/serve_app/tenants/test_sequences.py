@@ -52,7 +52,7 @@ def test_a_tenant_sees_what_it_would_see_alone(tmp_path: Path, seed: int) -> Non
     run(lambda: compare(drawn(seed, 60), tmp_path))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("seed", range(1000, 1020))
 def test_a_tenant_sees_what_it_would_see_alone_in_the_long_run(tmp_path: Path, seed: int) -> None:
     run(lambda: compare(drawn(seed, 200), tmp_path))

@@ -33,7 +33,7 @@ def test_the_service_does_what_its_document_says(case: schemathesis.Case[Any]) -
     case.call_and_validate()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @schema.parametrize()
 @settings(max_examples=500, deadline=None, derandomize=True)
 def test_it_does_so_whatever_else_is_tried(case: schemathesis.Case[Any]) -> None:

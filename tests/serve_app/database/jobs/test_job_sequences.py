@@ -286,7 +286,7 @@ def test_jobs_in_postgresql_agree_with_the_reference(postgresql: PostgresqlServe
     run(lambda: _closed(databases.postgresql(postgresql)), num_examples=2, num_steps=20)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_jobs_agree_with_the_reference_however_long_one_looks(postgresql: PostgresqlServer) -> None:
     run(_sqlite, num_examples=150, num_steps=60)
     run(lambda: _closed(databases.postgresql(postgresql)), num_examples=20, num_steps=60)
