@@ -31,7 +31,7 @@ from loadtests.demo.worker_kill import WorkerKill, replicas_added
 from loadtests.measuring.exit_status import exit_status
 from loadtests.measuring.running import MODEL, Running, running
 from serve_app.cli.terminal import Progress
-from serve_app.launcher.service import ServiceError
+from serve_app.launcher.service import LaunchError
 
 REPLICAS = 2
 # One replica alone has room for all, so that the clips of the other go on at once.
@@ -158,7 +158,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--folder", type=Path, default=Path("clips/demo-kill"), help="for the clips")
     parser.add_argument("--parent", type=int, metavar="PID", help="end when this process ends")
     options = parser.parse_args(arguments)
-    return exit_status(lambda progress: run(options, progress), ServiceError, UndisturbedFailed)
+    return exit_status(lambda progress: run(options, progress), LaunchError, UndisturbedFailed)
 
 
 if __name__ == "__main__":

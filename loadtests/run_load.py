@@ -32,7 +32,7 @@ from loadtests.measuring.hardware import commit, describe
 from loadtests.measuring.running import running
 from serve_app.cli.terminal import Progress
 from serve_app.launcher.guardian import Guardian
-from serve_app.launcher.service import ServiceError
+from serve_app.launcher.service import LaunchError
 
 ENGINE_CURVE = ROOT / "loadtests" / "results" / "tiny-cpu.json"
 
@@ -43,7 +43,7 @@ def engine_per_s() -> float:
 
 
 def run(options: argparse.Namespace, progress: Progress) -> list[Level]:
-    """What each level had. Raises: ServiceError, LoadError."""
+    """What each level had. Raises: LaunchError, LoadError."""
     chosen = shape("steps", options.levels, options.hold)
     arguments = ["--shape", "steps", "--levels", ",".join(map(str, options.levels)), "--hold", str(options.hold)]
     arguments += ["--pace", str(options.pace), "--lengths", options.lengths, "--weights", options.weights]
@@ -103,7 +103,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--picture", type=Path, default=Path("loadtests/results/load.png"))
     parser.add_argument("--parent", type=int, metavar="PID", help="end when this process ends")
     options = parser.parse_args(arguments)
-    return exit_status(lambda progress: show(options, progress), ServiceError, LoadError)
+    return exit_status(lambda progress: show(options, progress), LaunchError, LoadError)
 
 
 def _levels(text: str) -> list[int]:

@@ -56,7 +56,7 @@ class TryLater(Exception):
 
 
 class Client:
-    """For one thread. url: of the service. sleep: how it waits between tries."""
+    """A client of a running service, for one thread. url: of the service. sleep: how it waits between tries."""
 
     def __init__(self, url: str, key: str | None, sleep: Callable[[float], None] = time.sleep) -> None:
         self._url = url
@@ -253,7 +253,7 @@ def saved(path: Path, pieces: Iterable[bytes]) -> None:
 
 
 @dataclass(frozen=True)
-class Event:
+class ServerSentEvent:
     """A server-sent event. id: to send as Last-Event-ID. data: its lines, joined."""
 
     id: str
@@ -261,7 +261,7 @@ class Event:
     data: str
 
 
-def events_of(pieces: Iterable[bytes]) -> Iterator[Event]:
+def events_of(pieces: Iterable[bytes]) -> Iterator[ServerSentEvent]:
     """The events in a body, whatever pieces it comes in; one that is cut off by the end is none.
 
     Raises: ValueError for a line that never ends, and for what is not UTF-8.
@@ -270,7 +270,7 @@ def events_of(pieces: Iterable[bytes]) -> Iterator[Event]:
     for line in _lines(pieces):
         if not line:
             if data:
-                yield Event(last_id, kind, "\n".join(data))
+                yield ServerSentEvent(last_id, kind, "\n".join(data))
             kind, data = "message", []
             continue
         name, _, value = line.partition(":")

@@ -165,7 +165,7 @@ class UnsupportedMediaType(ServiceError):
 
 
 class TooBusy(ServiceError):
-    """All rows of the engines are in use, and the queue is full."""
+    """All slots of the model are in use and its queue is full, or the tenant's queue of jobs is full."""
 
     type = "too_busy"
     status = 429

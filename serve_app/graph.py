@@ -24,10 +24,17 @@ from deployments.text_encoder.deployment import TextEncoderDeployment
 from serve_app.api.deployment import IngressDeployment
 from serve_app.job import QUEUE_CLASSES
 from serve_app.pipeline.deployment import ModelHandles, PipelineDeployment
-from serve_app.settings import replicas as deployment_names
 from serve_app.settings.application import Settings
 from serve_app.settings.model import ModelSettings
-from serve_app.settings.replicas import AutoscalingSettings, ReplicaSettings
+from serve_app.settings.replicas import (
+    INGRESS,
+    PIPELINE,
+    AutoscalingSettings,
+    ReplicaSettings,
+    codec_decoder_name,
+    language_model_name,
+    text_encoder_name,
+)
 
 # For deployments whose work others can resume: a generation that is not finished in this time goes on elsewhere.
 GRACEFUL_SHUTDOWN_TIMEOUT_S = 20.0
@@ -56,11 +63,11 @@ def build(args: dict[str, Any]) -> Application:
     # Clients wait for what pipelines and ingress hold, so these get as long as the longest clip may take.
     longest_s = max(model.deadline.seconds(model.max_duration_ms / 1000) for model in loaded.values())
     scales = settings.scales
-    pipeline = _deployment(
-        PipelineDeployment, deployment_names.PIPELINE, settings.pipeline, in_flight, scales=scales
-    ).options(graceful_shutdown_timeout_s=longest_s, request_router_config=BY_GENERATION)
+    pipeline = _deployment(PipelineDeployment, PIPELINE, settings.pipeline, in_flight, scales=scales).options(
+        graceful_shutdown_timeout_s=longest_s, request_router_config=BY_GENERATION
+    )
     ingress = _deployment(
-        serve.ingress()(IngressDeployment), deployment_names.INGRESS, settings.ingress, in_flight, scales=scales
+        serve.ingress()(IngressDeployment), INGRESS, settings.ingress, in_flight, scales=scales
     ).options(graceful_shutdown_timeout_s=longest_s)
     application: Application = ingress.bind(
         pipeline.bind(handles, deadlines, settings.cache, settings.records, _may_be_none(loaded)),
@@ -93,14 +100,14 @@ class _Model:
         in_flight = model.slots + model.max_queued
         text_encoder = _deployment(
             TextEncoderDeployment,
-            deployment_names.text_encoder(name),
+            text_encoder_name(name),
             model.text_encoder,
             in_flight,
             scales=self._scales,
         )
         codec_decoder = _deployment(
             CodecDecoderDeployment,
-            deployment_names.codec_decoder(name),
+            codec_decoder_name(name),
             model.codec_decoder,
             in_flight,
             scales=self._scales,
@@ -119,7 +126,7 @@ class _Model:
         in_flight = 2 * (model.slots + model.max_queued)
         deployment = _deployment(
             LanguageModelDeployment,
-            deployment_names.language_model(self._name, queue),
+            language_model_name(self._name, queue),
             replicas,
             in_flight,
             scales=self._scales,
@@ -193,7 +200,7 @@ def _autoscaling(replicas: ReplicaSettings, max_ongoing_requests: int) -> Autosc
 def _may_be_none(models: Mapping[str, ModelSettings]) -> list[str]:
     """The names of language models that may scale to zero."""
     pools = {
-        deployment_names.language_model(name, queue): replicas
+        language_model_name(name, queue): replicas
         for name, model in models.items()
         for queue, replicas in zip(QUEUE_CLASSES, model.language_models, strict=False)
     }

@@ -56,6 +56,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Tells pytest-xdist which tests go to one worker. A run of the wheels' servers is of the tests that start one."""
     for item in items:
         item.add_marker(pytest.mark.xdist_group(_group(item)))
+    # The largest group first, so that no worker is left alone with it at the end.
+    if config.getoption("numprocesses", default=None) or hasattr(config, "workerinput"):
+        items.sort(key=lambda item: not _starts_ray(item))
     if only_wheels():
         left_out = [item for item in items if not _starts_a_server(item)]
         config.hook.pytest_deselected(items=left_out)
@@ -63,10 +66,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _group(item: pytest.Item) -> str:
-    """Those that share a Ray cluster or a server, which take long to start; else those of one file."""
-    if "service" in item.path.relative_to(item.config.rootpath).parts:
-        return "service"
+    """Those that share a Ray cluster or start a Ray each; those that share a server; else those of one file."""
+    if _starts_ray(item):
+        return "ray"
     return min(_servers(item), default=str(item.path))
+
+
+def _starts_ray(item: pytest.Item) -> bool:
+    # Two Rays that start at once on two busy cores may each wait longer for the other than Ray allows (30 s).
+    path = item.path.relative_to(item.config.rootpath)
+    return "service" in path.parts or path.name in ("test_serve.py", "test_package.py")
 
 
 def _starts_a_server(item: pytest.Item) -> bool:

@@ -6,6 +6,7 @@ import ast
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -37,13 +38,19 @@ def read(trees: Iterable[str]) -> dict[Path, str]:
     return {path.relative_to(ROOT): path.read_text() for tree in trees for path in sorted((ROOT / tree).rglob("*.py"))}
 
 
+@cache
+def names_in(source: str, inside: str) -> frozenset[str]:
+    """As `imported`; parsed once for all graphs."""
+    return frozenset(imported(source, inside))
+
+
 def file_graph(sources: Mapping[Path, str]) -> Graph:
     """By module, the modules among these that it imports."""
     modules = {name_of(path): path for path in sources}
     graph: dict[str, set[str]] = {}
     for module, path in modules.items():
         inside = f"{module}.__init__" if path.name == "__init__.py" else module
-        graph[module] = {name for name in imported(sources[path], inside) if name in modules and name != module}
+        graph[module] = {name for name in names_in(sources[path], inside) if name in modules and name != module}
         # `from package import module` names both, and needs the second.
         graph[module] -= {name for name in graph[module] if _only_names_modules(sources[path], inside, name, modules)}
     return graph
@@ -51,7 +58,7 @@ def file_graph(sources: Mapping[Path, str]) -> Graph:
 
 def _only_names_modules(source: str, inside: str, package: str, modules: Iterable[str]) -> bool:
     """Whether all that is imported from this package are modules in it."""
-    names = {name for name in imported(source, inside) if name.startswith(f"{package}.")}
+    names = {name for name in names_in(source, inside) if name.startswith(f"{package}.")}
     directly = {name for name in names if name.count(".") == package.count(".") + 1}
     return bool(directly) and directly <= set(modules)
 

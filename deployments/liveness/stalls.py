@@ -7,12 +7,9 @@ It also wakes to calls that may have been cancelled meanwhile. Word of that come
 may take seconds to repeat it. `StallDetector` tells whether the loop was held up just now, so that a replica first asks
 its callers whether they still want their calls (`CallerWatch.is_wanted`).
 
-`SelfFencing` tells whether a replica may still take its requests for its own.
-
-Whoever reads a request's frames goes to another replica after some silence. A replica that was suspended (SIGSTOP, a
-machine that slept, an event loop held up) can't know whether that has happened. So when it was silent for longer than a
-lease, which is shorter than that silence, it gives up all its requests before its next step: else they would be made
-twice.
+`SelfFencing`: whoever reads a request's frames goes to another replica after some silence. A replica that was suspended
+can't know whether that has happened. So after a silence longer than its lease, which is shorter than the reader's, it
+gives up all its requests before its next step; else they would be made twice.
 
 The event loop renews the lease, because it alone sends anything; the thread that computes steps looks at it. A renewal
 that comes too late has the requests given up *before* the lease holds again. So a thread that first looks at the lease
@@ -29,9 +26,13 @@ from typing import TypeVar
 
 from deployments.liveness.timings import TIMINGS, Timings, uptime_s
 
+T = TypeVar("T")
+
 
 class SelfFencing:
-    """`renew` is called by one thread, the event loop's; `expired` by any.
+    """A replica's lease on its own requests.
+
+    `renew` is called by one thread, the event loop's; `expired` by any.
 
     lease_s: seconds without a renewal, after which the lease has expired. clock: as `uptime_s`.
     """
@@ -52,9 +53,6 @@ class SelfFencing:
         if now_s - self._renewed_s > self.lease_s:
             give_up()
         self._renewed_s = now_s
-
-
-T = TypeVar("T")
 
 
 async def within(item: Awaitable[T], timeout_s: float) -> T:

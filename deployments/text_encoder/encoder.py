@@ -112,7 +112,7 @@ def _tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-MAX_BYTES = 64 * 2**20  # some 1,500 prompts of a sentence at T5-base's width
+MAX_CACHED_BYTES = 64 * 2**20  # some 1,500 prompts of a sentence at T5-base's width
 
 
 class RecentStates:
@@ -122,7 +122,7 @@ class RecentStates:
         max_bytes: of all states together.
     """
 
-    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, max_bytes: int = MAX_CACHED_BYTES) -> None:
         self._max_bytes = max_bytes
         self._states: OrderedDict[bytes, np.ndarray] = OrderedDict()
         self._num_bytes = 0

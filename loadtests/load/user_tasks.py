@@ -16,7 +16,7 @@ from loadtests.load.recorder import Recorder
 from loadtests.load.response_checks import OUTCOMES, RepeatChecker, check_headers, check_length, check_sound
 from loadtests.load.samples import Sample
 from loadtests.load.wav import WavHead, wav_head
-from serve_app.client import Event, events_of
+from serve_app.client import ServerSentEvent, events_of
 
 MUSIC = "/v1/music"
 STREAM = "/v1/music/stream"
@@ -176,7 +176,7 @@ def follow(service: ServiceClient, path: str, generation: Generation) -> None:
         raise WrongAnswer(f"the events ended at {state}")
 
 
-def check_events(events: Iterable[Event], generation_id: str) -> str:
+def check_events(events: Iterable[ServerSentEvent], generation_id: str) -> str:
     """Returns the last state. Raises: WrongAnswer where events are out of order; ValueError for invalid ones."""
     version, progress, state, position = -1, 0.0, "none", None
     for event in events:

@@ -44,7 +44,7 @@ def running(
     """The application of `serve_app/configs/local.yaml` on a free port, cache and records in a folder of its own.
 
     args: settings in the place of the file's. say: is told how the start goes. others: applications beside it, as a
-    deploy file has them. parent_pid: a process not to outlive. Raises: ServiceError where it can't be started.
+    deploy file has them. parent_pid: a process not to outlive. Raises: LaunchError where it can't be started.
     """
     folder = Path(tempfile.mkdtemp(prefix="musicgen-", dir="/tmp"))  # Ray's sockets want a short path
     with Guardian(folder, parent_pid) as guardian:

@@ -114,21 +114,21 @@ class IngressDeployment:
         recorder.add(LEASES_LOST, 0, kind="job")
         for queue in QUEUE_CLASSES:
             recorder.add(JOB_ATTEMPTS, 0, queue=queue, outcome="failed")
-        figures = SoundMetrics(recorder, tuple(codecs))
+        sound_recorder = SoundMetrics(recorder, tuple(codecs))
         self._metrics_token = metrics_token(os.environ)
         sounds = FileCache(open_cache(cache, recorder))
         client = PipelineHandle(pipeline)
         self._backend = PipelineBackend(
-            client, codec_handles, cards, default_model, sounds, records.lease_s, lazy=lazy, recorder=figures
+            client, codec_handles, cards, default_model, sounds, records.lease_s, lazy=lazy, recorder=sound_recorder
         )
         self._settings = settings
         self._jobs_settings = jobs
         check_bind_address(_get_global_client().http_config.host, access.keys)
         database = open_database(records)
         leases = open_leases(records, database, recorder)
-        listener = JobHealthMeter(self._backend.hear, figures)
+        health_meter = JobHealthMeter(self._backend.sound_health, sound_recorder)
         self._jobs = JobService(
-            database, leases, self._backend.frames, codec_handles, records, jobs, listener, recorder=recorder
+            database, leases, self._backend.frames, codec_handles, records, jobs, health_meter, recorder=recorder
         )
         self._gate = Gate(access, KeyTable(database), AuditTable(database), timeout_s=records.timeout_s)
 

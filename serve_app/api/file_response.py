@@ -118,7 +118,7 @@ def _not_satisfiable(size_bytes: int) -> RangeNotSatisfiable:
 _RETRY_AFTER_S = 5.0
 
 
-def succeeded(job: Job, number: int) -> Variation:
+def succeeded_variation(job: Job, number: int) -> Variation:
     """The variation of this number. Raises: NotFound if there is none; Conflict if it has no sound (yet)."""
     if number >= len(job.variations):
         raise NotFound("The generation has no variation of this number: the first is 0.")

@@ -34,12 +34,12 @@ from serve_app.errors import RETRY_AFTER_S, ClientClosedRequest, NotReady
 from serve_app.job import ENDED, Job, JobState, SoundHealth, Variation
 from serve_app.proxy.flow_control import CreditWindow
 
-PATH = "/v1/generations"
+GENERATIONS_PATH = "/v1/generations"
 
 
 def generation_path(job_id: str, root: str) -> str:
     """The address of a generation. root: the path under which the service is mounted, else empty."""
-    return f"{root}{PATH}/{job_id}"
+    return f"{root}{GENERATIONS_PATH}/{job_id}"
 
 
 def generation_answer(job: Job, cards: Sequence[ModelCard], root: str) -> GenerationAnswer:
@@ -69,7 +69,7 @@ def generation_answer(job: Job, cards: Sequence[ModelCard], root: str) -> Genera
 def page_answer(jobs: Sequence[Job], limit: int, cards: Sequence[ModelCard], root: str) -> GenerationsAnswer:
     """The first `limit` of these jobs, with a link to the next page if there are more."""
     shown = jobs[:limit]
-    more = f"{root}{PATH}?limit={limit}&before={shown[-1].id}" if len(jobs) > limit else None
+    more = f"{root}{GENERATIONS_PATH}?limit={limit}&before={shown[-1].id}" if len(jobs) > limit else None
     return GenerationsAnswer(
         generations=[generation_answer(job, cards, root) for job in shown], links=PageLinks(next=more)
     )
@@ -117,7 +117,7 @@ def _between(from_s: float | None, to_s: float | None) -> float | None:
     return None if from_s is None or to_s is None else round(max(0.0, to_s - from_s), 3)
 
 
-MEDIA_TYPE = "text/event-stream"
+EVENTS_MEDIA_TYPE = "text/event-stream"
 # Many proxies close a silent connection after 30 or 60 s.
 HEARTBEAT_S = 15.0
 # How long a client waits before it connects again.
@@ -141,7 +141,7 @@ class JobEventsResponse(Response):
         super().__init__()
         del self.headers["Content-Length"]
         # nginx buffers answers unless it is told not to.
-        self.headers.update({"Content-Type": MEDIA_TYPE, "Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        self.headers.update({"Content-Type": EVENTS_MEDIA_TYPE, "Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         self._jobs = jobs
         self._tenant = tenant
         self._job_id = job_id

@@ -41,7 +41,7 @@ class PipelineClient(Protocol):
     def codes(
         self, request: MusicRequest, resumption: Resumption | None, affinity: str
     ) -> AsyncGenerator[PipelineItem, None]:
-        """As `Pipeline.listen`. Raises also: PipelineLost."""
+        """As `Pipeline.stream`. Raises also: PipelineLost."""
         ...
 
     async def identity(self, model: str, queue: QueueClass, affinity: str) -> EngineIdentity:
@@ -116,7 +116,7 @@ class PipelineBackend:
         async with aclosing(await self._decoded(request, made)) as chunks:
             return ComposedMusic(made.start, await collect_clip(chunks))
 
-    async def hear(self, request: MusicRequest, made: Resumption) -> SoundHealth:
+    async def sound_health(self, request: MusicRequest, made: Resumption) -> SoundHealth:
         """The sound health of codes, decoded window by window. Raises: as `decode`."""
         found: list[SoundHealth] = []
         async with aclosing(measure_health(await self._decoded(request, made), found.append)) as chunks:

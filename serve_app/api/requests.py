@@ -124,20 +124,20 @@ def music_request(body: MusicBody, card: ModelCard, request_id: str, scope: str)
     )
 
 
-KEY_HEADER = "Idempotency-Key"
-KEY_PATTERN = "[ -~]{1,200}"
+IDEMPOTENCY_HEADER = "Idempotency-Key"
+IDEMPOTENCY_PATTERN = "[ -~]{1,200}"
 
 _NUM_SEEDS = 2**64
 
 
 def idempotency_key(headers: Headers) -> str | None:
     """The request's idempotency key; None without. Raises: InvalidRequest."""
-    sent = headers.getlist(KEY_HEADER)
+    sent = headers.getlist(IDEMPOTENCY_HEADER)
     if not sent:
         return None
-    if len(sent) > 1 or not re.fullmatch(KEY_PATTERN, sent[0]):
+    if len(sent) > 1 or not re.fullmatch(IDEMPOTENCY_PATTERN, sent[0]):
         raise InvalidRequest(
-            f"{KEY_HEADER} must be one value of 1 to 200 printable ASCII characters.", param=KEY_HEADER
+            f"{IDEMPOTENCY_HEADER} must be one value of 1 to 200 printable ASCII characters.", param=IDEMPOTENCY_HEADER
         )
     return sent[0]
 

@@ -133,7 +133,7 @@ class Admission:
         )
 
 
-PER_MINUTE = 100
+MAX_FAILURES_PER_MINUTE = 100
 # Addresses are hashed into this many counters, so that a client with many addresses takes no memory.
 _NUM_COUNTERS = 1024
 # One IPv6 customer has a network of this prefix.
@@ -147,7 +147,7 @@ class AuthFailures:
     the limit earlier.
     """
 
-    def __init__(self, per_minute: int = PER_MINUTE) -> None:
+    def __init__(self, per_minute: int = MAX_FAILURES_PER_MINUTE) -> None:
         self._limiter = FixedWindowRateLimiter(MemoryStorage())
         self._limit = RateLimitItemPerMinute(per_minute)
 
@@ -174,7 +174,9 @@ _POLICY_THREADS = 4
 
 
 class Gate:
-    """Attributes: api_keys is None where the service has no keys; policy is None where it has none.
+    """All that decides whether a request may pass.
+
+    Attributes: api_keys is None where the service has no keys; policy is None where it has none.
 
     Nothing is read or connected to before `start`.
 

@@ -61,7 +61,7 @@ def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | Non
 _AUTHORIZATION = b"authorization"
 _API_KEY = b"xi-api-key"
 _SCHEME = b"bearer "
-HEADERS = frozenset({_AUTHORIZATION, _API_KEY})
+CREDENTIAL_HEADERS = frozenset({_AUTHORIZATION, _API_KEY})
 
 Header = tuple[bytes, bytes]
 
@@ -74,7 +74,7 @@ def presented_key(headers: Iterable[Header]) -> bytes:
     Args:
         headers: as in ASGI's scope.
     """
-    shown = [(name.lower(), value.strip(b" \t")) for name, value in headers if name.lower() in HEADERS]
+    shown = [(name.lower(), value.strip(b" \t")) for name, value in headers if name.lower() in CREDENTIAL_HEADERS]
     keys = {_key(name, value) for name, value in shown}
     if len(keys) != 1 or len({name for name, _ in shown}) != len(shown):
         return b""
@@ -83,7 +83,7 @@ def presented_key(headers: Iterable[Header]) -> bytes:
 
 def without_credentials(headers: Iterable[Header]) -> list[Header]:
     """The other headers: what handles the request from here on needs no key, and so can't leak it."""
-    return [each for each in headers if each[0].lower() not in HEADERS]
+    return [each for each in headers if each[0].lower() not in CREDENTIAL_HEADERS]
 
 
 def _key(name: bytes, value: bytes) -> bytes:
@@ -93,7 +93,7 @@ def _key(name: bytes, value: bytes) -> bytes:
 
 
 _TEXT = re.compile(rb"mgs_(?P<id>[0-9a-f]{16})_(?P<secret>[A-Za-z0-9_-]{43})")
-MAX_BYTES = 4 + 16 + 1 + 43
+MAX_KEY_BYTES = 4 + 16 + 1 + 43
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def split_key(presented_key: bytes) -> tuple[str, bytes]:
     """The id and the secret. What is no key has an empty id, and its first bytes as a secret."""
     match = _TEXT.fullmatch(presented_key)
     if match is None:
-        return "", presented_key[:MAX_BYTES]
+        return "", presented_key[:MAX_KEY_BYTES]
     return match["id"].decode(), match["secret"]
 
 

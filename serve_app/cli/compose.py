@@ -11,7 +11,19 @@ from typing import Annotated
 import httpx
 import typer
 
-from serve_app.cli.options import CONTAINERS, DEFAULT_URL, Cache, Duration, Json, Key, Model, Out, Seed, Url, Words
+from serve_app.cli.options import (
+    CONTAINERS,
+    DEFAULT_URL,
+    CacheChoice,
+    Duration,
+    Json,
+    Key,
+    Model,
+    Out,
+    Seed,
+    Url,
+    Words,
+)
 from serve_app.cli.terminal import INTERRUPTED, Bar, CommandError, print_json, printable, say
 from serve_app.client import Client, ClientError, saved, slug
 
@@ -22,7 +34,9 @@ def compose(
     seed: Seed = None,
     out: Out = None,
     model: Model = None,
-    cache: Annotated[Cache, typer.Option(help="Whether a clip that the service has cached will do.")] = Cache.USE,
+    cache: Annotated[
+        CacheChoice, typer.Option(help="Whether a clip that the service has cached will do.")
+    ] = CacheChoice.USE,
     url: Url = DEFAULT_URL,
     key: Key = None,
     json: Json = False,

@@ -25,7 +25,7 @@ from serve_app.cli.options import (
     Key,
     Model,
     Out,
-    Queue,
+    QueueChoice,
     Seed,
     Url,
     Words,
@@ -65,7 +65,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Submission:
+class SubmitCommand:
     """What is submitted, and where. body: as POST /v1/generations takes it. key: None where none is needed."""
 
     body: Mapping[str, Any]
@@ -88,7 +88,7 @@ def submit(
     variations: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="So many takes of the same words.", show_default="1")
     ] = None,
-    queue: Annotated[Queue | None, typer.Option(help="realtime goes first.", show_default="batch")] = None,
+    queue: Annotated[QueueChoice | None, typer.Option(help="realtime goes first.", show_default="batch")] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Print the job's id, and don't wait for it.")] = False,
     url: Url = DEFAULT_URL,
     key: Key = None,
@@ -108,10 +108,10 @@ def submit(
     }
     body = {name: value for name, value in given.items() if value is not None}
     target = Target(out or Path(f"{slug(words)}.wav"), variations or 1)
-    return run_submission(Submission(body, url, key, target), detach=detach, as_json=json)
+    return run_submission(SubmitCommand(body, url, key, target), detach=detach, as_json=json)
 
 
-def run_submission(submission: Submission, *, detach: bool, as_json: bool) -> int:
+def run_submission(submission: SubmitCommand, *, detach: bool, as_json: bool) -> int:
     """Submits; unless detached, follows and saves. Returns the exit status."""
     idempotency_key = secrets.token_hex(16)
     with _client(submission.url, submission.key) as client:
@@ -274,7 +274,7 @@ def _say_failures(job: Job) -> None:
             say(f"variation {variation['number'] + 1} {variation['state']}{why}")
 
 
-def _cancel_submission(client: Client, submission: Submission, idempotency_key: str) -> None:
+def _cancel_submission(client: Client, submission: SubmitCommand, idempotency_key: str) -> None:
     """Ends the job, whether or not its id has come by now; says so."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # one is enough, and this is short
     try:

@@ -34,14 +34,14 @@ MAX_DURATION_S = 30
 CONTAINERS = {f".{name}": name for name in ("wav", "flac", "mp3", "ogg", "pcm")}
 
 
-class Queue(str, Enum):
+class QueueChoice(str, Enum):
     """Which jobs go first."""
 
     REALTIME = "realtime"
     BATCH = "batch"
 
 
-class Cache(str, Enum):
+class CacheChoice(str, Enum):
     """Whether a clip that the service has cached will do."""
 
     USE = "use"
@@ -287,7 +287,7 @@ def _whole_number(name: str, text: str | None, low: int, high: int) -> int | Non
 
 
 def _cache_mode(name: str, text: str) -> CacheMode:
-    modes = [each.value for each in Cache]
+    modes = [each.value for each in CacheChoice]
     if text not in modes:
         raise OptionError(f"{name} is {text!r}; it must be one of {', '.join(modes)}")
     return text  # type: ignore[return-value]  # one of the modes

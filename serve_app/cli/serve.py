@@ -68,7 +68,7 @@ class Run:
     def serve(self, folder: Path, guardian: Guardian) -> None:
         """Serves, makes the clip, and goes on serving until stopped unless `options.once`."""
         from serve_app.launcher.clip import ClipError
-        from serve_app.launcher.service import RefusedError, Service, ServiceError
+        from serve_app.launcher.service import LaunchError, RefusedError, Service
 
         options, progress = self.options, self.progress
         duration_ms = options.duration_ms if self.wants_clip else _SHORTEST_MS
@@ -87,7 +87,7 @@ class Run:
             if options.once:
                 return
             self._wait(service, url)
-        except (ServiceError, ClipError) as error:
+        except (LaunchError, ClipError) as error:
             progress.line(str(error))
             if not isinstance(error, RefusedError):
                 progress.line(f"  the logs: {self._keep_logs(service)}")
@@ -143,7 +143,7 @@ def run(run_of: Run, parent_pid: int | None) -> int:
     """From the first signal handler to the last process gone; returns the exit status."""
     from serve_app.launcher.clip import ClipError
     from serve_app.launcher.guardian import Guardian
-    from serve_app.launcher.service import ServiceError
+    from serve_app.launcher.service import LaunchError
 
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, stop)
@@ -156,7 +156,7 @@ def run(run_of: Run, parent_pid: int | None) -> int:
                 run_of.serve(folder, guardian)
             finally:
                 progress.step("stopping")
-    except (ServiceError, ClipError):
+    except (LaunchError, ClipError):
         return FAILED
     except Stopped as stopped:
         return stopped.status

@@ -21,7 +21,7 @@ class KeyTable:
         self.database = database
 
     def add(self, key: ApiKey) -> None:
-        """Raises: Conflict, a StoreError, for an id that exists."""
+        """Raises: RowExists, a StoreError, for an id that exists."""
         with self.database.writing() as connection:
             connection.execute(insert(api_keys).values(**asdict(key)))
 

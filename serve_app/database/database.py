@@ -15,7 +15,7 @@ from serve_app.database import schema
 from serve_app.stores.store import StoreDenied, StoreError, StoreFull, StoreTimeout, StoreUnreachable, error_of_file
 
 
-class Conflict(StoreError):
+class RowExists(StoreError):
     """Another transaction inserted the same row; it exists now."""
 
 
@@ -59,7 +59,7 @@ def store_error(error: SQLAlchemyError | OSError, where: str) -> StoreError:
 
 def _kind(error: DBAPIError, message: str) -> type[StoreError]:
     if isinstance(error, IntegrityError):
-        return Conflict
+        return RowExists
     code = getattr(error.orig, "sqlstate", None)
     if code is not None:
         return _KIND_BY_SQLSTATE.get(code) or _KIND_BY_SQLSTATE.get(code[:2], StoreError)

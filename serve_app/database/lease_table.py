@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Double, Row, and_, cast, delete, extract, func, insert, or_, select, update
 
 from deployments.liveness.timings import uptime_s
-from serve_app.database.database import Conflict, Database
+from serve_app.database.database import Database, RowExists
 from serve_app.database.schema import MAX_TEXT, leases, swept_leases
 from serve_app.settings.storage import MAX_LEASE_S
 
@@ -112,7 +112,7 @@ class LeaseTable:
             raise ValueError("a lease has a name and a holder")
         try:
             return self._take(name, holder, value)
-        except Conflict:
+        except RowExists:
             # In PostgreSQL another row can appear between our read and our write. SQLite's writers take turns.
             return self._take(name, holder, value)
 

@@ -89,7 +89,7 @@ class LeaseRenewer:
         return not self.lost and self._clock() < self._sure_until_s
 
     async def __aenter__(self) -> LeaseRenewer:
-        self._task = asyncio.create_task(self._renew_wait_until_lost())
+        self._task = asyncio.create_task(self._renew_until_lost())
         return self
 
     async def __aexit__(
@@ -105,7 +105,7 @@ class LeaseRenewer:
         if not self._task.cancelled():
             self._task.result()  # raises what ended it, if anything did
 
-    async def _renew_wait_until_lost(self) -> None:
+    async def _renew_until_lost(self) -> None:
         while True:
             await self._sleep(self._leases.lease_s / RENEWALS_PER_LEASE)
             # Read before the call: the answer may take long, or be read after a long pause.

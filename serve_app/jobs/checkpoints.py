@@ -64,7 +64,10 @@ class RunningVariation:
 
 
 class CheckpointWriter:
-    """save: writes a batch, and returns which variations are fenced; on NotReady the same is tried again."""
+    """Saves the progress of all running variations of this replica, in batches.
+
+    save: writes a batch, and returns which variations are fenced; on NotReady the same is tried again.
+    """
 
     def __init__(self, save: Save) -> None:
         self._save = save

@@ -30,7 +30,10 @@ class _Follower:
 
 
 class Followers:
-    """find: the jobs that exist, by id; raises NotReady while the database cannot be reached."""
+    """Tells the followers of jobs how these stand; one query of the database serves them all.
+
+    find: the jobs that exist, by id; raises NotReady while the database cannot be reached.
+    """
 
     def __init__(self, find: FindJobs) -> None:
         self._find = find

@@ -78,7 +78,7 @@ class JobHealthMeter:
     that fetches it soon after from the same replica gets the windows that were decoded here (`WindowCache`).
 
     Args:
-        measure: as `PipelineBackend.hear`.
+        measure: as `PipelineBackend.sound_health`.
         recorder: of the health of what jobs generate.
     """
 

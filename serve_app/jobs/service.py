@@ -66,7 +66,9 @@ class Jobs:
                 param="Idempotency-Key",
             ) from error
         except TooManyQueued as error:
-            raise TooBusy(f"{self._max_queued} jobs wait already, which is all that may; try again later.") from error
+            raise TooBusy(
+                f"Your queue is full: at most {self._max_queued} variations may wait; try again later."
+            ) from error
         self._changed()
         return job, is_new
 

@@ -47,8 +47,8 @@ class Clip:
 
     @property
     def real_time_factor(self) -> float:
-        """Seconds of work for each second of music: below 1 is faster than listening to it."""
-        return self.took_s / self.duration_s
+        """Seconds of music made in a second: above 1 is faster than listening to it."""
+        return self.duration_s / self.took_s
 
     def document(self) -> dict[str, object]:
         """What a program is told of it."""
@@ -140,8 +140,8 @@ def ask(
 
 
 def made_so_far(made_s: float, duration_s: float, spent_s: float) -> str:
-    """How far a clip is, and how fast: seconds of work for each second of music."""
-    return f"{made_s:.1f} of {duration_s:.1f} s made, real-time factor {spent_s / made_s:.2f}"
+    """How far a clip is, and how fast: seconds of music made in a second."""
+    return f"{made_s:.1f} of {duration_s:.1f} s made, real-time factor {made_s / spent_s:.2f}"
 
 
 def checked_duration_s(wav: bytes, duration_ms: int) -> float:

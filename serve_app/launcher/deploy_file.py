@@ -18,8 +18,8 @@ from deployments.paths import ROOT
 from deployments.scaling_stats import Targets
 from serve_app.auth import keys as binding
 from serve_app.settings import dotted, sentence, unknown_key
-from serve_app.settings import replicas as deployment_names
 from serve_app.settings.application import Settings
+from serve_app.settings.replicas import deployment_names, language_model_names
 
 IMPORT_PATH = "serve_app.graph:build"
 POLICY = "serve_app.scaling.deployment:policy"
@@ -166,14 +166,17 @@ def _is_ours(application: Mapping[str, Any]) -> bool:
 
 
 def _check_scaling(place: str, content: Mapping[str, Any], settings: Settings) -> None:
-    """That who decides about replicas is named, and that what is tuned is there. Raises DeployFileError."""
+    """Checks that the autoscaling policy is named, and that the deployments which are tuned exist.
+
+    Raises DeployFileError.
+    """
     policy = (content.get("autoscaling_policy") or {}).get("policy_function")
     if settings.scales and policy != POLICY:
         raise DeployFileError(
             f"{place}.autoscaling_policy is missing: replicas come and go here, and Serve's own policy would go by "
             f'the number of requests alone; write autoscaling_policy: {{policy_function: "{POLICY}"}}'
         )
-    names, tunable = deployment_names.all_of(settings.pools), deployment_names.language_models(settings.pools)
+    names, tunable = deployment_names(settings.pools), language_model_names(settings.pools)
     for j, each in enumerate(content.get("deployments") or ()):
         where = f"{place}.deployments[{j}]"
         if each["name"] not in names:

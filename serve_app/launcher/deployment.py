@@ -24,7 +24,7 @@ from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview, Deplo
 
 from serve_app.launcher import service as preflight
 from serve_app.launcher.deploy_file import DeployFile, DeployFileError, read_deploy_file
-from serve_app.launcher.service import Event, root_cause
+from serve_app.launcher.service import DriverEvent, root_cause
 
 # Ray would take 30 % of the memory; 30 s of stereo sound are 8 MB.
 OBJECT_STORE_BYTES = 256 * 2**20
@@ -47,7 +47,7 @@ def drive(path: Path, port: int | None, duration_ms: int, ray_folder: Path, repo
     """Deploys the file and returns when it runs; raises the errors of every step."""
 
     def say(what: str) -> None:
-        report.write(Event("doing", what).to_line())
+        report.write(DriverEvent("doing", what).to_line())
 
     say(f"checking {path}")
     deploy_file = load_deploy_file(path)
@@ -55,7 +55,7 @@ def drive(path: Path, port: int | None, duration_ms: int, ray_folder: Path, repo
         deploy_file = deploy_file.on_port(port)
     preflight.check(deploy_file, duration_ms)
     if any(each.settings is not None and each.settings.access.keys == "none" for each in deploy_file.applications):
-        report.write(Event("note", "it asks for no API keys, so it serves this machine only").to_line())
+        report.write(DriverEvent("note", "it asks for no API keys, so it serves this machine only").to_line())
     say("starting Ray on this machine")
     ray.init(
         address="local",
@@ -88,7 +88,7 @@ def drive(path: Path, port: int | None, duration_ms: int, ray_folder: Path, repo
             say(saying)
             said = saying
         time.sleep(POLL_S)
-    report.write(Event("running", deploy_file.url).to_line())
+    report.write(DriverEvent("running", deploy_file.url).to_line())
 
 
 def _progress(state: ApplicationStatusOverview | None) -> str:
@@ -131,10 +131,10 @@ def main(arguments: list[str]) -> int:
         try:
             drive(options.file, options.port, options.duration_ms, options.ray_folder, report)
         except (DeployFileError, preflight.PreflightError) as error:
-            report.write(Event("refused", str(error)).to_line())
+            report.write(DriverEvent("refused", str(error)).to_line())
             return 1
         except DeployFailed as error:
-            report.write(Event("failed", str(error)).to_line())
+            report.write(DriverEvent("failed", str(error)).to_line())
             return 1
         sys.stdin.read()
     return 0

@@ -101,7 +101,7 @@ def _check_port(host: str, port: int) -> None:
 
 
 @dataclass(frozen=True)
-class Event:
+class DriverEvent:
     """doing: what the driver is at. note: what should be known of what it deploys. running: everything is deployed,
     detail is the URL.
 
@@ -116,16 +116,16 @@ class Event:
         return json.dumps(asdict(self)) + "\n"
 
     @classmethod
-    def from_line(cls, line: str) -> Event:
+    def from_line(cls, line: str) -> DriverEvent:
         """The event that `to_line` wrote."""
         return cls(**json.loads(line))
 
 
-class ServiceError(Exception):
+class LaunchError(Exception):
     """The service failed to start, or ended; one sentence."""
 
 
-class RefusedError(ServiceError):
+class RefusedError(LaunchError):
     """Nothing was started: the configuration isn't right, or doesn't fit this machine."""
 
 
@@ -137,7 +137,7 @@ class Service:
     ) -> None:
         """environment: added to this process's. The rest as the driver takes it."""
         self._folder = folder
-        self._events: queue.Queue[Event | None] = queue.Queue()
+        self._events: queue.Queue[DriverEvent | None] = queue.Queue()
         self.notes: list[str] = []
         command = [sys.executable, "-m", "serve_app.launcher.deployment", str(config)]
         command += ["--duration-ms", str(duration_ms), "--ray-folder", str(folder / "ray")]
@@ -168,7 +168,7 @@ class Service:
         return self._folder / "ray" / "session_latest" / "logs"
 
     def wait_until_ready(self, say: Callable[[str], None]) -> str:
-        """The service's URL, once `/ready` says that every deployment is up. Raises ServiceError."""
+        """The service's URL, once `/ready` says that every deployment is up. Raises LaunchError."""
         url = None
         while url is None:
             event = self._events.get()
@@ -187,7 +187,7 @@ class Service:
         return url
 
     def check(self, wait_s: float | None = 0) -> None:
-        """Raises ServiceError if the driver ended or ends within `wait_s` (None: for as long as it takes)."""
+        """Raises LaunchError if the driver ended or ends within `wait_s` (None: for as long as it takes)."""
         try:
             event = self._events.get(timeout=wait_s) if wait_s != 0 else self._events.get_nowait()
         except queue.Empty:
@@ -203,18 +203,18 @@ class Service:
         self._driver.stdin.close()
         self._driver.stdout.close()
 
-    def _failure(self, event: Event | None) -> ServiceError:
+    def _failure(self, event: DriverEvent | None) -> LaunchError:
         if event is not None:
-            return RefusedError(event.detail) if event.state == "refused" else ServiceError(event.detail)
+            return RefusedError(event.detail) if event.state == "refused" else LaunchError(event.detail)
         log = self.driver_log.read_text(encoding="utf-8", errors="replace")
         why = root_cause(log) if "Traceback" in log else f"status {self._driver.poll()}"
-        return ServiceError(f"the driver ended by itself: {why}")
+        return LaunchError(f"the driver ended by itself: {why}")
 
     def _read(self) -> None:
         assert self._driver.stdout is not None
         try:
             for line in self._driver.stdout:
-                self._events.put(Event.from_line(line))
+                self._events.put(DriverEvent.from_line(line))
         finally:
             self._events.put(None)
 
@@ -227,7 +227,7 @@ def _is_ready(client: httpx.Client, url: str, say: Callable[[str], None]) -> boo
     if answer.status_code == 200:
         return True
     if answer.status_code != 503:
-        raise ServiceError(f"{url}/ready answers {answer.status_code}")
+        raise LaunchError(f"{url}/ready answers {answer.status_code}")
     down = [name for name, up in answer.json().get("deployments", {}).items() if not up]
     say(f"waiting for {', '.join(down)}" if down else "waiting for the service to be ready")
     return False

@@ -180,8 +180,8 @@ class PipelineDeployment:
         if self._stall_detector.stalled_recently() and not await self._caller_watch.is_wanted(caller):
             return
         try:
-            listening = self._pipeline.stream(request, resumption)
-            async with aclosing(self._caller_watch.while_caller_alive(listening, caller)) as items:
+            stream = self._pipeline.stream(request, resumption)
+            async with aclosing(self._caller_watch.while_caller_alive(stream, caller)) as items:
                 async for item in items:
                     yield item
         except EngineFull as error:

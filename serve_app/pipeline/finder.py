@@ -67,7 +67,10 @@ def generation_request(request: MusicRequest, identity: EngineIdentity) -> Gener
 
 @dataclass(frozen=True)
 class FoundCodes:
-    """source: a subscription, which has to be closed, or cached codes, int16 [K, n]. age_s: of cached codes."""
+    """Where a request's codes come from.
+
+    source: a subscription, which has to be closed, or cached codes, int16 [K, n]. age_s: of cached codes.
+    """
 
     key: Key
     seed: int
@@ -82,7 +85,10 @@ class FoundCodes:
 
 
 class CodesFinder:
-    """leases: shared by all replicas that use the same cache. draw: draws a seed."""
+    """Finds or starts the generation of a request.
+
+    leases: shared by all replicas that use the same cache. draw: draws a seed.
+    """
 
     def __init__(
         self,

@@ -14,6 +14,7 @@ from serve_app.database.leases import LEASES_LOST
 
 _WAITS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
 _FACTORS = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0, 50.0)
+
 ENCODER_SILENT = LogEvent(
     "encoder_silent",
     WARNING,

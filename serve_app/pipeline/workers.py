@@ -1,7 +1,7 @@
 """The workers that make a generation: how the pipeline calls them, and when a generation may be retried.
 
 `ModelStages` is one model's deployments as the pipeline calls them. `chunk_ends` says how often a language model
-reports frames. A generation that lost its worker is retried on another one. It may itself be what killed the worker
+reports frames. A generation that lost its worker is resumed on another one. It may itself be what killed the worker
 (a poison request), so `WorkerLosses` decides when it has to be given up, and `RetryTurns` lets only one such
 generation of a model run at a time: if it kills again, no other suspect is lost with it.
 """
@@ -46,7 +46,7 @@ class ModelStages(Protocol):
     def generate(self, request: CodeRequest) -> AsyncGenerator[CodeFrames | Heartbeat, None]:
         """Yields frames in order, from the first one after the prompt codes to the last, with heartbeats between them.
 
-        Closing it frees the slot. Raises: EngineFull; OtherEngine; OutOfMemory; ValueError.
+        Closing it frees the slot. Raises: EngineFull; EngineMismatch; OutOfMemory; ValueError.
         """
         ...
 

@@ -14,7 +14,7 @@ from deployments.messages import QueueClass
 from deployments.scaling_stats import EACH_PER_S, Targets, waiting_names
 from serve_app.scaling import policy
 from serve_app.scaling.policy import PoolLoad, desired_followers, desired_replicas, expected_audio_s_per_s
-from serve_app.settings import replicas as deployment_names
+from serve_app.settings.replicas import INGRESS, PIPELINE, codec_decoder_name, language_model_name, text_encoder_name
 
 # The share of a follower's capacity to use, so that windows and prompts do not queue up.
 _FOLLOWERS_LOAD = 0.7
@@ -59,21 +59,21 @@ class Fleet:
         """Returns, by deployment, the replicas that it should have, and its state for the next decision."""
         for model in self._models():
             demand_per_s = sum(self._engines(model, queue) for queue in _QUEUES)
-            self._follow(deployment_names.codec_decoder(model), demand_per_s)
-            self._follow(deployment_names.text_encoder(model), demand_per_s / _CLIP_S)
-        for name in (deployment_names.INGRESS, deployment_names.PIPELINE):
+            self._follow(codec_decoder_name(model), demand_per_s)
+            self._follow(text_encoder_name(model), demand_per_s / _CLIP_S)
+        for name in (INGRESS, PIPELINE):
             each = self._deployed.get(name)
             if each is not None:
                 self._desired[name] = max(1, -(-int(each.num_requests) // int(each.target_requests)))
         return self._desired, self._known
 
     def _models(self) -> list[str]:
-        suffix = deployment_names.codec_decoder("")
+        suffix = codec_decoder_name("")
         return [name.removesuffix(suffix) for name in self._deployed if name.endswith(suffix)]
 
     def _engines(self, model: str, queue: QueueClass) -> float:
         """Decides for a model's engines of this class. Returns the audio-seconds a second that they will make."""
-        name = deployment_names.language_model(model, queue)
+        name = language_model_name(model, queue)
         each = self._deployed.get(name)
         if each is None:
             return 0.0
@@ -107,13 +107,13 @@ class Fleet:
 
     def _queues_of(self, model: str, queue: QueueClass) -> tuple[QueueClass, ...]:
         """The queue classes that these engines work for: both, where there are no batch engines."""
-        has_batch = deployment_names.language_model(model, "batch") in self._deployed
+        has_batch = language_model_name(model, "batch") in self._deployed
         return (queue,) if has_batch else _QUEUES
 
     def _elsewhere(self, name: str) -> float:
         """Work that no engine has accepted: each pipeline reports its own, every ingress all queued jobs."""
-        pipeline = self._deployed.get(deployment_names.PIPELINE)
-        ingress = self._deployed.get(deployment_names.INGRESS)
+        pipeline = self._deployed.get(PIPELINE)
+        ingress = self._deployed.get(INGRESS)
         return (pipeline.total(name) if pipeline else 0.0) + (ingress.most(name) if ingress else 0.0)
 
     def _follow(self, name: str, demand_per_s: float) -> None:

@@ -61,8 +61,9 @@ class ModelSettings(StrictModel):
     """One model."""
 
     source: str
-    """The checkpoint: a folder, written `/…`, `~…`, `./…` or `../…` (from the project's root), `package:NAME` for the
-    one that an installed package contains, or a hub id `owner/name`."""
+    """The checkpoint: a folder, written `/…`, `~…`, `./…` or `../…` (from the deploy file's folder with `musicgen`;
+    from the project's root with `serve run` and `serve deploy`), `package:NAME` for the one that an installed package
+    contains, or a hub id `owner/name`."""
     revision: Revision | None = None
     """The commit of a hub id, 40 hex digits; a folder has none."""
     license: License

@@ -103,25 +103,25 @@ class ReplicaSettings(StrictModel):
 INGRESS, PIPELINE = "ingress", "pipeline"
 
 
-def text_encoder(model: str) -> str:
+def text_encoder_name(model: str) -> str:
     return f"{model}-text-encoder"
 
 
-def codec_decoder(model: str) -> str:
+def codec_decoder_name(model: str) -> str:
     return f"{model}-codec-decoder"
 
 
-def language_model(model: str, queue: QueueClass = "realtime") -> str:
+def language_model_name(model: str, queue: QueueClass = "realtime") -> str:
     """The one for `realtime` has no mark, since it often serves both classes."""
     return f"{model}-batch-language-model" if queue == "batch" else f"{model}-language-model"
 
 
-def language_models(pools: Mapping[str, Sequence[QueueClass]]) -> list[str]:
+def language_model_names(pools: Mapping[str, Sequence[QueueClass]]) -> list[str]:
     """pools: by model, the queue classes that have language models of their own."""
-    return [language_model(model, queue) for model, queues in pools.items() for queue in queues]
+    return [language_model_name(model, queue) for model, queues in pools.items() for queue in queues]
 
 
-def all_of(pools: Mapping[str, Sequence[QueueClass]]) -> list[str]:
-    """The names of all deployments of the application. pools: as `language_models`."""
-    beside = [name(model) for model in pools for name in (text_encoder, codec_decoder)]
-    return [INGRESS, PIPELINE, *language_models(pools), *beside]
+def deployment_names(pools: Mapping[str, Sequence[QueueClass]]) -> list[str]:
+    """The names of all deployments of the application. pools: as `language_model_names`."""
+    beside = [name(model) for model in pools for name in (text_encoder_name, codec_decoder_name)]
+    return [INGRESS, PIPELINE, *language_model_names(pools), *beside]

@@ -17,6 +17,7 @@ from serve_app.job import SoundHealth
 from serve_app.sound.health import HealthMeter
 
 _SHARES = (0.0001, 0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.999)
+
 CLIP_COLLAPSED = LogEvent(
     "clip_collapsed",
     WARNING,

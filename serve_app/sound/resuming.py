@@ -25,14 +25,14 @@ from serve_app.pipeline.workers import MAX_LOSSES
 PIPELINE_SILENT = LogEvent(
     "pipeline_silent",
     WARNING,
-    "a pipeline replica sent no heartbeat for %(patience_s)g s; the request is retried on another",
+    "a pipeline replica sent no heartbeat for %(patience_s)g s; the request is resumed on another",
     "A pipeline replica or its node is unresponsive.",
     more=("generation", "request_id"),
 )
 PIPELINE_LOST = LogEvent(
     "pipeline_lost",
     WARNING,
-    "a pipeline replica was lost at frame %(frame)d (%(cause)s); the request is retried on another",
+    "a pipeline replica was lost at frame %(frame)d (%(cause)s); the request is resumed on another",
     "A pipeline replica crashed; its requests are resumed on another.",
     more=("generation", "request_id"),
 )

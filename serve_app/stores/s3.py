@@ -44,8 +44,9 @@ _Result = TypeVar("_Result")
 
 
 class S3Store:
-    """new_session: makes a session, and finds its credentials; boto3's own search if not given.
+    """A store in a bucket of S3, or of a service with its API.
 
+    new_session: makes a session, and finds its credentials; boto3's own search if not given.
     timeout_s: of one answer, and of one whole body. max_connections: at once. clock: seconds, monotonic.
     """
 

@@ -22,7 +22,7 @@ EndReason = Literal["preempted", "lost", "idle", "ended"]
 
 
 @dataclass(frozen=True)
-class Node:
+class ClusterNode:
     """ended: why it has ended; None while it is alive. metrics_url: where its agent exposes metrics."""
 
     node_id: str
@@ -31,7 +31,7 @@ class Node:
     metrics_url: str
 
 
-def record_nodes(recorder: Recorder, nodes: Iterable[Node]) -> None:
+def record_nodes(recorder: Recorder, nodes: Iterable[ClusterNode]) -> None:
     """Sets the metrics of each market and reason, zeros included."""
     counts = Counter((node.market, node.ended) for node in nodes)
     for market in get_args(Market):
@@ -47,7 +47,7 @@ _MARKETS: Mapping[str, Market] = {"spot": "spot", "on-demand": "on-demand"}
 _REASONS: Mapping[int, EndReason] = {2: "lost", 3: "preempted", 4: "idle"}
 
 
-async def nodes() -> list[Node]:
+async def nodes() -> list[ClusterNode]:
     """All nodes, ended ones included as far as Ray remembers them. Raises: NotReady where Ray does not answer."""
     try:
         found = await within(asyncio.to_thread(ray.nodes), TIMEOUT_S)
@@ -61,10 +61,10 @@ async def agents() -> Sequence[NodeAgent]:
     return [NodeAgent(node.node_id[:12], node.metrics_url) for node in await nodes() if node.ended is None]
 
 
-def _node(found: Mapping[str, Any]) -> Node:
+def _node(found: Mapping[str, Any]) -> ClusterNode:
     address, port = found["NodeManagerAddress"], found["MetricsExportPort"]
     host = f"[{address}]" if ":" in address else address
-    return Node(
+    return ClusterNode(
         node_id=found["NodeID"],
         market=_MARKETS.get(found["Labels"].get(_MARKET_LABEL, ""), "none"),
         ended=None if found["Alive"] else _REASONS.get(found["DeathReason"], "ended"),

@@ -172,10 +172,13 @@ async def _scrape(client: httpx.AsyncClient, agent: NodeAgent) -> list[Sample]:
 
 
 class MetricsPage:
-    """samples: returns those of all nodes.
+    """The page that `/metrics` answers with.
 
     No page is cached: another replica's page may be newer than a cached one, so that to a reader of both in turn a
     counter would seem to have restarted.
+
+    Args:
+        samples: returns those of all nodes.
     """
 
     def __init__(self, samples: Callable[[], Awaitable[Sequence[Sample]]]) -> None:

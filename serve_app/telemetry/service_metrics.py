@@ -11,6 +11,7 @@ from serve_app import errors
 # From a cached file to the longest clip on a slow machine.
 _DURATIONS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 _FIRST_AUDIO_S = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0)
+
 REQUEST = LogEvent(
     "request",
     INFO,
@@ -64,7 +65,6 @@ MODELS = Metric(
     ("model",),
     across="max",
 )
-
 
 NODES = Metric("musicgen_nodes", "gauge", "Nodes of the cluster that are alive.", "nodes", ("market",), across="max")
 NODES_ENDED = Metric(

@@ -13,7 +13,7 @@ import yaml
 
 from deployments.paths import ROOT
 from serve_app import errors
-from serve_app.api.job_response import PATH
+from serve_app.api.job_response import GENERATIONS_PATH
 from serve_app.errors import ClientClosedRequest, ServiceError, TooBusy
 from serve_app.telemetry.service_metrics import BROKEN, OK
 from tests.monitoring.files import PROMETHEUS, RULE_TESTS, RULES, alerts, promtool, rules, selectors
@@ -115,6 +115,11 @@ def test_what_the_service_fails_at_counts_against_it_and_nothing_else() -> None:
 def test_only_requests_for_music_count() -> None:
     (pattern,) = {each["route"] for each in of_requests()}
     plain = set(service().openapi()["paths"])
-    jobs = {PATH, f"{PATH}/{{id}}", f"{PATH}/{{id}}/events", f"{PATH}/{{id}}/audio"}
+    jobs = {
+        GENERATIONS_PATH,
+        f"{GENERATIONS_PATH}/{{id}}",
+        f"{GENERATIONS_PATH}/{{id}}/events",
+        f"{GENERATIONS_PATH}/{{id}}/audio",
+    }
     counted = {route for route in plain | jobs | {"none"} if re.fullmatch(pattern, route)}
-    assert counted == {"/v1/music", "/v1/music/stream", PATH, f"{PATH}/{{id}}/audio"}
+    assert counted == {"/v1/music", "/v1/music/stream", GENERATIONS_PATH, f"{GENERATIONS_PATH}/{{id}}/audio"}

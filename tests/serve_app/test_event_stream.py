@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.client import MAX_LINE_BYTES, Event, events_of
+from serve_app.client import MAX_LINE_BYTES, ServerSentEvent, events_of
 
 STREAM = (
     "retry: 2000\n\n: \n\nid: 3\nevent: running\ndata: {}\n\n: \n\n"
     "id: 4\r\nevent: progress\r\ndata: a\r\ndata:b\u2028\x85c\r\n\r\nid: 5\ndata: cut"
 ).encode()
-EVENTS = [Event("3", "running", "{}"), Event("4", "progress", "a\nb\u2028\x85c")]
+EVENTS = [ServerSentEvent("3", "running", "{}"), ServerSentEvent("4", "progress", "a\nb\u2028\x85c")]
 
 
 @given(st.lists(st.integers(0, len(STREAM)), max_size=20))
@@ -24,8 +24,8 @@ def test_events_are_the_same_in_whatever_pieces_they_come(cuts: list[int]) -> No
 
 def test_an_id_stands_until_the_next() -> None:
     assert list(events_of([b"id: 1\ndata: a\n\ndata: b\n\n"])) == [
-        Event("1", "message", "a"),
-        Event("1", "message", "b"),
+        ServerSentEvent("1", "message", "a"),
+        ServerSentEvent("1", "message", "b"),
     ]
 
 

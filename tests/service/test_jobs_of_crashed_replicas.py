@@ -27,6 +27,8 @@ from tests.service.support.job_client import (
 from tests.service.support.recording_model import recorded_generations
 from tests.service.support.two_replicas import all_up, largest_window, num_made_again, until, until_async
 
+pytestmark = pytest.mark.slow
+
 FRAMES = 1500
 DEPLOYMENTS = ("tiny-language-model", "pipeline", "ingress")
 
@@ -79,13 +81,11 @@ async def kill_in_rounds(pair: RunningService, victims: list[str], at_once: int,
             await all_up(APP, victim)
 
 
-@pytest.mark.slow
 def test_twenty_jobs_end_with_the_same_bytes_whichever_process_is_killed(pair: RunningService) -> None:
     victims = [*DEPLOYMENTS, *random.Random(20).choices(DEPLOYMENTS, k=2)]
     asyncio.run(kill_in_rounds(pair, victims, at_once=4, first_seed=20_000))
 
 
-@pytest.mark.slow
 def test_a_worker_suspended_beyond_its_lease_is_fenced_when_it_resumes(pair: RunningService) -> None:
     async def stopped_at_work(client: httpx.AsyncClient) -> tuple[int, str, psutil.Process]:
         """The seed and id of a job, and the process that was making it when it was stopped."""

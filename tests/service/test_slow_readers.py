@@ -26,6 +26,8 @@ from tests.service.conftest import APP, RunningService
 from tests.service.test_service import ALL_FREE, WAIT_S, load_becomes
 from tests.service.test_streaming import body, post, replica
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 24
 BYTES_PER_S = 2 * 16_000
 KERNEL_BYTES = 3 * 2**16  # Linux 6.1 took in 130 kB for such a reader, 6.18 took 150 kB

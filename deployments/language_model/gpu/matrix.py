@@ -1,6 +1,6 @@
-"""The weights of a product as the device reads them.
+"""The weights of a product as the device reads them, and how a product is cut into programs.
 
-How a product is cut into programs: by its shape alone, so that a row's sums are the same in every step.
+Its shape alone decides that, so that a row's sums are the same in every step.
 """
 
 from __future__ import annotations

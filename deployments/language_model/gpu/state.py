@@ -1,11 +1,11 @@
-"""What the slots hold on the device, and what one step is told. Allocated once; nothing moves.
+"""What the slots hold on the device: pages of keys and values, and the buffers of a step.
 
-Slot `num_slots` is nobody's: the rows that fill a step up to its bucket belong to it, and write to the spare page.
+All is allocated once; nothing moves. Slot `num_slots` is nobody's: the rows that fill a step up to its bucket belong to
+it, and write to the spare page.
 
-Which page of a fixed memory belongs to whom. Plain Python.
-
-A page holds the keys and values of all layers at PAGE positions of one branch of a generation, or at PAGE tokens of
-its text. What a generation will need is known when it is admitted, and taken then: nobody is ever sent back.
+`Pages` says which page belongs to whom. A page holds the keys and values of all layers at PAGE positions of one branch
+of a generation, or at PAGE tokens of its text. What a generation will need is known when it is admitted, and taken
+then: nobody is ever sent back.
 """
 
 from __future__ import annotations

@@ -17,12 +17,18 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 
 from serve_app.api.backends import Backend, JobsBackend
-from serve_app.api.file_response import AudioFileResponse, VariationSound, card_of, file_headers, succeeded
+from serve_app.api.file_response import AudioFileResponse, VariationSound, card_of, file_headers, succeeded_variation
 from serve_app.api.finished_files import Spool
-from serve_app.api.job_response import PATH, JobEventsResponse, generation_answer, generation_path, page_answer
+from serve_app.api.job_response import (
+    GENERATIONS_PATH,
+    JobEventsResponse,
+    generation_answer,
+    generation_path,
+    page_answer,
+)
 from serve_app.api.requests import (
-    KEY_HEADER,
-    KEY_PATTERN,
+    IDEMPOTENCY_HEADER,
+    IDEMPOTENCY_PATTERN,
     body_bytes,
     caller_of,
     check_license,
@@ -53,9 +59,9 @@ _VERSION = re.compile(openapi.VERSION_PATTERN)
 _String = Annotated[str | None, WithJsonSchema({"type": "string"})]
 IdempotencyKey = Annotated[
     str | None,
-    WithJsonSchema({"type": "string", "pattern": f"^{KEY_PATTERN}$"}),
+    WithJsonSchema({"type": "string", "pattern": f"^{IDEMPOTENCY_PATTERN}$"}),
     Header(
-        alias=KEY_HEADER,
+        alias=IDEMPOTENCY_HEADER,
         description="Your own name for this submission: the same key with the same body is the same generation, "
         "however often it is sent, and with another body an error.",
     ),
@@ -127,7 +133,10 @@ def build_generation_router(
         return partial(generation_answer, cards=backend.models(), root=_root(request))
 
     @router.post(
-        PATH, status_code=202, responses=openapi.SUBMIT_RESPONSES, openapi_extra=openapi.takes_body(GenerationBody)
+        GENERATIONS_PATH,
+        status_code=202,
+        responses=openapi.SUBMIT_RESPONSES,
+        openapi_extra=openapi.takes_body(GenerationBody),
     )
     async def submit_generation(
         request: Request, response: Response, sent_key: IdempotencyKey = None
@@ -155,7 +164,7 @@ def build_generation_router(
         response.headers["Location"] = generation_path(job.id, _root(request))
         return answer_of(request)(job)
 
-    @router.get(PATH, responses=openapi.FIND_RESPONSES)
+    @router.get(GENERATIONS_PATH, responses=openapi.FIND_RESPONSES)
     async def list_generations(
         request: Request, limit: Limit = DEFAULT_PAGE, before: Before = None
     ) -> GenerationsAnswer:
@@ -171,13 +180,13 @@ def build_generation_router(
             raise _no_such_generation() from error
         return page_answer(found, num_shown, backend.models(), _root(request))
 
-    @router.get(f"{PATH}/{{id}}", responses=openapi.FIND_RESPONSES)
+    @router.get(f"{GENERATIONS_PATH}/{{id}}", responses=openapi.FIND_RESPONSES)
     async def get_generation(request: Request, generation: GenerationId) -> GenerationAnswer:
         """A generation as it is now."""
         single_values(request.query_params)
         return answer_of(request)(await find(request))
 
-    @router.delete(f"{PATH}/{{id}}", response_model=GenerationAnswer, responses=openapi.DELETE_RESPONSES)
+    @router.delete(f"{GENERATIONS_PATH}/{{id}}", response_model=GenerationAnswer, responses=openapi.DELETE_RESPONSES)
     async def delete_generation(request: Request, generation: GenerationId) -> GenerationAnswer | Response:
         """Cancel a generation that is in progress, or delete one that has ended, with its music."""
         single_values(request.query_params)
@@ -191,7 +200,7 @@ def build_generation_router(
             raise _no_such_generation()
         return answer_of(request)(cancelled)
 
-    @router.get(f"{PATH}/{{id}}/events", response_class=Response, responses=openapi.EVENTS_RESPONSES)
+    @router.get(f"{GENERATIONS_PATH}/{{id}}/events", response_class=Response, responses=openapi.EVENTS_RESPONSES)
     async def follow_generation(request: Request, generation: GenerationId, last_event: LastEventId = None) -> Response:
         """A generation whenever it changes, until it has ended, as server-sent events."""
         single_values(request.query_params)
@@ -209,7 +218,9 @@ def build_generation_router(
         container = output_format(values)
         number = integer(values, "variation", 0, MAX_VARIATIONS - 1, 0)
         job = await find(request)
-        sound = VariationSound(job, succeeded(job, number), card_of(job, backend.models()), container, clock())
+        sound = VariationSound(
+            job, succeeded_variation(job, number), card_of(job, backend.models()), container, clock()
+        )
         if sound.tag.is_among(joined_values(request.headers, "If-None-Match")):
             return Response(status_code=304, headers=file_headers(sound.tag))
         await body_bytes(request)
@@ -222,7 +233,7 @@ def build_generation_router(
             deadline_s=settings.deadline_s,
         )
 
-    @router.get(f"{PATH}/{{id}}/audio", response_class=Response, responses=openapi.AUDIO_RESPONSES)
+    @router.get(f"{GENERATIONS_PATH}/{{id}}/audio", response_class=Response, responses=openapi.AUDIO_RESPONSES)
     async def get_audio(
         request: Request,
         generation: GenerationId,
@@ -235,7 +246,7 @@ def build_generation_router(
         """The sound of a variation that has succeeded, or a part of it."""
         return await audio(request)
 
-    @router.head(f"{PATH}/{{id}}/audio", response_class=Response, responses=openapi.AUDIO_HEAD_RESPONSES)
+    @router.head(f"{GENERATIONS_PATH}/{{id}}/audio", response_class=Response, responses=openapi.AUDIO_HEAD_RESPONSES)
     async def head_audio(
         request: Request,
         generation: GenerationId,

@@ -15,7 +15,7 @@ from fastapi.openapi.utils import get_openapi
 from deployments.messages import Outcome
 from serve_app import errors
 from serve_app.api.backends import Backend
-from serve_app.api.job_response import HEARTBEAT_S, MEDIA_TYPE
+from serve_app.api.job_response import EVENTS_MEDIA_TYPE, HEARTBEAT_S
 from serve_app.api.schemas.generations import GenerationAnswer, GenerationBody
 from serve_app.api.schemas.music import ErrorAnswer, MusicBody
 from serve_app.errors import ServiceError
@@ -161,7 +161,7 @@ EVENTS_RESPONSES: Responses = {
         f"the latest state, not all. A comment comes when there was nothing for {HEARTBEAT_S:g} s. When the connection "
         "breaks, connect again with Last-Event-ID; a generation that is deleted has no more events.",
         {"Cache-Control": _header("no-store")},
-        content={MEDIA_TYPE: {"itemSchema": _EVENT}},
+        content={EVENTS_MEDIA_TYPE: {"itemSchema": _EVENT}},
     ),
     204: _answer("It has ended, and you know: do not connect again"),
     **FIND_RESPONSES,

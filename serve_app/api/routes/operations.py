@@ -23,8 +23,8 @@ from serve_app.auth.keys import address_of
 from serve_app.errors import NotFound, NotOpen, NotReady, Unauthorized
 from serve_app.telemetry.metrics_page import MEDIA_TYPE, MetricsPage
 
-VARIABLE = "MUSICGEN_METRICS_TOKEN"
-MIN_CHARS = 16
+METRICS_TOKEN_VARIABLE = "MUSICGEN_METRICS_TOKEN"  # noqa: S105 (a name)
+MIN_TOKEN_CHARS = 16
 _BEARER = b"bearer "
 
 
@@ -38,10 +38,10 @@ class MetricsToken:
     def __init__(self, secret: SecretStr) -> None:
         """Raises: WeakToken, without the token in its message."""
         text = secret.get_secret_value()
-        if len(text) < MIN_CHARS or not text.isascii() or not text.isprintable() or " " in text:
+        if len(text) < MIN_TOKEN_CHARS or not text.isascii() or not text.isprintable() or " " in text:
             raise WeakToken(
-                f"{VARIABLE} has to be {MIN_CHARS} or more printable ASCII characters without a space, as "
-                "`openssl rand -hex 32` makes them"
+                f"{METRICS_TOKEN_VARIABLE} has to be {MIN_TOKEN_CHARS} or more printable ASCII characters without a "
+                "space, as `openssl rand -hex 32` makes them"
             )
         self._secret = text.encode("ascii")
 
@@ -53,7 +53,7 @@ class MetricsToken:
 
 def metrics_token(environment: Mapping[str, str]) -> MetricsToken | None:
     """The token in an environment; None where there is none. Raises: WeakToken."""
-    text = environment.get(VARIABLE)
+    text = environment.get(METRICS_TOKEN_VARIABLE)
     return None if text is None else MetricsToken(SecretStr(text))
 
 
@@ -159,11 +159,16 @@ def _check_metrics_reader(request: Request, token: MetricsToken | None, needs_ke
         if not token.is_presented(_authorization(request)):
             raise Unauthorized("This needs the token for metrics, as `Authorization: Bearer TOKEN`.")
     elif needs_keys:
-        raise NotOpen(f"There is no token for metrics: the operator sets one in the environment, as {VARIABLE}.")
+        raise NotOpen(
+            f"There is no token for metrics: the operator sets one in the environment, as {METRICS_TOKEN_VARIABLE}."
+        )
     else:
         address = address_of(str((request.scope.get("server") or ("",))[0]))
         if address is not None and not address.is_loopback:
-            raise NotOpen(f"Without a token, which the operator sets as {VARIABLE}, metrics are for this machine only.")
+            raise NotOpen(
+                f"Without a token, which the operator sets as {METRICS_TOKEN_VARIABLE}, metrics are for this machine "
+                "only."
+            )
 
 
 def _authorization(request: Request) -> bytes:

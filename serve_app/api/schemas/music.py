@@ -11,7 +11,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from deployments.messages import CacheMode, ModelCard, Sampling
-from serve_app.api.schemas.parsing import MAX_CHARS, PATTERN, canonical_prompt
+from serve_app.api.schemas.parsing import MAX_PROMPT_CHARS, PROMPT_PATTERN, canonical_prompt
 from serve_app.errors import InvalidRequest, plain_name
 
 DEFAULT_DURATION_MS = 10_000
@@ -32,10 +32,10 @@ class MusicBody(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
     prompt: Annotated[str, AfterValidator(canonical_prompt)] = Field(
-        description=f"a text of 1 to {MAX_CHARS} characters that says what the music is like, counted after Unicode "
-        "normalisation (NFC) and folding of white space, without control characters",
+        description=f"a text of 1 to {MAX_PROMPT_CHARS} characters that says what the music is like, counted after "
+        "Unicode normalisation (NFC) and folding of white space, without control characters",
         examples=["a 30-second grand piano jazz improvisation"],
-        json_schema_extra={"minLength": 1, "maxLength": MAX_CHARS, "pattern": PATTERN},
+        json_schema_extra={"minLength": 1, "maxLength": MAX_PROMPT_CHARS, "pattern": PROMPT_PATTERN},
     )
     music_length_ms: Integer = Field(
         DEFAULT_DURATION_MS, ge=1, description="an integer from 1 to the model's maximum: milliseconds of music"

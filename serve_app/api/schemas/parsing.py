@@ -13,9 +13,9 @@ from starlette.datastructures import QueryParams
 from serve_app.errors import InvalidRequest, MalformedRequest, plain_name
 from serve_app.sound.containers import CONTAINER_FORMATS, DEFAULT_FORMAT, ContainerFormat
 
-MAX_CHARS = 2_000
+MAX_PROMPT_CHARS = 2_000
 # Normalising takes time quadratic in a run of combining marks: 0.1 s for this many, 1.5 s for a full body.
-MAX_RAW_CHARS = 4 * MAX_CHARS
+MAX_RAW_PROMPT_CHARS = 4 * MAX_PROMPT_CHARS
 
 # Refused: C0, DEL and C1 except tab, line feed and carriage return; U+FEFF, a byte order mark in the wrong place;
 # lone surrogates. Other invisible characters have their uses (emoji and Persian are spelt with joiners) and pass.
@@ -26,7 +26,7 @@ _INVISIBLE_CATEGORIES = frozenset({"Zs", "Cf"})
 
 # The same as a regular expression for JSON Schema, whose strings have no lone surrogates.
 _CONTROLS_CLASS = "".join(f"\\u{low:04x}-\\u{high:04x}" for low, high in _CONTROLS)
-PATTERN = f"^[^{_CONTROLS_CLASS}]*[^{_CONTROLS_CLASS}\\s][^{_CONTROLS_CLASS}]*$"
+PROMPT_PATTERN = f"^[^{_CONTROLS_CLASS}]*[^{_CONTROLS_CLASS}\\s][^{_CONTROLS_CLASS}]*$"
 
 
 def canonical_prompt(text: str) -> str:
@@ -37,13 +37,13 @@ def canonical_prompt(text: str) -> str:
     Raises:
         InvalidRequest: the prompt is longer or blank, or contains a control character, a lone surrogate or U+FEFF.
     """
-    if len(text) > MAX_RAW_CHARS:
-        raise _refused(f"prompt must be at most {MAX_CHARS} characters.")
+    if len(text) > MAX_RAW_PROMPT_CHARS:
+        raise _refused(f"prompt must be at most {MAX_PROMPT_CHARS} characters.")
     if not _FORBIDDEN.isdisjoint(text):
         raise _refused("prompt must be text without control characters, lone surrogates or byte order marks.")
     prompt = " ".join(unicodedata.normalize("NFC", text).split())
-    if len(prompt) > MAX_CHARS:
-        raise _refused(f"prompt must be at most {MAX_CHARS} characters.")
+    if len(prompt) > MAX_PROMPT_CHARS:
+        raise _refused(f"prompt must be at most {MAX_PROMPT_CHARS} characters.")
     if _INVISIBLE_CATEGORIES.issuperset(map(unicodedata.category, prompt)):
         raise _refused("prompt must not be blank: describe the music in words.")
     return prompt

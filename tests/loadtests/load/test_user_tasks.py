@@ -19,7 +19,7 @@ from loadtests.load.recorder import Recorder, UserTaskFailed
 from loadtests.load.response_checks import RepeatChecker
 from loadtests.load.samples import Sample
 from loadtests.load.user_tasks import check_events, disconnect, run_job, stream_clip, wait_for_clip
-from serve_app.client import Event
+from serve_app.client import ServerSentEvent
 from serve_app.errors import Internal, TooBusy
 from tests.serve_app.api.jobs_reference import DecodingBackend, job_service
 from tests.serve_app.api.service import SineBackend, service, sine
@@ -243,9 +243,9 @@ def event(
     kind: str | None = None,
     generation_id: str = "x",
     position: int | None = None,
-) -> Event:
+) -> ServerSentEvent:
     told = {"id": generation_id, "state": state, "progress": progress, "position": position}
-    return Event(str(version), kind or state, json.dumps(told))
+    return ServerSentEvent(str(version), kind or state, json.dumps(told))
 
 
 QUEUED, RUNNING, HALF, MADE = (
@@ -281,10 +281,10 @@ def test_a_job_may_move_in_the_queue_without_a_version_of_its_own() -> None:
         [event(0, "queued", 0, generation_id="y")],
         [event(0, "cancelled", 0)],
         [RUNNING, event(2, "queued", 0.5)],
-        [Event("0", "queued", "[]")],
-        [Event("0", "queued", "{}")],
+        [ServerSentEvent("0", "queued", "[]")],
+        [ServerSentEvent("0", "queued", "{}")],
     ],
 )
-def test_events_out_of_order_are_noticed(events: list[Event]) -> None:
+def test_events_out_of_order_are_noticed(events: list[ServerSentEvent]) -> None:
     with pytest.raises(WrongAnswer):
         check_events(events, "x")

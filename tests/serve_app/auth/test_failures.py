@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
-from serve_app.auth.gate import PER_MINUTE, AuthFailures
+from serve_app.auth.gate import MAX_FAILURES_PER_MINUTE, AuthFailures
 
 
 async def fail(failures: AuthFailures, address: str, times: int) -> list[float | None]:
@@ -12,7 +12,7 @@ async def fail(failures: AuthFailures, address: str, times: int) -> list[float |
 def test_after_a_hundred_in_a_minute_an_address_is_told_to_wait() -> None:
     async def scenario() -> None:
         failures = AuthFailures()
-        assert await fail(failures, "10.0.0.1", PER_MINUTE) == [None] * PER_MINUTE
+        assert await fail(failures, "10.0.0.1", MAX_FAILURES_PER_MINUTE) == [None] * MAX_FAILURES_PER_MINUTE
         for wait_s in await fail(failures, "10.0.0.1", 10):
             assert wait_s is not None
             assert 1 <= wait_s <= 60
@@ -23,8 +23,8 @@ def test_after_a_hundred_in_a_minute_an_address_is_told_to_wait() -> None:
 def test_the_addresses_of_one_ipv6_network_are_counted_together() -> None:
     async def scenario() -> None:
         failures = AuthFailures()
-        waits_s = [await failures.count(f"2001:db8::{number:x}") for number in range(PER_MINUTE + 1)]
-        assert waits_s[:-1] == [None] * PER_MINUTE
+        waits_s = [await failures.count(f"2001:db8::{number:x}") for number in range(MAX_FAILURES_PER_MINUTE + 1)]
+        assert waits_s[:-1] == [None] * MAX_FAILURES_PER_MINUTE
         assert waits_s[-1] is not None
 
     asyncio.run(scenario())

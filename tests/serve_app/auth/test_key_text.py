@@ -12,7 +12,7 @@ from serve_app.auth import keys as key_text
 def test_a_key_is_its_id_and_32_random_bytes_of_which_only_the_digest_is_kept() -> None:
     key = key_text.generate_key()
     assert re.fullmatch(r"mgs_[0-9a-f]{16}_[A-Za-z0-9_-]{43}", key.text)
-    assert len(key.text) == key_text.MAX_BYTES
+    assert len(key.text) == key_text.MAX_KEY_BYTES
     key_id, secret = key_text.split_key(key.text.encode())
     assert key_id == key.id
     assert key.text == f"mgs_{key.id}_{secret.decode()}"
@@ -48,4 +48,4 @@ def test_of_any_bytes_only_a_whole_key_has_an_id(presented: bytes) -> None:
     text = presented.decode("latin-1")
     is_key = re.fullmatch(r"mgs_[0-9a-f]{16}_[A-Za-z0-9_-]{43}", text) is not None and not text.endswith("\n")
     assert bool(key_id) == is_key
-    assert len(secret) <= key_text.MAX_BYTES
+    assert len(secret) <= key_text.MAX_KEY_BYTES

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from serve_app.cli import jobs
-from serve_app.cli.jobs import Submission
+from serve_app.cli.jobs import SubmitCommand
 from serve_app.cli.main import main
-from serve_app.cli.options import CONTAINERS, Cache, Queue
+from serve_app.cli.options import CONTAINERS, CacheChoice, QueueChoice
 from serve_app.job import QUEUE_CLASSES
 from serve_app.sound.containers import CONTAINER_FORMATS
 
@@ -20,11 +20,11 @@ def _no_key_of_whoever_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MUSICGEN_URL", raising=False)
 
 
-def submitted(arguments: list[str], key: str | None = None) -> Submission:
+def submitted(arguments: list[str], key: str | None = None) -> SubmitCommand:
     """What these options of `jobs submit` mean. key: in the environment."""
-    told: list[Submission] = []
+    told: list[SubmitCommand] = []
 
-    def run(submission: Submission, *, detach: bool, as_json: bool) -> int:
+    def run(submission: SubmitCommand, *, detach: bool, as_json: bool) -> int:
         told.append(submission)
         return 0
 
@@ -67,8 +67,8 @@ def test_the_key_may_come_from_the_environment() -> None:
 
 
 def test_the_choices_are_those_of_the_service() -> None:
-    assert {each.value for each in Queue} == set(QUEUE_CLASSES)
-    assert {each.value for each in Cache} == {"use", "refresh", "off"}
+    assert {each.value for each in QueueChoice} == set(QUEUE_CLASSES)
+    assert {each.value for each in CacheChoice} == {"use", "refresh", "off"}
     assert {f".{each.extension}": each.name for each in CONTAINER_FORMATS.values()} == CONTAINERS
 
 

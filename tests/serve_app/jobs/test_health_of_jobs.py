@@ -32,7 +32,7 @@ class Ears:
         self._error = error
         self._hear_s = hear_s
 
-    async def hear(self, asked: MusicRequest, made: Resumption) -> SoundHealth:
+    async def sound_health(self, asked: MusicRequest, made: Resumption) -> SoundHealth:
         assert asked.duration_ms == 6000
         await asyncio.sleep(self._hear_s)
         if self._error is not None:
@@ -57,7 +57,7 @@ def scenario(
     """One job as it has ended; what is to befall its cluster does so when half of it is made."""
 
     async def whole() -> Job:
-        cluster = Cluster(tmp_path / "records.sqlite", health_meter=JobHealthMeter(ears.hear, sounds_made))
+        cluster = Cluster(tmp_path / "records.sqlite", health_meter=JobHealthMeter(ears.sound_health, sounds_made))
         try:
             cluster.start()
             job, _ = await cluster.jobs[0].submit(submission(seeds=(5,)))
@@ -122,7 +122,7 @@ def test_only_what_a_job_had_made_is_counted_as_made(outcome: Outcome, number: i
     sounds_made = SoundsMade()
     begun = start()
     made = Resumption(type(begun)(begun.key, begun.seed, outcome, begun.identity), codes_of(1, FRAMES))
-    health_meter = JobHealthMeter(Ears().hear, sounds_made)
+    health_meter = JobHealthMeter(Ears().sound_health, sounds_made)
     health_meter.report(request(), made, HEALTH)
     health_meter.report(request(), made, None)
     assert len(sounds_made.told) == number

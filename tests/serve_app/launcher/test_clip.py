@@ -98,12 +98,12 @@ def test_the_curl_line_survives_a_shell_whatever_the_prompt() -> None:
     assert '{"prompt": "it\'s \\"$5\\" `id` \\\\ 音", "music_length_ms": 1500, "cache": "refresh"}' in words
 
 
-def test_the_real_time_factor_is_work_per_second_of_music() -> None:
-    assert dataclasses.replace(clip(b""), took_s=5.0, duration_s=10.0).real_time_factor == 0.5
+def test_the_real_time_factor_is_seconds_of_music_made_in_a_second() -> None:
+    assert dataclasses.replace(clip(b""), took_s=5.0, duration_s=10.0).real_time_factor == 2.0
 
 
 def test_progress_says_how_much_is_made_and_how_fast() -> None:
-    assert made_so_far(3.2, 10, 1.6) == "3.2 of 10.0 s made, real-time factor 0.50"
+    assert made_so_far(3.2, 10, 1.6) == "3.2 of 10.0 s made, real-time factor 2.00"
 
 
 def test_whoever_gave_the_seed_is_not_promised_another_clip() -> None:
@@ -121,7 +121,7 @@ def test_every_outcome_there_is_can_be_told() -> None:
 @pytest.mark.parametrize(
     ("outcome", "age_s", "took_s", "told"),
     [
-        ("miss", None, 3.0, "10 s of music in 3.0 s (real-time factor 0.30), the first sound after 0.10 s"),
+        ("miss", None, 3.0, "10 s of music in 3.0 s (real-time factor 3.33), the first sound after 0.10 s"),
         (
             "hit",
             12,

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-from serve_app.telemetry.deployment import EndReason, Market, Node, record_nodes
+from serve_app.telemetry.deployment import ClusterNode, EndReason, Market, record_nodes
 from serve_app.telemetry.service_metrics import NODES, NODES_ENDED
 from tests.deployments.telemetry.recorded import Recorded
 
 
-def node(market: Market, ended: EndReason | None = None) -> Node:
-    return Node("n", market, ended, "http://127.0.0.1:1/metrics")
+def node(market: Market, ended: EndReason | None = None) -> ClusterNode:
+    return ClusterNode("n", market, ended, "http://127.0.0.1:1/metrics")
 
 
 def test_nodes_are_counted_by_market_and_by_why_they_went_also_where_there_is_none() -> None:

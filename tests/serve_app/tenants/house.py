@@ -213,7 +213,7 @@ async def house(
         backend = PipelineBackend(
             clients, {MODEL: Steps()}, cards, MODEL, sounds, records.lease_s, recorder=sounds_made
         )
-        health_meter = JobHealthMeter(backend.hear, sounds_made)
+        health_meter = JobHealthMeter(backend.sound_health, sounds_made)
         turns = Turns(records, database)
         service = JobService(database, turns, backend.frames, [MODEL], records, jobs_settings, health_meter)
         gate = Gate(access, KeyTable(database), AuditTable(database), timeout_s=records.timeout_s)

@@ -73,7 +73,7 @@ class _Borrowed:
     def bound(self) -> ModelHandles:
         encoder, engine, decoder = (
             self._service.handle(name_of(self._name))
-            for name_of in (names.text_encoder, names.language_model, names.codec_decoder)
+            for name_of in (names.text_encoder_name, names.language_model_name, names.codec_decoder_name)
         )
         return ModelHandles(encoder, engine, None, decoder)
 

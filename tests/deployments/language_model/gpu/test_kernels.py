@@ -26,6 +26,7 @@ def run_interpreted(*options: str, root: Path) -> subprocess.CompletedProcess[st
     return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1200)  # of many tests in one
 def test_every_kernel_agrees_with_plain_torch_in_tritons_interpreter(project_root: Path) -> None:
     done = run_interpreted(root=project_root)

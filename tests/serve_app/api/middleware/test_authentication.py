@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from serve_app.api.app import create_app
 from serve_app.api.middleware.authentication import Authentication
-from serve_app.auth.gate import PER_MINUTE
+from serve_app.auth.gate import MAX_FAILURES_PER_MINUTE
 from serve_app.settings.application import HttpSettings
 from tests.serve_app.api.asgi import DISCONNECT, Exchange, body, post_scope
 from tests.serve_app.api.service import SineBackend, fault
@@ -171,7 +171,7 @@ def test_many_wrong_keys_from_one_address_get_429_and_a_right_one_is_let_in() ->
         keys = HeldKeys()
         key = keys.make().text
         async with house(keys=keys) as replica:
-            for _ in range(PER_MINUTE):
+            for _ in range(MAX_FAILURES_PER_MINUTE):
                 assert (await replica.ask("GET", "/v1/who", "wrong")).status_code == 401
             for wrong in ("wrong", "", "mgs_0123456789abcdef_" + 43 * "a"):
                 answer = await replica.ask("GET", "/v1/who", wrong)

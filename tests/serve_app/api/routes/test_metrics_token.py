@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import SecretStr
 
-from serve_app.api.routes.operations import VARIABLE, MetricsToken, WeakToken, metrics_token
+from serve_app.api.routes.operations import METRICS_TOKEN_VARIABLE, MetricsToken, WeakToken, metrics_token
 
 SECRET = "0123456789abcdef"
 
@@ -24,7 +24,7 @@ def test_nothing_else_is(authorization: str) -> None:
 @pytest.mark.parametrize("weak", ["", "short", "0123456789abcde", "0123456789abcde\n", "0123456789 abcdef", "ä" * 20])
 def test_a_token_that_can_be_guessed_or_not_be_sent_is_refused_without_being_repeated(weak: str) -> None:
     with pytest.raises(WeakToken, match="openssl rand") as caught:
-        metrics_token({VARIABLE: weak})
+        metrics_token({METRICS_TOKEN_VARIABLE: weak})
     assert not weak or weak not in str(caught.value)
 
 

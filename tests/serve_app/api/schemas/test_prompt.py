@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.api.schemas.parsing import MAX_CHARS, MAX_RAW_CHARS, PATTERN, canonical_prompt
+from serve_app.api.schemas.parsing import MAX_PROMPT_CHARS, MAX_RAW_PROMPT_CHARS, PROMPT_PATTERN, canonical_prompt
 from serve_app.errors import InvalidRequest
 
 # Text in which the interesting characters are frequent.
@@ -29,7 +29,7 @@ def slow_reference(text: str) -> str | None:
             words[-1] += character
     prompt = " ".join(word for word in words if word)
     visible = [character for character in prompt if unicodedata.category(character) not in ("Zs", "Cf")]
-    return prompt if visible and len(prompt) <= MAX_CHARS else None
+    return prompt if visible and len(prompt) <= MAX_PROMPT_CHARS else None
 
 
 def canonical_or_none(text: str) -> str | None:
@@ -52,7 +52,7 @@ def test_the_canonical_form_is_its_own(text: str) -> None:
 
 @given(texts)
 def test_whatever_passes_matches_the_published_pattern(text: str) -> None:
-    assert canonical_or_none(text) is None or re.search(PATTERN, text)
+    assert canonical_or_none(text) is None or re.search(PROMPT_PATTERN, text)
 
 
 @pytest.mark.parametrize(
@@ -62,9 +62,9 @@ def test_whatever_passes_matches_the_published_pattern(text: str) -> None:
         ("cafe\u0301", "caf\u00e9"),
         ("\u3000和\u00a0風", "和 風"),
         ("👩\u200d🎤 sings", "👩\u200d🎤 sings"),
-        ("x" * MAX_CHARS, "x" * MAX_CHARS),
-        ("e\u0301" * MAX_CHARS, "\u00e9" * MAX_CHARS),
-        ("a" + " " * (MAX_RAW_CHARS - 2) + "b", "a b"),
+        ("x" * MAX_PROMPT_CHARS, "x" * MAX_PROMPT_CHARS),
+        ("e\u0301" * MAX_PROMPT_CHARS, "\u00e9" * MAX_PROMPT_CHARS),
+        ("a" + " " * (MAX_RAW_PROMPT_CHARS - 2) + "b", "a b"),
     ],
 )
 def test_the_same_words_have_one_form(text: str, prompt: str) -> None:
@@ -77,8 +77,8 @@ def test_the_same_words_have_one_form(text: str, prompt: str) -> None:
         ("", "blank"),
         (" \t\r\n\u3000", "blank"),
         ("\u200b\u2060", "blank"),
-        ("x" * (MAX_CHARS + 1), "at most 2000"),
-        (" " * (MAX_RAW_CHARS + 1), "at most 2000"),
+        ("x" * (MAX_PROMPT_CHARS + 1), "at most 2000"),
+        (" " * (MAX_RAW_PROMPT_CHARS + 1), "at most 2000"),
         ("a\x00b", "control"),
         ("a\x1bb", "control"),
         ("a\x0bb", "control"),
