@@ -52,6 +52,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     folder.cleanup()
 
 
+# Before pytest-xdist's own hook, which reads the marks.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tells pytest-xdist which tests go to one worker. A run of the wheels' servers is of the tests that start one."""
     for item in items:
