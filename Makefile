@@ -49,7 +49,7 @@ simulate: $(INSTALLED)
 	@exec $(PY) -m loadtests.simulate
 
 test: lint ready
-	$(PY) -m pytest -n 2 --dist loadgroup
+	$(PY) -m pytest -n 2
 
 # What is long and rarely says anything new; CI does not run it.
 nightly: ready

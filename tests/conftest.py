@@ -16,6 +16,7 @@ from tests.programs import only_wheels
 from tests.redis_server import RedisServer
 from tests.s3_server import S3Server, s3_server
 from tests.skips import pytest_make_collect_report, pytest_runtest_makereport, pytest_terminal_summary
+from tests.workers import group_of, pytest_xdist_make_scheduler
 
 # A submission is judged on examples that are the same each time; whoever works here looks for new ones.
 hypothesis.settings.register_profile("ci", derandomize=True)
@@ -31,7 +32,12 @@ os.environ.pop("RAY_ADDRESS", None)
 os.environ["OMP_NUM_THREADS"] = "1"
 
 # Hooks, which pytest finds here.
-__all__ = ["pytest_make_collect_report", "pytest_runtest_makereport", "pytest_terminal_summary"]
+__all__ = [
+    "pytest_make_collect_report",
+    "pytest_runtest_makereport",
+    "pytest_terminal_summary",
+    "pytest_xdist_make_scheduler",
+]
 
 _HOME = pytest.StashKey[tuple[tempfile.TemporaryDirectory[str], str | None]]()
 
@@ -52,32 +58,15 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     folder.cleanup()
 
 
-# Before pytest-xdist's own hook, which reads the marks.
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tells pytest-xdist which tests go to one worker. A run of the wheels' servers is of the tests that start one."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
-    # The largest group first, so that no worker is left alone with it at the end.
-    if config.getoption("numprocesses", default=None) or hasattr(config, "workerinput"):
-        items.sort(key=lambda item: not _starts_ray(item))
+    """In which order workers get tests; and a run of the wheels' servers is of the tests that start one."""
+    if hasattr(config, "workerinput"):
+        # The largest group first, so that no worker is left alone with it at the end.
+        items.sort(key=lambda item: group_of(item.nodeid) != "ray")
     if only_wheels():
         left_out = [item for item in items if not _starts_a_server(item)]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if _starts_a_server(item)]
-
-
-def _group(item: pytest.Item) -> str:
-    """Those that share a Ray cluster or start a Ray each; those that share a server; else those of one file."""
-    if _starts_ray(item):
-        return "ray"
-    return min(_servers(item), default=str(item.path))
-
-
-def _starts_ray(item: pytest.Item) -> bool:
-    # Two Rays that start at once on two busy cores may each wait longer for the other than Ray allows (30 s).
-    path = item.path.relative_to(item.config.rootpath)
-    return "service" in path.parts or path.name in ("test_serve.py", "test_package.py")
 
 
 def _starts_a_server(item: pytest.Item) -> bool:
