@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m etude.encode_codes", description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="rendered pieces, or audio files with descriptions")
     parser.add_argument("--codec", type=Path, required=True, help="an EncodecModel's folder, or a MusicGen's")
-    parser.add_argument("--out", type=Path, required=True, help="the folder of codes, new or to be gone on with")
+    parser.add_argument("--out", type=Path, required=True, help="the folder of codes, new or to be resumed")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default %(default)s")
     parser.add_argument("--nice", type=int, default=0, help="how far others go first, 0 to 19; default 0")
     options = parser.parse_args(arguments)

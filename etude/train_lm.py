@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--revision", help="the commit of a hub id")
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="codes, rendered pieces or audio files")
     parser.add_argument("--held-out", type=Path, help="others of them, for figures")
-    parser.add_argument("--out", type=Path, required=True, help="the training's folder, new or to be gone on with")
+    parser.add_argument("--out", type=Path, required=True, help="the training's folder, new or to be resumed")
     for name in ("steps", "batch", "warmup_steps", "seed"):
         flag = f"--{name.replace('_', '-')}"
         parser.add_argument(flag, type=int, default=defaults[name].default, help="default %(default)s")
@@ -73,7 +73,7 @@ def main(arguments: list[str]) -> None:
         flag = f"--{name.replace('_', '-')}"
         parser.add_argument(flag, choices=choices, default=defaults[name].default, help="default %(default)s")
     parser.add_argument("--dtype", choices=tuple(_DTYPES), help="of the weights written; default: as in CHECKPOINT")
-    parser.add_argument("--minutes", type=float, help="stop after so many, to be gone on with")
+    parser.add_argument("--minutes", type=float, help="stop after so many, to be resumed")
     parser.add_argument("--save-minutes", type=float, default=5.0, help="between saved states; default 5")
     parser.add_argument("--figures-steps", type=int, default=500, help="between figures on held-out clips; default 500")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default %(default)s")

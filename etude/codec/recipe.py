@@ -15,7 +15,7 @@ codebooks are empty. decoder: it alone, so that codes already made of sounds sta
 
 
 class Recipe(BaseModel):
-    """The settings of one stage. A folder that was begun with others is not gone on with.
+    """The settings of one stage. A folder that was begun with others is not resumed.
 
     steps: after which the learning rate has fallen to a tenth of its highest, and training ends. batch: crops in a
     step, for each process. seed: of the crops, and of the weights where they are new.

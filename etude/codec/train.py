@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m etude.codec.train", description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="a folder that etude.dataset made")
     parser.add_argument("--held-out", type=Path, required=True, help="another, of other seeds, for figures")
-    parser.add_argument("--out", type=Path, required=True, help="the stage's folder, new or to be gone on with")
+    parser.add_argument("--out", type=Path, required=True, help="the stage's folder, new or to be resumed")
     parser.add_argument("--stage", choices=STAGES, required=True)
     parser.add_argument(
         "--from", type=Path, dest="start", help="an EncodecModel's folder, such as another stage's codec"
@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> None:
         parser.add_argument(flag, type=float, default=defaults[name].default, help="default %(default)s")
     parser.add_argument("--filters", type=int, default=16, help="of a new codec; default 16")
     parser.add_argument("--ratios", type=int, nargs="+", default=[8, 5, 4, 4], help="of a new codec; default 8 5 4 4")
-    parser.add_argument("--minutes", type=float, help="stop after so many, to be gone on with")
+    parser.add_argument("--minutes", type=float, help="stop after so many, to be resumed")
     parser.add_argument("--save-minutes", type=float, default=5.0, help="between saved states; default 5")
     parser.add_argument(
         "--figures-steps", type=int, default=500, help="between figures on held-out pieces; default 500"

@@ -43,7 +43,7 @@ _LATENTS_PER_CODE = 16
 class Pace:
     """How often what is done, in ways that the result doesn't depend on.
 
-    minutes: after which training stops, to be gone on with; None: at the recipe's end. save_minutes: between states.
+    minutes: after which training stops, to be resumed; None: at the recipe's end. save_minutes: between states.
     log_steps: between lines of the log. figures_steps: between figures on held-out pieces, so many as held_out_pieces.
     """
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Recipe(BaseModel):
-    """A folder that was begun with other settings is not gone on with.
+    """A folder that was begun with other settings is not resumed.
 
     steps: after which the learning rate has fallen to a tenth of its highest, and training ends. batch: clips in a
     step, for each process. context_s: the most that is heard of a clip at a time, as long as what is to be played: a

@@ -15,7 +15,7 @@ class Work(Protocol):
     """What is trained. Every process does all of it."""
 
     def begin(self) -> None:
-        """Before the first step of a run that is not gone on with."""
+        """Before the first step of a run that is not resumed."""
 
     def advance(self, step: int) -> dict[str, object]:
         """Takes step number `step`, counted from 0; returns its line of the log, "loss" in it."""

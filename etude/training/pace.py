@@ -12,7 +12,7 @@ from accelerate.utils import broadcast
 
 @dataclass(frozen=True)
 class Pace:
-    """minutes: after which training stops, to be gone on with; None: at the recipe's end. save_minutes: between states.
+    """minutes: after which training stops, to be resumed; None: at the recipe's end. save_minutes: between states.
     log_steps: between lines of the log. figures_steps: between figures on held-out pieces.
     """
 

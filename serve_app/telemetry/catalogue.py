@@ -180,7 +180,7 @@ EVENT_FIELDS = {
 METRIC_LABELS = {
     "route": "a path's template, as /v1/generations/{id}; `none` for a path that there is not",
     "model": "the name of one of the models on offer; `none` where a request named none, or none that there is",
-    "queue": "the class of who asks: realtime | batch",
+    "queue": "the queue class of the request: realtime | batch",
     "pool": "the engines of a class: realtime | batch; without a pool of its own, batch is made by realtime's",
     "cache": "where codes came from: hit | cut | extended | joined | miss, and `file`: a finished one was kept",
     "stage": "text_encoder | language_model | codec_decoder",
